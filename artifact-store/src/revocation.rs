@@ -1,0 +1,74 @@
+//! Which operators' tokens are revoked: the controller says so, and the last good answer is kept.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Method};
+use signalbox_contract::api::run::Revocations;
+use signalbox_service::auth::Verifier;
+use signalbox_service::client::{CallError, Client};
+use signalbox_service::shutdown::Shutdown;
+use tokio::fs;
+
+/// How often the controller is asked.
+const ASK_EVERY: Duration = Duration::from_secs(30);
+
+/// The file that keeps the last good answer.
+const FILE: &str = "revocations.json";
+
+/// Asks the controller now and then until the end.
+pub(crate) async fn run(controller: Client, verifier: Arc<Verifier>, data: PathBuf, shutdown: Shutdown) {
+    if let Some(known) = last_known(&data).await {
+        verifier.set_revoked(known.revoked.into_iter().collect());
+    }
+    let mut reached = true;
+    loop {
+        let asked = tokio::select! {
+            asked = ask(&controller) => asked,
+            () = shutdown.requested() => return,
+        };
+        match asked {
+            Ok(answer) => {
+                let revoked: HashSet<_> = answer.revoked.iter().copied().collect();
+                verifier.set_revoked(revoked);
+                if let Err(error) = remember(&data, &answer).await {
+                    tracing::warn!(%error, "the revocations could not be kept");
+                }
+                reached = true;
+            }
+            Err(error) => {
+                // Said once, not every half minute.
+                if reached {
+                    tracing::warn!(%error, "the controller does not say which tokens are revoked; what it said last still holds");
+                }
+                reached = false;
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(ASK_EVERY) => {}
+            () = shutdown.requested() => return,
+        }
+    }
+}
+
+async fn ask(controller: &Client) -> Result<Revocations, CallError> {
+    controller.json::<(), _>(Method::GET, "/revocations", None, HeaderMap::new(), None).await
+}
+
+async fn last_known(data: &Path) -> Option<Revocations> {
+    let text = fs::read(data.join(FILE)).await.ok()?;
+    serde_json::from_slice(&text).inspect_err(|_| tracing::warn!("the kept revocations cannot be read")).ok()
+}
+
+async fn remember(data: &Path, answer: &Revocations) -> std::io::Result<()> {
+    let text = serde_json::to_vec(answer).map_err(std::io::Error::other)?;
+    let path = data.join(FILE);
+    if fs::read(&path).await.is_ok_and(|before| before == text) {
+        return Ok(());
+    }
+    let new = data.join("revocations.json.new");
+    fs::write(&new, text).await?;
+    fs::rename(new, path).await
+}

@@ -1,0 +1,415 @@
+//! The controller: runs, the queue, environments, tokens.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::deploy::HostResult;
+use crate::build::PartState;
+use crate::grant::Grant;
+use crate::token::Service;
+use crate::{
+    ArtifactName, AttemptKey, CommitSha, Digest, EnvironmentName, ExecutorName, Failure, FailureClass, JobName, PublishedName, RefName,
+    RepoName, RunId, SourceUrl, Verdict,
+};
+
+/// How many inputs a request may carry.
+pub const MAX_INPUTS: usize = 32;
+
+/// How many bytes an input's value may have.
+pub const MAX_INPUT: usize = 4096;
+
+/// `POST /cd`: mirror, build and, where an artifact is named, deploy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CdRequest {
+    /// A repository that the server's configuration names, or a source URL that belongs to one.
+    #[schema(example = "hello")]
+    pub repo: String,
+    /// The branch, tag or full ref.
+    #[serde(rename = "ref")]
+    pub ref_name: RefName,
+    /// The artifact to deploy. Without it nothing is deployed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<ArtifactName>,
+    /// The job in `.signalbox.yaml`. Default: `cd`, else the only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobName>,
+    /// Where to deploy. Default: what the server's configuration says for the repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<EnvironmentName>,
+    /// The name to publish under. Default: the artifact's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published_name: Option<PublishedName>,
+    /// Where to build. Default: what the server's configuration says for the repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executor: Option<ExecutorName>,
+    /// Values for the build, given to it as variables of these names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, String>)]
+    pub inputs: crate::job::Variables,
+}
+
+/// `POST /environments/{name}/deploy`: deploy an artifact that is in the store already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeployArtifactRequest {
+    /// The artifact's name in the store.
+    pub artifact_id: ArtifactName,
+    /// The name to publish under.
+    pub published_name: PublishedName,
+}
+
+/// `POST /environments/{name}/rollback`: go back to a release that the hosts still have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RollbackRequest {
+    /// The published name.
+    pub published_name: PublishedName,
+    /// The release to go back to. Default: the one before the present one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+}
+
+/// `POST /runs/{id}/rerun`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RerunRequest {
+    /// From where. Default: from the step that did not pass.
+    #[serde(default)]
+    pub from: RerunFrom,
+}
+
+/// Where a rerun begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RerunFrom {
+    /// At the first step that did not pass.
+    #[default]
+    Failed,
+    /// At the beginning.
+    Start,
+}
+
+/// `202`: the run is recorded durably and goes on by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Accepted {
+    /// The run.
+    pub run: RunId,
+    /// Where to look at it, relative to the service.
+    pub url: String,
+}
+
+/// What a run is about, as `GET /status` lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RunSummary {
+    /// The run.
+    pub id: RunId,
+    /// Its number in its repository.
+    pub number: u64,
+    /// What started it.
+    pub kind: RunKind,
+    /// The repository; none for a deployment of what is in the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repo: Option<RepoName>,
+    /// The ref.
+    #[serde(rename = "ref", default, skip_serializing_if = "Option::is_none")]
+    pub ref_name: Option<RefName>,
+    /// The commit, once it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha: Option<CommitSha>,
+    /// The artifact that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<ArtifactName>,
+    /// The environment that it deploys to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<EnvironmentName>,
+    /// The name that it publishes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published_name: Option<PublishedName>,
+    /// Its state.
+    pub state: RunState,
+    /// How it ended, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// Why, in words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Who asked for it.
+    pub principal: String,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+}
+
+/// What a run was made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunKind {
+    /// `POST /cd`.
+    Cd,
+    /// `POST /environments/{name}/deploy`.
+    Deploy,
+    /// `POST /environments/{name}/rollback`.
+    Rollback,
+}
+
+/// The state of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// Accepted; nothing of it has begun.
+    Queued,
+    /// At work, or waiting for something that it shares with others.
+    Building,
+    /// Being stopped.
+    Stopping,
+    /// Over.
+    Finished,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Every step passed.
+    Passed,
+    /// A step failed.
+    Failed,
+    /// The build was unstable, so nothing was deployed.
+    Unstable,
+    /// Somebody stopped it.
+    Stopped,
+    /// A step took longer than it may.
+    TimedOut,
+    /// Nobody knows how a step ended, and it was tried as often as it may be.
+    Lost,
+    /// A newer run was deployed before this one came to it.
+    Superseded,
+}
+
+/// A whole run: `GET /runs/{id}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RunView {
+    /// What the lists show of it.
+    pub summary: RunSummary,
+    /// Where its source is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceUrl>,
+    /// The job that is built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobName>,
+    /// Where it is built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executor: Option<ExecutorName>,
+    /// Its steps, in order.
+    pub steps: Vec<StepView>,
+    /// What may be done with it now.
+    pub actions: Vec<RunAction>,
+    /// Rises with each change; the base of the ETag.
+    pub version: u64,
+}
+
+/// What may be done with a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunAction {
+    /// `POST /runs/{id}/stop`
+    Stop,
+    /// `POST /runs/{id}/rerun`
+    Rerun,
+}
+
+/// A step of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct StepView {
+    /// Its index, from 0.
+    pub index: u16,
+    /// Its name, by which its log is asked for.
+    pub name: String,
+    /// Its stage's name.
+    pub stage: String,
+    /// Its kind.
+    pub kind: StepKind,
+    /// Its state.
+    pub state: StepState,
+    /// How it ended, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// What it waits for, or why it ended so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Its attempts, oldest first.
+    pub attempts: Vec<AttemptView>,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StepKind {
+    /// Fetches the source and proves it.
+    Mirror,
+    /// Has an executor build it.
+    Build,
+    /// Brings an artifact to the hosts of an environment.
+    Deploy,
+    /// Switches the hosts of an environment back to a release that they have.
+    Activate,
+}
+
+/// The state of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StepState {
+    /// An earlier step has to end first.
+    Pending,
+    /// Waits for something that runs share: room in an executor, an environment.
+    Waiting,
+    /// At work.
+    Active,
+    /// Over.
+    Ended,
+    /// Not needed, or not reached.
+    Skipped,
+}
+
+/// One try of a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct AttemptView {
+    /// Its key.
+    pub key: AttemptKey,
+    /// Whether it is over: then nothing of it ever changes.
+    pub ended: bool,
+    /// How far it is, in words: `starting`, `running`, `storing`.
+    pub phase: String,
+    /// How it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// Whose fault it was, where it did not pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<FailureClass>,
+    /// Why it failed, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// The executor's own name for its build.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<String>,
+    /// The pieces that its executor shows apart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PartState>,
+    /// What it made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<ArtifactView>,
+    /// What it did on each host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<HostResult>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+}
+
+/// An artifact of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ArtifactView {
+    /// Its name.
+    pub name: ArtifactName,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// `GET /status`: every active run, and the newest finished ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Status {
+    /// The runs, by id.
+    #[schema(value_type = BTreeMap<String, RunSummary>)]
+    pub builds: BTreeMap<RunId, RunSummary>,
+    /// Those of which nothing has begun, newest first.
+    pub queued: Vec<RunId>,
+    /// Those at work, newest first.
+    pub building: Vec<RunId>,
+    /// Those that are over, newest first.
+    pub finished: Vec<RunId>,
+    /// What to give as `cursor` for older finished runs; absent if there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// One entry of a run's event log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct EventView {
+    /// Its number in the run, from 1.
+    pub n: u64,
+    /// When.
+    pub at: Timestamp,
+    /// What happened, as a stable word.
+    pub kind: String,
+    /// Who caused it, where somebody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    /// The details; their shape depends on the kind.
+    #[schema(value_type = Object)]
+    pub body: serde_json::Value,
+}
+
+/// What `GET /environments` lists: what is configured, and what was last deployed as far as the controller knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Environments {
+    /// The environments.
+    pub environments: Vec<super::deploy::EnvironmentInfo>,
+}
+
+/// `POST /tokens`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRequest {
+    /// Who it is for: a name that the audit shows.
+    pub principal: String,
+    /// The service that it is for.
+    pub audience: Service,
+    /// How long it lasts, in seconds; a year at most.
+    pub lifetime: u32,
+    /// What it may do.
+    pub grants: Vec<Grant>,
+}
+
+/// What is recorded of a token. Never the token itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TokenInfo {
+    /// Its id.
+    pub jti: Uuid,
+    /// Who it is for.
+    pub principal: String,
+    /// The service that it is for.
+    pub audience: Service,
+    /// What it may do.
+    pub grants: Vec<Grant>,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// When it was revoked, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// The answer to `POST /tokens`: the one time that the token is shown.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TokenCreated {
+    /// The token.
+    pub token: String,
+    /// What is recorded of it.
+    pub info: TokenInfo,
+}
+
+/// `GET /revocations`: the ids of the tokens that are revoked and have not ended by themselves. For the artifact store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Revocations {
+    /// The ids.
+    pub revoked: Vec<Uuid>,
+}

@@ -1,0 +1,126 @@
+//! The VCS worker: `POST /repo`, `POST /refs`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::git::RepoPath;
+use crate::{CommitSha, RefName, RepoName, SourceUrl};
+
+/// How many files a request may ask for.
+pub const MAX_FILES: usize = 8;
+
+/// How many bytes of one file are answered.
+pub const MAX_FILE: u64 = 64 * 1024;
+
+/// `POST /repo`: fetch this ref from its source and prove that it is what was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RepoRequest {
+    /// Where the source is.
+    pub git: SourceUrl,
+    /// What to fetch.
+    #[serde(rename = "ref")]
+    pub ref_name: RefName,
+    /// The repository's name on this side.
+    pub name: RepoName,
+    /// The commit that the ref must point to. Without it, whatever it points to now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha: Option<CommitSha>,
+    /// Files to answer from that commit, eight at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<RepoPath>,
+}
+
+/// What came of `POST /repo`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RepoResult {
+    /// The commit, read back from the worker's own copy.
+    pub sha: CommitSha,
+    /// The full name of the ref that was meant, as the source has it.
+    #[serde(rename = "ref")]
+    pub ref_name: RefName,
+    /// The files that were asked for.
+    pub files: BTreeMap<RepoPath, FileContent>,
+    /// How much was transferred; nothing at all if the commit was here already.
+    pub transferred: Transferred,
+    /// How long the parts took.
+    pub timings: Timings,
+}
+
+/// A file at a commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum FileContent {
+    /// Its text.
+    Text {
+        /// The text, UTF-8.
+        text: String,
+    },
+    /// It is not there, or is no plain file.
+    Missing,
+    /// It has more bytes than are answered.
+    TooLarge {
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// It is not UTF-8.
+    NotText,
+}
+
+/// How much a fetch moved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Transferred {
+    /// Git objects that are new here.
+    pub objects: u64,
+    /// Bytes that the worker's copy grew by.
+    pub bytes: u64,
+}
+
+/// How long the parts of a fetch took, in milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Timings {
+    /// Waiting for other work on the same repository.
+    pub wait_ms: u64,
+    /// Finding out what the ref points to.
+    pub resolve_ms: u64,
+    /// Fetching.
+    pub fetch_ms: u64,
+    /// Reading back what was fetched, and the files.
+    pub proof_ms: u64,
+}
+
+/// `POST /refs`: show a proven commit under the attempt's ref (`cd/KEY`) where the executor can read it, or take it away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RefsRequest {
+    /// The repository's name on this side.
+    pub name: RepoName,
+    /// The commit.
+    pub sha: CommitSha,
+    /// What to do.
+    pub action: RefsAction,
+}
+
+/// What to do with an attempt's ref.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RefsAction {
+    /// Publish it.
+    Publish,
+    /// Remove it; that it is gone already is as good.
+    Remove,
+}
+
+/// What came of `POST /refs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RefsResult {
+    /// Where the repository can be cloned from, with a capability for it.
+    pub url: Url,
+    /// The full name of the ref there.
+    #[serde(rename = "ref")]
+    pub ref_name: RefName,
+    /// What it points to, read back.
+    pub sha: CommitSha,
+}

@@ -1,0 +1,104 @@
+//! What an executor's build can be, and how it can end.
+
+use serde::{Deserialize, Serialize};
+
+use crate::AttemptKey;
+
+/// How something ended. Only `success` counts as passed; `unstable` is shown and not deployed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Everything passed.
+    Success,
+    /// Something did not pass.
+    Failed,
+    /// The executor finished it with reservations: failing tests that it does not count as a failure.
+    Unstable,
+    /// Somebody stopped it.
+    Aborted,
+    /// It was not needed.
+    Skipped,
+    /// It took longer than it may.
+    TimedOut,
+    /// Nobody knows how it ended: the executor forgot it, or died with it.
+    Lost,
+}
+
+impl Verdict {
+    /// Whether what follows may go on.
+    pub const fn passed(self) -> bool {
+        matches!(self, Self::Success)
+    }
+}
+
+/// Whose fault a failure is, as far as it can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureClass {
+    /// What was built does not work: trying again will not help.
+    Work,
+    /// What was asked for, or how the server is set up, is wrong.
+    Configuration,
+    /// A machine, a network or a service failed: trying again may help.
+    Infrastructure,
+    /// It cannot be told.
+    Unknown,
+}
+
+/// The state of a build, as its executor shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum BuildState {
+    /// Not begun; `why` says what it waits for, for people.
+    Waiting {
+        /// What it waits for.
+        why: String,
+    },
+    /// At work.
+    Running,
+    /// Over.
+    Ended {
+        /// How it ended.
+        verdict: Verdict,
+        /// Whose fault, where it did not pass.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        class: Option<FailureClass>,
+        /// What a person should know of it.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// The executor knows nothing of it any more.
+    Gone,
+}
+
+/// How new an observation is: of two with the same key, the one with the greater stamp is newer. Its executor makes it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Stamp(pub u64);
+
+/// What was seen of one build at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Observation {
+    /// The attempt that the build belongs to.
+    pub key: AttemptKey,
+    /// The executor's own name for the build.
+    pub build: String,
+    /// How new this is.
+    pub stamp: Stamp,
+    /// What was seen.
+    pub state: BuildState,
+    /// The pieces that the executor shows apart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PartState>,
+}
+
+/// A piece of an attempt that its executor shows apart: a GitLab job, a Jenkins stage. The local executor shows one,
+/// named `build`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct PartState {
+    /// The executor's id for it, unique in the attempt.
+    pub part: String,
+    /// Its name for people.
+    pub name: String,
+    /// Its state.
+    pub state: BuildState,
+}

@@ -1,0 +1,137 @@
+//! Why a worker could not do what was asked, after it tried: an outcome, not a fault of the request.
+
+use serde::{Deserialize, Serialize};
+
+use crate::FailureClass;
+
+macro_rules! failures {
+    ($($(#[$meta:meta])* $name:ident = $text:literal, $class:ident;)*) => {
+        /// What failed, as a stable word.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+        pub enum FailureCode {
+            $($(#[$meta])* #[serde(rename = $text)] $name,)*
+            /// A code that this version does not know, from a newer service.
+            #[serde(other)]
+            Unknown,
+        }
+
+        impl FailureCode {
+            /// The word itself.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* Self::Unknown => "unknown" }
+            }
+
+            /// Whose fault it is, as far as the code can tell.
+            pub const fn class(self) -> FailureClass {
+                match self { $(Self::$name => FailureClass::$class,)* Self::Unknown => FailureClass::Unknown }
+            }
+        }
+    };
+}
+
+failures! {
+    /// The VCS worker's configuration has no source that allows this URL.
+    SourceNotAllowed = "source_not_allowed", Configuration;
+    /// The source's name has no address, or none that may be used.
+    SourceAddress = "source_address", Configuration;
+    /// The source's server cannot be reached.
+    SourceUnreachable = "source_unreachable", Infrastructure;
+    /// The source's server did not finish in time.
+    SourceTimeout = "source_timeout", Infrastructure;
+    /// The source's server refused the credentials, or asks for some.
+    SourceDenied = "source_denied", Configuration;
+    /// The source's server has no such repository (or says so).
+    SourceNotFound = "source_not_found", Configuration;
+    /// The source's server answered something that is not git, or broken objects.
+    SourceBroken = "source_broken", Infrastructure;
+    /// The source's server redirects elsewhere, which is not followed.
+    SourceRedirects = "source_redirects", Configuration;
+    /// The source is larger than is allowed.
+    SourceTooLarge = "source_too_large", Configuration;
+    /// The source has no such ref.
+    RefNotFound = "ref_not_found", Work;
+    /// The ref no longer points to the commit that was asked for.
+    RefMoved = "ref_moved", Work;
+    /// The commit that was asked for is not to be had.
+    CommitNotFound = "commit_not_found", Work;
+    /// What was published is not what was asked for.
+    ProofFailed = "proof_failed", Infrastructure;
+    /// There is no room on the worker's disk.
+    DiskFull = "disk_full", Infrastructure;
+    /// `.signalbox.yaml` is missing.
+    DefinitionMissing = "definition_missing", Work;
+    /// `.signalbox.yaml` is not valid; the detail says line and column.
+    DefinitionInvalid = "definition_invalid", Work;
+    /// `.signalbox.yaml` has several jobs, none is called `cd`, and the request names none.
+    JobAmbiguous = "job_ambiguous", Work;
+    /// `.signalbox.yaml` has no job of the name that was asked for.
+    JobNotFound = "job_not_found", Work;
+    /// The job does not declare the artifact that was asked for.
+    ArtifactNotDeclared = "artifact_not_declared", Work;
+    /// The job ended well and did not make the artifact that was asked for.
+    ArtifactMissing = "artifact_missing", Work;
+    /// An artifact is larger than its grant allows.
+    ArtifactTooLarge = "artifact_too_large", Work;
+    /// The executor refused the build.
+    ExecutorRefused = "executor_refused", Configuration;
+    /// The executor cannot be reached.
+    ExecutorUnreachable = "executor_unreachable", Infrastructure;
+    /// The executor cannot isolate builds here, and may not run them without isolation.
+    NoSandbox = "no_sandbox", Configuration;
+    /// There is no such environment.
+    EnvironmentNotFound = "environment_not_found", Configuration;
+    /// The environment does not allow this published name.
+    NameNotAllowed = "name_not_allowed", Configuration;
+    /// At least one host could not be switched.
+    HostsFailed = "hosts_failed", Infrastructure;
+    /// A host cannot be reached, or gave no answer.
+    HostUnreachable = "host_unreachable", Infrastructure;
+    /// There is no such release on the hosts any more.
+    ReleaseNotFound = "release_not_found", Configuration;
+    /// A host already has a later activation.
+    SequenceSuperseded = "sequence_superseded", Work;
+    /// The artifact's bytes are not to be had from the store.
+    ArtifactUnavailable = "artifact_unavailable", Infrastructure;
+    /// A worker could not be reached, or failed, for as long as was tried.
+    WorkerUnavailable = "worker_unavailable", Infrastructure;
+    /// The time that was allowed is over.
+    DeadlinePassed = "deadline_passed", Work;
+    /// A fault of Signalbox.
+    Internal = "internal", Infrastructure;
+}
+
+/// Why something that was tried did not succeed, in words for the person who asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Failure {
+    /// What failed.
+    pub code: FailureCode,
+    /// What happened, with names; bounded, free of control characters and of secrets.
+    pub detail: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hint: String,
+}
+
+impl Failure {
+    /// A failure with this code and these words.
+    pub fn new(code: FailureCode, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), hint: String::new() }
+    }
+
+    /// The same, saying what to do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.detail)?;
+        if !self.hint.is_empty() {
+            write!(f, " {}", self.hint)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,110 @@
+//! Jobs, as a repository's `.signalbox.yaml` defines them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::git::RepoPath;
+use crate::text::{Invalid, text_type};
+use crate::{ArtifactName, JobName};
+
+/// The file in a repository that defines its jobs.
+pub const DEFINITION_FILE: &str = ".signalbox.yaml";
+
+/// The largest definition file that is read, in bytes.
+pub const MAX_DEFINITION: usize = 64 * 1024;
+
+fn variable(text: &str) -> Result<(), Invalid> {
+    const WHAT: &str = "a variable's name";
+    if text.is_empty() || text.len() > 100 {
+        return Err(Invalid::new(WHAT, "must have between 1 and 100 characters"));
+    }
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    if text.as_bytes()[0].is_ascii_digit() || !text.bytes().all(legal) {
+        return Err(Invalid::new(WHAT, "may hold only ASCII letters, digits and _, and must not begin with a digit"));
+    }
+    Ok(())
+}
+
+text_type! {
+    /// The name of an environment variable that POSIX shells take.
+    VariableName, variable, "^[A-Za-z_][A-Za-z0-9_]*$"
+}
+
+/// Environment variables, by name.
+pub type Variables = BTreeMap<VariableName, String>;
+
+/// A `.signalbox.yaml`: the jobs of a repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobFile {
+    /// The format's version: 1.
+    pub version: u32,
+    /// The jobs, by name.
+    pub jobs: BTreeMap<JobName, JobSpec>,
+}
+
+/// One job: a script, what it makes, and how long it may take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobSpec {
+    /// What is run, by `/bin/sh -e`, in a fresh copy of the repository.
+    pub script: String,
+    /// Variables for the script.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, String>)]
+    pub env: Variables,
+    /// Which files are kept, by artifact name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, String>)]
+    pub artifacts: BTreeMap<ArtifactName, RepoPath>,
+    /// How long the script may take, such as `90s`, `15m` or `2h`. The server's own limit for the executor holds as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Timeout>,
+}
+
+/// A length of time in whole seconds, written with a unit: `90s`, `15m`, `2h`. From one second to seven days.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, pattern = "^[0-9]+[smh]$", example = "15m")]
+pub struct Timeout(u32);
+
+impl Timeout {
+    /// This many seconds.
+    ///
+    /// # Errors
+    /// When it is none, or more than seven days.
+    pub const fn from_secs(seconds: u32) -> Result<Self, Invalid> {
+        if seconds == 0 || seconds > 7 * 24 * 3600 {
+            return Err(Invalid::new("a timeout", "must be between 1s and 168h"));
+        }
+        Ok(Self(seconds))
+    }
+
+    /// The length in seconds.
+    pub const fn as_secs(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<String> for Timeout {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        const INVALID: Invalid = Invalid::new("a timeout", "is a whole number and a unit: 90s, 15m, 2h");
+        let unit = match text.as_bytes().last() {
+            Some(b's') => 1,
+            Some(b'm') => 60,
+            Some(b'h') => 3600,
+            _ => return Err(INVALID),
+        };
+        let number: u32 = text[..text.len() - 1].parse().map_err(|_| INVALID)?;
+        Self::from_secs(number.checked_mul(unit).ok_or(INVALID)?)
+    }
+}
+
+impl From<Timeout> for String {
+    fn from(timeout: Timeout) -> Self {
+        format!("{}s", timeout.0)
+    }
+}

@@ -1,0 +1,123 @@
+//! What people and time do to a run: stopping, rerunning, failing effects, deadlines.
+
+use signalbox_contract::api::run::{RerunFrom, StepState};
+use signalbox_contract::{AttemptKey, Failure, FailureClass, FailureCode, Verdict};
+
+use super::change::{Change, End};
+use super::{Refusal, settled};
+use crate::attempt::Phase;
+use crate::effect::Kind;
+use crate::plan::Work;
+
+/// How many attempts a step may have. Somebody who reruns more often has another problem.
+const MAX_ATTEMPTS: usize = 100;
+
+impl Change {
+    pub(super) fn stop(&mut self, by: &str) -> Result<bool, Refusal> {
+        if self.run.outcome.is_some() {
+            return Err(Refusal::NotNow("The run has ended already."));
+        }
+        if self.run.stopped_by.is_some() {
+            return Err(Refusal::NotNow("The run is being stopped already."));
+        }
+        self.run.stopped_by = Some(by.to_owned());
+        for key in self.live() {
+            self.call_off(&key, Verdict::Aborted);
+        }
+        self.advance();
+        Ok(true)
+    }
+
+    pub(super) fn rerun(&mut self, from: RerunFrom) -> Result<bool, Refusal> {
+        if self.run.outcome.is_none() {
+            return Err(Refusal::NotNow("The run has not ended yet; stop it first."));
+        }
+        let failed = self.run.steps.iter().position(|step| !step.passed());
+        // A source that was proven stays proven, and the plan that it gave stays frozen.
+        let proven = self.run.steps.first().is_some_and(|step| matches!(step.plan.work, Work::Mirror { .. }) && step.passed());
+        let first = match (from, failed) {
+            (RerunFrom::Failed, None) => return Err(Refusal::NotNow("Every step passed; rerun it from the start.")),
+            (RerunFrom::Failed, Some(index)) => index,
+            (RerunFrom::Start, _) => usize::from(proven),
+        };
+        if self.run.steps.iter().skip(first).any(|step| step.attempts.len() >= MAX_ATTEMPTS) {
+            return Err(Refusal::NotNow("A step has been tried a hundred times; start a new run."));
+        }
+        self.run.outcome = None;
+        self.run.reason.clear();
+        self.run.finished_at = None;
+        self.run.stopped_by = None;
+        self.run.lost_retries = 0;
+        self.run.reruns += 1;
+        self.run.line = self.now;
+        if first == 0 && self.run.steps.first().is_some_and(|step| matches!(step.plan.work, Work::Mirror { .. })) {
+            self.unplan();
+        }
+        for step in self.run.steps.iter_mut().skip(first) {
+            step.state = StepState::Pending;
+        }
+        self.advance();
+        Ok(true)
+    }
+
+    pub(super) fn effect_failed(&mut self, key: &AttemptKey, kind: Kind, failure: &Failure) -> bool {
+        let Some(phase) = self.phase(key) else { return false };
+        match (kind, phase) {
+            (Kind::Deploy | Kind::Activate, Phase::Deploying) => self.not_deployed(key, failure),
+            // A refusal is an answer. Anything else leaves open whether an earlier try came through.
+            (Kind::Start, Phase::Starting) if matches!(failure.code.class(), FailureClass::Infrastructure | FailureClass::Unknown) => {
+                self.not_started(key, failure);
+            }
+            (Kind::Fetch, Phase::Fetching)
+            | (Kind::Publish, Phase::Publishing)
+            | (Kind::Prepare, Phase::Preparing)
+            | (Kind::Start, Phase::Starting)
+            | (Kind::Resolve, Phase::Resolving) => self.end(*key, End::failed(failure.clone())),
+            (Kind::Seal, Phase::Sealing { .. }) => self.not_sealed(key, failure.clone()),
+            (Kind::Find, Phase::Finding) => self.fence(key, Verdict::Lost),
+            (Kind::Cancel, Phase::Tracking { .. }) => {
+                let then = self.cancelled_as(key);
+                self.fence(key, then);
+            }
+            (Kind::Fence, Phase::Fencing { then }) => self.end_fenced(key, then, Some(failure.clone())),
+            _ => return false,
+        }
+        true
+    }
+
+    pub(super) fn deadline_passed(&mut self, key: &AttemptKey) -> bool {
+        let Some(attempt) = self.run.current(key).filter(|attempt| !attempt.ended()) else { return false };
+        // The deadline was moved after this timer was set, or the clock was put back. The timer is used up all the same.
+        if attempt.deadline > self.now {
+            self.set_timer(*key);
+            return true;
+        }
+        let late = || Failure::new(FailureCode::DeadlinePassed, "The time that it may take is over.");
+        match attempt.phase.clone() {
+            Phase::Tracking { .. } if attempt.cancel.is_some() => {
+                let then = self.cancelled_as(key);
+                self.fence(key, then);
+            }
+            Phase::Fencing { then } => self.end_fenced(key, then, Some(late())),
+            Phase::Sealing { .. } => {
+                self.not_sealed(key, Failure::new(FailureCode::WorkerUnavailable, "What the build made could not be stored in time."));
+            }
+            Phase::Deploying => self.not_deployed(key, &late()),
+            _ => self.call_off(key, Verdict::TimedOut),
+        }
+        true
+    }
+
+    fn cancelled_as(&self, key: &AttemptKey) -> Verdict {
+        self.run.current(key).and_then(|attempt| attempt.cancel).unwrap_or(Verdict::Aborted)
+    }
+
+    /// The keys of the attempts that are not over.
+    fn live(&self) -> Vec<AttemptKey> {
+        (0_u16..)
+            .zip(&self.run.steps)
+            .filter(|(_, step)| !settled(step.state) && step.latest().is_some_and(|attempt| !attempt.ended()))
+            .filter_map(|(index, _)| self.run.latest_key(index))
+            .collect()
+    }
+}

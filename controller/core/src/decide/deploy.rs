@@ -1,0 +1,154 @@
+//! A deployment: the environment's lock and sequence, the bytes, and what came of each host.
+
+use signalbox_contract::api::deploy::{ActivateRequest, DeployRequest, HostOutcome, HostResult};
+use signalbox_contract::api::run::StepState;
+use signalbox_contract::{AttemptKey, Digest, Failure, FailureClass, FailureCode, Verdict};
+
+use super::change::{Change, End};
+use crate::attempt::Phase;
+use crate::effect::Act;
+use crate::plan::{DeployTarget, Work};
+use crate::resource::{Granted, Message, ResourceKey};
+
+impl Change {
+    /// A place was given. If the attempt is over, or never asked for it, it gives it back: nothing else would.
+    pub(super) fn granted(&mut self, granted: &Granted) -> bool {
+        let key = granted.key;
+        if key.run != self.run.id {
+            return false;
+        }
+        let asked = self.resource(&key).is_some_and(|resource| resource == granted.resource);
+        match (self.phase(&key), self.work(&key)) {
+            (Some(Phase::Claiming), Some(Work::Build { .. })) if asked => self.place_at_executor(key),
+            (Some(Phase::Claiming), Some(_)) if asked => self.enter_environment(granted),
+            // It has its place: to hear of it twice changes nothing.
+            (Some(_), _) if asked => return false,
+            _ => self.tell(Message::Release { resource: granted.resource.clone(), holder: key }),
+        }
+        true
+    }
+
+    fn enter_environment(&mut self, granted: &Granted) {
+        let key = granted.key;
+        // What a newer run has put there stays, unless this one was asked for again.
+        if self.run.reruns == 0 && granted.newest.is_some_and(|newest| newest > self.run.id) {
+            self.end(key, superseded());
+            return;
+        }
+        self.run.steps[usize::from(key.step)].state = StepState::Active;
+        self.allow(key, self.limits.deploy);
+        if let Some(attempt) = self.attempt(&key) {
+            attempt.sequence = Some(granted.fence);
+        }
+        match self.work(&key).cloned() {
+            Some(Work::Deploy { artifact, from: Some(from), .. }) => {
+                let made = self.run.steps.get(usize::from(from)).and_then(|step| step.latest());
+                let digest = made.and_then(|attempt| attempt.artifacts.iter().find(|made| made.name == artifact)).map(|made| made.digest);
+                match digest {
+                    Some(digest) => self.deploy(&key, digest),
+                    None => self.end(
+                        key,
+                        End::failed(Failure::new(FailureCode::ArtifactMissing, format!("The build did not make the artifact {artifact}."))),
+                    ),
+                }
+            }
+            Some(Work::Deploy { artifact, from: None, .. }) => {
+                // A rerun deploys the same bytes, even if the name shows others by now.
+                let tried = self.run.steps.get(usize::from(key.step)).map(|step| step.attempts.as_slice()).unwrap_or_default();
+                if let Some(digest) = tried.iter().find_map(|attempt| attempt.digest) {
+                    self.deploy(&key, digest);
+                } else {
+                    self.enter(&key, Phase::Resolving);
+                    self.perform(key, Act::Resolve { artifact });
+                }
+            }
+            Some(Work::Activate { target: DeployTarget { environment, name }, digest }) => {
+                self.enter(&key, Phase::Deploying);
+                let request = ActivateRequest { published_name: name, environment, digest, sequence: granted.fence, run: self.run.id };
+                self.perform(key, Act::Activate(request));
+            }
+            Some(Work::Mirror { .. } | Work::Build { .. }) | None => {}
+        }
+    }
+
+    pub(super) fn resolved(&mut self, key: &AttemptKey, digest: Digest) -> bool {
+        if !self.is_in(key, &Phase::Resolving) {
+            return false;
+        }
+        self.deploy(key, digest);
+        true
+    }
+
+    fn deploy(&mut self, key: &AttemptKey, digest: Digest) {
+        let Some(Work::Deploy { artifact, target: DeployTarget { environment, name }, .. }) = self.work(key).cloned() else { return };
+        let run = self.run.id;
+        let Some(attempt) = self.attempt(key) else { return };
+        attempt.digest = Some(digest);
+        let Some(sequence) = attempt.sequence else { return };
+        self.enter(key, Phase::Deploying);
+        let request = DeployRequest { artifact_id: artifact, published_name: name, environment, digest, sequence, run };
+        self.perform(*key, Act::Deploy(request));
+    }
+
+    pub(super) fn deployed(&mut self, key: &AttemptKey, hosts: &[HostResult]) -> bool {
+        if !self.is_in(key, &Phase::Deploying) {
+            return false;
+        }
+        if let Some(attempt) = self.attempt(key) {
+            attempt.hosts = hosts.to_vec();
+        }
+        let shows_ours = |host: &HostResult| matches!(host.outcome, HostOutcome::Switched | HostOutcome::Unchanged);
+        if hosts.iter().any(shows_ours) {
+            self.tell_deployed(key);
+        }
+        let failures: Vec<String> = hosts
+            .iter()
+            .filter_map(|host| match &host.outcome {
+                HostOutcome::Failed { failure } => Some(format!("{}: {failure}", host.host)),
+                HostOutcome::Switched | HostOutcome::Unchanged | HostOutcome::Superseded => None,
+            })
+            .collect();
+        let end = if !failures.is_empty() {
+            let detail = format!("{} of {} hosts could not be switched. {}", failures.len(), hosts.len(), failures.join(" "));
+            End::failed(Failure::new(FailureCode::HostsFailed, detail))
+        } else if hosts.iter().any(|host| host.outcome == HostOutcome::Superseded) {
+            superseded()
+        } else {
+            End::verdict(Verdict::Success)
+        };
+        self.end(*key, end);
+        true
+    }
+
+    /// The deployment worker could not do it, or not in time.
+    pub(super) fn not_deployed(&mut self, key: &AttemptKey, failure: &Failure) {
+        use FailureCode::{DeadlinePassed, HostsFailed, Internal, SequenceSuperseded, Unknown, WorkerUnavailable};
+        if failure.code == SequenceSuperseded {
+            return self.end(*key, superseded());
+        }
+        // Some of the hosts may show our bytes, and an older run must not go over them.
+        if matches!(failure.code, DeadlinePassed | HostsFailed | Internal | Unknown | WorkerUnavailable) {
+            self.tell_deployed(key);
+        }
+        let end = End::failed(failure.clone());
+        let late = failure.code == DeadlinePassed;
+        self.end(*key, if late { End { verdict: Verdict::TimedOut, class: Some(FailureClass::Infrastructure), ..end } } else { end });
+    }
+
+    /// Tells the environment that the run has changed, or may have changed, what it shows.
+    fn tell_deployed(&mut self, key: &AttemptKey) {
+        let Some(DeployTarget { environment, name }) = self.work(key).and_then(Work::target).cloned() else { return };
+        self.tell(Message::Deployed { resource: ResourceKey::Environment(environment), name, run: self.run.id });
+    }
+}
+
+fn superseded() -> End {
+    End {
+        verdict: Verdict::Skipped,
+        class: None,
+        failure: Some(
+            Failure::new(FailureCode::SequenceSuperseded, "A newer run was deployed before this one came to it.")
+                .hint("Rerun it if it is to be deployed all the same."),
+        ),
+    }
+}

@@ -1,0 +1,240 @@
+//! What is to be done in the outside world because a state changed.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use signalbox_contract::api::deploy::{ActivateRequest, DeployRequest};
+use signalbox_contract::api::vcs::RepoRequest;
+use signalbox_contract::{ArtifactName, AttemptKey, CommitSha, ExecutorName, RefName, RepoName, SourceUrl};
+
+use crate::attempt::Published;
+use crate::plan::{CdOrder, Work};
+
+/// An effect: an act that is written down together with the change that causes it, done afterwards, at least once, by
+/// receivers that do it at most once by its attempt's key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Effect {
+    /// The attempt on whose behalf.
+    pub key: AttemptKey,
+    /// What is done.
+    pub act: Act,
+    /// Not before this.
+    pub due: Timestamp,
+    /// Not after this: then it has failed.
+    pub give_up: Timestamp,
+}
+
+impl Effect {
+    /// The effect's own key: an attempt has at most one of a kind.
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.key, self.act.kind().word())
+    }
+}
+
+/// What is done. Each holds all that is needed, but no secret: tokens are made when it is performed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "act", rename_all = "snake_case")]
+pub enum Act {
+    /// Have the VCS worker fetch and prove, then resolve the plan.
+    Fetch {
+        /// What to fetch.
+        request: RepoRequest,
+        /// What the plan is resolved from.
+        order: Box<CdOrder>,
+    },
+    /// Have the VCS worker publish the attempt's ref.
+    Publish {
+        /// The repository.
+        repo: RepoName,
+        /// The commit.
+        sha: CommitSha,
+    },
+    /// Have the VCS worker remove the attempt's ref.
+    Unpublish {
+        /// The repository.
+        repo: RepoName,
+        /// The commit.
+        sha: CommitSha,
+    },
+    /// Ask the executor what is newest there.
+    Prepare(Box<BuildOrder>),
+    /// Have the executor start the build.
+    Start(Box<BuildOrder>),
+    /// Search the executor for the build.
+    Find(AtExecutor),
+    /// Have the executor stop the build.
+    Cancel(AtExecutor),
+    /// Make sure that the executor never runs it from now on.
+    Fence(AtExecutor),
+    /// Let the executor forget what it keeps of the build.
+    Forget(AtExecutor),
+    /// Collect the rest of the log, and close the grant.
+    Seal {
+        /// Where the build ran.
+        at: AtExecutor,
+        /// Whether what it made is published.
+        publish: bool,
+        /// How new what it made is.
+        line: Timestamp,
+    },
+    /// Ask the store which bytes a name shows.
+    Resolve {
+        /// The name.
+        artifact: ArtifactName,
+    },
+    /// Have the deployment worker deploy.
+    Deploy(DeployRequest),
+    /// Have the deployment worker switch to a kept release.
+    Activate(ActivateRequest),
+    /// Tell the run that the attempt's time is over.
+    Deadline,
+}
+
+/// All that an executor needs to know of a build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildOrder {
+    /// Where.
+    pub executor: ExecutorName,
+    /// What: always a [`Work::Build`].
+    pub work: Work,
+    /// Where the repository came from, for the build's variables.
+    pub source: SourceUrl,
+    /// The run's number in its repository.
+    pub number: u64,
+    /// The commit.
+    pub sha: CommitSha,
+    /// The ref, as people say it.
+    pub branch: RefName,
+    /// Where the executor reads it.
+    pub published: Published,
+    /// What the executor said before the start.
+    pub anchor: Option<String>,
+    /// When it must have ended.
+    pub deadline: Timestamp,
+}
+
+/// A build, or what may be one, at an executor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AtExecutor {
+    /// The executor.
+    pub executor: ExecutorName,
+    /// What was newest there before the start.
+    pub anchor: Option<String>,
+    /// Its own name for the build, where that is known.
+    pub build: Option<String>,
+}
+
+/// The kind of an effect, as a stable word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each is the act of the same name")]
+pub enum Kind {
+    Fetch,
+    Publish,
+    Unpublish,
+    Prepare,
+    Start,
+    Find,
+    Cancel,
+    Fence,
+    Forget,
+    Seal,
+    Resolve,
+    Deploy,
+    Activate,
+    Deadline,
+}
+
+impl Kind {
+    /// The word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Fetch => "fetch",
+            Self::Publish => "publish",
+            Self::Unpublish => "unpublish",
+            Self::Prepare => "prepare",
+            Self::Start => "start",
+            Self::Find => "find",
+            Self::Cancel => "cancel",
+            Self::Fence => "fence",
+            Self::Forget => "forget",
+            Self::Seal => "seal",
+            Self::Resolve => "resolve",
+            Self::Deploy => "deploy",
+            Self::Activate => "activate",
+            Self::Deadline => "deadline",
+        }
+    }
+}
+
+/// Effects of one lane share a number of hands, so that slow kinds do not starve quick ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lane {
+    /// Fetching, which waits for other people's servers.
+    Fetch,
+    /// Quick calls to the VCS worker.
+    Refs,
+    /// Calls to executors.
+    Executor,
+    /// Calls to the artifact store.
+    Store,
+    /// Deployments.
+    Deploy,
+    /// Timers.
+    Timer,
+    /// Tidying up, which nobody waits for.
+    CleanUp,
+}
+
+impl Lane {
+    /// Every lane.
+    pub const ALL: [Self; 7] = [Self::Fetch, Self::Refs, Self::Executor, Self::Store, Self::Deploy, Self::Timer, Self::CleanUp];
+
+    /// The lane's name.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Fetch => "fetch",
+            Self::Refs => "refs",
+            Self::Executor => "executor",
+            Self::Store => "store",
+            Self::Deploy => "deploy",
+            Self::Timer => "timer",
+            Self::CleanUp => "clean_up",
+        }
+    }
+}
+
+impl Act {
+    /// Its kind.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Fetch { .. } => Kind::Fetch,
+            Self::Publish { .. } => Kind::Publish,
+            Self::Unpublish { .. } => Kind::Unpublish,
+            Self::Prepare(_) => Kind::Prepare,
+            Self::Start(_) => Kind::Start,
+            Self::Find(_) => Kind::Find,
+            Self::Cancel(_) => Kind::Cancel,
+            Self::Fence(_) => Kind::Fence,
+            Self::Forget(_) => Kind::Forget,
+            Self::Seal { .. } => Kind::Seal,
+            Self::Resolve { .. } => Kind::Resolve,
+            Self::Deploy(_) => Kind::Deploy,
+            Self::Activate(_) => Kind::Activate,
+            Self::Deadline => Kind::Deadline,
+        }
+    }
+
+    /// Its lane.
+    pub const fn lane(&self) -> Lane {
+        match self {
+            Self::Fetch { .. } => Lane::Fetch,
+            Self::Publish { .. } => Lane::Refs,
+            Self::Prepare(_) | Self::Start(_) | Self::Find(_) | Self::Cancel(_) | Self::Fence(_) => Lane::Executor,
+            Self::Seal { .. } | Self::Resolve { .. } => Lane::Store,
+            Self::Deploy(_) | Self::Activate(_) => Lane::Deploy,
+            Self::Deadline => Lane::Timer,
+            Self::Unpublish { .. } | Self::Forget(_) => Lane::CleanUp,
+        }
+    }
+}

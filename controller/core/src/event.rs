@@ -1,0 +1,155 @@
+//! What can happen to a run.
+
+use serde::{Deserialize, Serialize};
+use signalbox_contract::api::deploy::HostResult;
+use signalbox_contract::api::run::{ArtifactView, RerunFrom};
+use signalbox_contract::api::vcs::{Timings, Transferred};
+use signalbox_contract::build::Observation;
+use signalbox_contract::{AttemptKey, CommitSha, Digest, Failure, RefName};
+
+use crate::attempt::Published;
+use crate::effect::Kind;
+use crate::plan::PlannedStep;
+use crate::resource::Granted;
+
+/// Something that happened, as the engine tells the core. Each names the attempt that it is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// Somebody stops the run.
+    StopRequested {
+        /// Who.
+        by: String,
+    },
+    /// Somebody reruns the run.
+    RerunRequested {
+        /// Who.
+        by: String,
+        /// From where.
+        from: RerunFrom,
+    },
+    /// A resource has room for an attempt.
+    Granted(Granted),
+    /// The source was fetched and proven, and the plan resolved (or not).
+    Fetched {
+        /// The attempt.
+        key: AttemptKey,
+        /// The commit.
+        sha: CommitSha,
+        /// The ref, as the source has it.
+        ref_name: RefName,
+        /// The steps behind this one, or why there can be none.
+        plan: Result<Vec<PlannedStep>, Failure>,
+        /// What was moved.
+        transferred: Transferred,
+        /// How long it took.
+        timings: Timings,
+    },
+    /// The attempt's ref is there for the executor to read.
+    Published {
+        /// The attempt.
+        key: AttemptKey,
+        /// Where.
+        at: Published,
+    },
+    /// The executor said what is newest.
+    Prepared {
+        /// The attempt.
+        key: AttemptKey,
+        /// What it said; opaque.
+        anchor: String,
+    },
+    /// The executor took the attempt.
+    Started {
+        /// The attempt.
+        key: AttemptKey,
+        /// Its own name for the build, unless somebody else will begin it.
+        build: Option<String>,
+    },
+    /// The answer to the start was lost: it may run, or not.
+    StartUnclear {
+        /// The attempt.
+        key: AttemptKey,
+    },
+    /// The executor was searched for the attempt.
+    Found {
+        /// The attempt.
+        key: AttemptKey,
+        /// The build that counts, if there is one.
+        build: Option<String>,
+    },
+    /// The executor will never run the attempt from now on.
+    Fenced {
+        /// The attempt.
+        key: AttemptKey,
+    },
+    /// The executor was looked at.
+    Observed(Observation),
+    /// The attempt's log and artifacts are safe.
+    Sealed {
+        /// The attempt.
+        key: AttemptKey,
+        /// What it made.
+        artifacts: Vec<ArtifactView>,
+    },
+    /// The store said which bytes are meant, and keeps them for the run.
+    Resolved {
+        /// The attempt.
+        key: AttemptKey,
+        /// The bytes.
+        digest: Digest,
+    },
+    /// The deployment worker has been to each host.
+    Deployed {
+        /// The attempt.
+        key: AttemptKey,
+        /// What came of each.
+        hosts: Vec<HostResult>,
+    },
+    /// An effect was refused, or tried for as long as it may be.
+    EffectFailed {
+        /// The attempt.
+        key: AttemptKey,
+        /// What was tried.
+        kind: Kind,
+        /// Why it failed.
+        failure: Failure,
+    },
+    /// The attempt's time is over.
+    DeadlinePassed {
+        /// The attempt.
+        key: AttemptKey,
+    },
+}
+
+impl Event {
+    /// The event in a word, as the event log shows it.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::StopRequested { .. } => "stop_requested",
+            Self::RerunRequested { .. } => "rerun_requested",
+            Self::Granted(_) => "granted",
+            Self::Fetched { .. } => "fetched",
+            Self::Published { .. } => "published",
+            Self::Prepared { .. } => "prepared",
+            Self::Started { .. } => "started",
+            Self::StartUnclear { .. } => "start_unclear",
+            Self::Found { .. } => "found",
+            Self::Fenced { .. } => "fenced",
+            Self::Observed(_) => "observed",
+            Self::Sealed { .. } => "sealed",
+            Self::Resolved { .. } => "resolved",
+            Self::Deployed { .. } => "deployed",
+            Self::EffectFailed { .. } => "effect_failed",
+            Self::DeadlinePassed { .. } => "deadline_passed",
+        }
+    }
+
+    /// Who caused it, where somebody did.
+    pub fn principal(&self) -> Option<&str> {
+        match self {
+            Self::StopRequested { by } | Self::RerunRequested { by, .. } => Some(by),
+            _ => None,
+        }
+    }
+}

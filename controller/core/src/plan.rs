@@ -1,0 +1,252 @@
+//! What a run is to do: the request as it was resolved at acceptance, and the plan of steps that is frozen once the source
+//! is known.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use signalbox_contract::job::{JobFile, JobSpec, Variables};
+use signalbox_contract::{
+    ArtifactName, Digest, EnvironmentName, ExecutorName, Failure, FailureCode, JobName, PublishedName, RefName, RepoName, SourceUrl,
+};
+
+use crate::resource::ResourceKey;
+
+/// What was asked for, with every default of the server's configuration filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Request {
+    /// `POST /cd`: mirror, build, deploy.
+    Cd(Box<CdOrder>),
+    /// `POST /environments/{name}/deploy`: deploy what is in the store.
+    Deploy {
+        /// The artifact.
+        artifact: ArtifactName,
+        /// Where to, and under which name.
+        target: DeployTarget,
+    },
+    /// `POST /environments/{name}/rollback`: go back to a kept release.
+    Rollback {
+        /// Where, and which name.
+        target: DeployTarget,
+        /// Which release; the one before the present one if none is named.
+        digest: Option<Digest>,
+    },
+}
+
+/// What `POST /cd` asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CdOrder {
+    /// The repository.
+    pub repo: RepoName,
+    /// Its source.
+    pub source: SourceUrl,
+    /// The ref.
+    pub ref_name: RefName,
+    /// The job, if one was named.
+    pub job: Option<JobName>,
+    /// Where to build.
+    pub executor: ExecutorName,
+    /// What the build gets.
+    pub inputs: Variables,
+    /// What is deployed, if anything.
+    pub deploy: Option<(ArtifactName, DeployTarget)>,
+}
+
+/// Where something is deployed, and under which name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeployTarget {
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// The name that its hosts publish.
+    pub name: PublishedName,
+}
+
+impl Request {
+    /// The repository, for the kinds that have one.
+    pub fn repo(&self) -> Option<&RepoName> {
+        match self {
+            Self::Cd(order) => Some(&order.repo),
+            Self::Deploy { .. } | Self::Rollback { .. } => None,
+        }
+    }
+
+    /// Where it deploys, if it does.
+    pub fn target(&self) -> Option<&DeployTarget> {
+        match self {
+            Self::Cd(order) => order.deploy.as_ref().map(|(_, target)| target),
+            Self::Deploy { target, .. } | Self::Rollback { target, .. } => Some(target),
+        }
+    }
+
+    /// The artifact that it deploys, if that was named.
+    pub fn artifact(&self) -> Option<&ArtifactName> {
+        match self {
+            Self::Cd(order) => order.deploy.as_ref().map(|(artifact, _)| artifact),
+            Self::Deploy { artifact, .. } => Some(artifact),
+            Self::Rollback { .. } => None,
+        }
+    }
+
+    /// The steps that are known at acceptance, before any source was seen.
+    pub fn first_steps(&self) -> Vec<PlannedStep> {
+        match self {
+            Self::Cd(order) => vec![PlannedStep {
+                name: "mirror".to_owned(),
+                stage: "mirror".to_owned(),
+                needs: Vec::new(),
+                work: Work::Mirror { repo: order.repo.clone(), source: order.source.clone(), ref_name: order.ref_name.clone() },
+            }],
+            Self::Deploy { artifact, target } => vec![PlannedStep {
+                name: "deploy".to_owned(),
+                stage: "deploy".to_owned(),
+                needs: Vec::new(),
+                work: Work::Deploy { artifact: artifact.clone(), from: None, target: target.clone() },
+            }],
+            Self::Rollback { target, digest } => vec![PlannedStep {
+                name: "rollback".to_owned(),
+                stage: "rollback".to_owned(),
+                needs: Vec::new(),
+                work: Work::Activate { target: target.clone(), digest: *digest },
+            }],
+        }
+    }
+}
+
+/// A step of the plan. Later steps name the earlier ones that they need: a step begins when all of those have passed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedStep {
+    /// Its name, unique in the run.
+    pub name: String,
+    /// The stage that it belongs to.
+    pub stage: String,
+    /// The indices of the steps that must have passed before.
+    pub needs: Vec<u16>,
+    /// What is done.
+    pub work: Work,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Work {
+    /// Fetch the source and prove it.
+    Mirror {
+        /// The repository's name here.
+        repo: RepoName,
+        /// Where it comes from.
+        source: SourceUrl,
+        /// What to fetch.
+        ref_name: RefName,
+    },
+    /// Have an executor build it.
+    Build {
+        /// The repository.
+        repo: RepoName,
+        /// The ref, as the source has it.
+        ref_name: RefName,
+        /// Where.
+        executor: ExecutorName,
+        /// The job's name.
+        job: JobName,
+        /// The job, as the commit defines it.
+        spec: JobSpec,
+        /// Values that were given with the request.
+        inputs: Variables,
+    },
+    /// Bring an artifact to an environment.
+    Deploy {
+        /// The artifact.
+        artifact: ArtifactName,
+        /// The step that makes it; none if it is in the store already.
+        from: Option<u16>,
+        /// Where to.
+        target: DeployTarget,
+    },
+    /// Go back to a release that the hosts keep.
+    Activate {
+        /// Where.
+        target: DeployTarget,
+        /// Which release.
+        digest: Option<Digest>,
+    },
+}
+
+impl Work {
+    /// The environment that it changes, if it does.
+    pub const fn target(&self) -> Option<&DeployTarget> {
+        match self {
+            Self::Deploy { target, .. } | Self::Activate { target, .. } => Some(target),
+            Self::Mirror { .. } | Self::Build { .. } => None,
+        }
+    }
+
+    /// What it needs a place of before it begins.
+    pub fn resource(&self) -> Option<ResourceKey> {
+        match self {
+            Self::Mirror { .. } => None,
+            Self::Build { executor, .. } => Some(ResourceKey::Executor(executor.clone())),
+            Self::Deploy { target, .. } | Self::Activate { target, .. } => Some(ResourceKey::Environment(target.environment.clone())),
+        }
+    }
+}
+
+/// Resolves the plan once the commit's job file is known: which job, what it makes, where that goes.
+///
+/// # Errors
+/// With the failure that ends the run: no such job, several to choose from, an artifact that the job does not declare.
+pub fn resolve(order: &CdOrder, ref_name: &RefName, file: JobFile) -> Result<Vec<PlannedStep>, Failure> {
+    let (job, spec) = choose(order.job.as_ref(), file.jobs)?;
+    if let Some((artifact, _)) = &order.deploy
+        && !spec.artifacts.contains_key(artifact)
+    {
+        let declared: Vec<&str> = spec.artifacts.keys().map(AsRef::as_ref).collect();
+        return Err(Failure::new(FailureCode::ArtifactNotDeclared, format!("The job {job} does not declare an artifact {artifact}."))
+            .hint(if declared.is_empty() {
+                "It declares none; add it under `artifacts`.".to_owned()
+            } else {
+                format!("It declares: {}.", declared.join(", "))
+            }));
+    }
+    let mut steps = vec![PlannedStep {
+        name: "build".to_owned(),
+        stage: "build".to_owned(),
+        needs: vec![0],
+        work: Work::Build {
+            repo: order.repo.clone(),
+            ref_name: ref_name.clone(),
+            executor: order.executor.clone(),
+            job,
+            spec,
+            inputs: order.inputs.clone(),
+        },
+    }];
+    if let Some((artifact, target)) = &order.deploy {
+        steps.push(PlannedStep {
+            name: "deploy".to_owned(),
+            stage: "deploy".to_owned(),
+            needs: vec![1],
+            work: Work::Deploy { artifact: artifact.clone(), from: Some(1), target: target.clone() },
+        });
+    }
+    Ok(steps)
+}
+
+/// The job that was named; else `cd`; else the only one.
+fn choose(named: Option<&JobName>, mut jobs: BTreeMap<JobName, JobSpec>) -> Result<(JobName, JobSpec), Failure> {
+    let names = |jobs: &BTreeMap<JobName, JobSpec>| jobs.keys().map(AsRef::as_ref).collect::<Vec<&str>>().join(", ");
+    if let Some(name) = named {
+        return jobs.remove_entry(name).ok_or_else(|| {
+            let failure = Failure::new(FailureCode::JobNotFound, format!("There is no job {name} in .signalbox.yaml."));
+            if jobs.is_empty() { failure } else { failure.hint(format!("There is: {}.", names(&jobs))) }
+        });
+    }
+    let default = jobs.keys().find(|name| name.as_str() == "cd").cloned();
+    if let Some(entry) = default.and_then(|name| jobs.remove_entry(&name)) {
+        return Ok(entry);
+    }
+    if jobs.len() > 1 {
+        return Err(Failure::new(FailureCode::JobAmbiguous, "There are several jobs in .signalbox.yaml, and none is called cd.")
+            .hint(format!("Name one of them as `job`: {}.", names(&jobs))));
+    }
+    jobs.pop_first().ok_or_else(|| Failure::new(FailureCode::JobNotFound, "There is no job in .signalbox.yaml."))
+}

@@ -1,0 +1,17 @@
+//! The core as its stories tell it, and under everything that a modelled world can do to it.
+
+#![expect(clippy::expect_used, reason = "a sample that is not valid is a fault of the test")]
+
+mod building;
+mod choosing;
+mod deploying;
+mod desk;
+mod fairness;
+mod invariants;
+mod lost;
+mod rerunning;
+mod sample;
+mod stopping;
+mod story;
+mod whole;
+mod world;

@@ -1,0 +1,93 @@
+//! A run is rerun: new attempts of the same plan for the same source.
+
+use signalbox_contract::api::deploy::HostOutcome;
+use signalbox_contract::api::run::{Outcome, RerunFrom};
+use signalbox_contract::{FailureCode, Verdict};
+use signalbox_controller_core::effect::Kind;
+use signalbox_controller_core::{Act, Phase};
+
+use crate::sample::{digest, main_job};
+use crate::story::{BUILD, DEPLOY, MIRROR, Story};
+
+#[test]
+fn a_rerun_from_what_failed_keeps_source_plan_and_old_attempts() {
+    let mut story = Story::of(main_job());
+    story.tracking();
+    story.ended(Verdict::Failed);
+    story.sealed();
+    let before = story.run().clone();
+    assert!(story.rerun(RerunFrom::Failed).is_ok());
+    let after = story.run();
+    assert_eq!((after.sha.as_ref(), after.outcome), (before.sha.as_ref(), None));
+    assert_eq!(after.steps[0], before.steps[0], "the source is not fetched again");
+    assert_eq!(after.steps[1].attempts[0], before.steps[1].attempts[0]);
+    assert_eq!((story.key(BUILD).attempt, story.phase(BUILD)), (2, "publishing"));
+    assert!(story.run().line > before.line, "what it makes is newer");
+}
+
+#[test]
+fn a_rerun_of_a_failed_deployment_does_not_build_again() {
+    let (mut story, _) = Story::reach(&Phase::Deploying);
+    assert!(story.fails(DEPLOY, Kind::Deploy, FailureCode::HostsFailed));
+    assert!(story.rerun(RerunFrom::Failed).is_ok());
+    assert_eq!(story.key(BUILD).attempt, 1);
+    assert!(matches!(story.act(DEPLOY, Kind::Deploy), Some(Act::Deploy(request)) if request.digest == digest(5) && request.sequence == 2));
+    story.deployed(DEPLOY, &[HostOutcome::Switched]);
+    assert_eq!(story.outcome(), Some(Outcome::Passed));
+}
+
+#[test]
+fn a_rerun_from_the_start_builds_and_deploys_again_what_was_proven() {
+    let mut story = Story::of(main_job());
+    story.passes();
+    assert!(story.rerun(RerunFrom::Failed).is_err(), "nothing failed");
+    assert!(story.rerun(RerunFrom::Start).is_ok());
+    assert_eq!((story.key(MIRROR).attempt, story.key(BUILD).attempt), (1, 2));
+    story.published();
+    story.prepared();
+    story.started();
+    story.ended(Verdict::Success);
+    story.sealed();
+    story.deployed(DEPLOY, &[HostOutcome::Switched]);
+    assert_eq!((story.key(DEPLOY).attempt, story.outcome()), (2, Some(Outcome::Passed)));
+    story.is_over();
+}
+
+#[test]
+fn a_rerun_of_a_mirror_that_failed_fetches_again() {
+    let (mut story, _) = Story::reach(&Phase::Fetching);
+    assert!(story.fails(MIRROR, Kind::Fetch, FailureCode::SourceUnreachable));
+    assert!(story.rerun(RerunFrom::Start).is_ok());
+    assert_eq!((story.key(MIRROR).attempt, story.phase(MIRROR)), (2, "fetching"));
+    story.fetched();
+    assert_eq!(story.phase(BUILD), "publishing");
+}
+
+#[test]
+fn a_rerun_may_lose_as_many_builds_as_the_run_could() {
+    let mut story = Story::of(main_job());
+    story.fetched();
+    for _ in 0..2 {
+        for _ in 0..3 {
+            story.published();
+            story.prepared();
+            story.started();
+            story.ended(Verdict::Lost);
+            story.sealed();
+        }
+        assert_eq!(story.outcome(), Some(Outcome::Lost));
+        assert!(story.rerun(RerunFrom::Failed).is_ok());
+    }
+    assert_eq!(story.key(BUILD).attempt, 7);
+}
+
+#[test]
+fn a_run_is_not_rerun_for_ever() {
+    let (mut story, _) = Story::reach(&Phase::Fetching);
+    assert!(story.fails(MIRROR, Kind::Fetch, FailureCode::SourceUnreachable));
+    for _ in 1..100 {
+        assert!(story.rerun(RerunFrom::Failed).is_ok());
+        assert!(story.fails(MIRROR, Kind::Fetch, FailureCode::SourceUnreachable));
+    }
+    assert!(story.rerun(RerunFrom::Failed).is_err());
+}

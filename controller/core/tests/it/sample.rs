@@ -1,0 +1,98 @@
+//! What the stories are about: two executors, two environments, a few repositories and jobs.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use signalbox_contract::api::deploy::{HostOutcome, HostResult};
+use signalbox_contract::api::run::ArtifactView;
+use signalbox_contract::job::{JobFile, JobSpec};
+use signalbox_contract::{ArtifactName, CommitSha, Digest, Failure, FailureCode, RunId};
+use signalbox_controller_core::attempt::Published;
+use signalbox_controller_core::plan::{CdOrder, DeployTarget, Request};
+use signalbox_controller_core::resource::ResourceKey;
+
+/// A name, a ref, a URL: whatever parses itself.
+pub(crate) fn named<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+    text.parse().expect("a valid sample")
+}
+
+/// So many seconds after the stories begin.
+pub(crate) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).expect("in range")
+}
+
+pub(crate) fn run_id(number: u64) -> RunId {
+    RunId::from_uuid(uuid::Uuid::from_u128(u128::from(number)))
+}
+
+pub(crate) fn sha(seed: u8) -> CommitSha {
+    named(&format!("{seed:02x}").repeat(20).replace("00", "0a"))
+}
+
+pub(crate) fn digest(seed: u8) -> Digest {
+    Digest::from_bytes([seed; 32])
+}
+
+pub(crate) fn executor(name: &str) -> ResourceKey {
+    ResourceKey::Executor(named(name))
+}
+
+pub(crate) fn environment(name: &str) -> ResourceKey {
+    ResourceKey::Environment(named(name))
+}
+
+pub(crate) fn target(environment: &str, name: &str) -> DeployTarget {
+    DeployTarget { environment: named(environment), name: named(name) }
+}
+
+/// `POST /cd` for a repository, with what is to be deployed where.
+pub(crate) fn cd(repo: &str, deploy: Option<(&str, DeployTarget)>) -> CdOrder {
+    CdOrder {
+        repo: named(repo),
+        source: named(&format!("https://git.example.org/{repo}")),
+        ref_name: named("main"),
+        job: None,
+        executor: named("local"),
+        inputs: BTreeMap::new(),
+        deploy: deploy.map(|(artifact, target)| (named(artifact), target)),
+    }
+}
+
+/// The main job: the artifact `hello` goes to the environment `test`.
+pub(crate) fn main_job() -> Request {
+    Request::Cd(Box::new(cd("hello", Some(("hello", target("test", "hello"))))))
+}
+
+pub(crate) fn build_only() -> Request {
+    Request::Cd(Box::new(cd("hello", None)))
+}
+
+pub(crate) fn job(artifacts: &[&str]) -> JobSpec {
+    JobSpec {
+        script: "make".to_owned(),
+        env: BTreeMap::new(),
+        artifacts: artifacts.iter().map(|name| (named::<ArtifactName>(name), named("out/file"))).collect(),
+        timeout: None,
+    }
+}
+
+/// A job file with jobs of these names, each of which makes `hello`.
+pub(crate) fn job_file(jobs: &[&str]) -> JobFile {
+    JobFile { version: 1, jobs: jobs.iter().map(|name| (named(name), job(&["hello"]))).collect() }
+}
+
+pub(crate) fn published() -> Published {
+    Published { url: "http://127.0.0.1:7481/git/hello".parse().expect("a URL"), ref_name: named("refs/heads/cd/x") }
+}
+
+pub(crate) fn made(name: &str, seed: u8) -> ArtifactView {
+    ArtifactView { name: named(name), digest: digest(seed), size: 1 }
+}
+
+pub(crate) fn host(name: &str, outcome: HostOutcome) -> HostResult {
+    HostResult { host: named(name), outcome, digest: None, previous: None, bytes: 0, took_ms: 0 }
+}
+
+pub(crate) fn failure(code: FailureCode) -> Failure {
+    Failure::new(code, "It did not work.")
+}

@@ -1,0 +1,173 @@
+//! The controller's HTTP API. Handlers translate and authorise; what is decided, the core decides; what takes long, the
+//! engine does: a handler records the intention and says where to look.
+
+mod cd;
+mod environments;
+mod live;
+mod logs;
+mod runs;
+mod tokens;
+
+pub(crate) use logs::{LogQuery, attempt_of};
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::FromRef;
+use signalbox_contract::grant::{Action, Target};
+use signalbox_contract::{EnvironmentName, RepoName, RunId};
+use signalbox_controller_core::Run;
+use signalbox_service::auth::{Operator, Verifier};
+use signalbox_service::clock::SharedClock;
+use signalbox_service::http::{self, Refusal};
+use signalbox_service::shutdown::Shutdown;
+use tokio::sync::Semaphore;
+use tower_http::csrf::CsrfLayer;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::config::Config;
+use crate::engine::Workers;
+use crate::log::LogBook;
+use crate::page;
+use crate::store::{Store, StoreError, Visible};
+
+/// What the handlers work with.
+#[derive(Clone)]
+pub struct Api {
+    pub(crate) config: Arc<Config>,
+    pub(crate) store: Store,
+    pub(crate) book: LogBook,
+    pub(crate) workers: Workers,
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) clock: SharedClock,
+    pub(crate) shutdown: Shutdown,
+    /// How many streams there may be at a time.
+    pub(crate) streams: Arc<Semaphore>,
+}
+
+impl FromRef<Api> for Arc<Verifier> {
+    fn from_ref(api: &Api) -> Self {
+        Self::clone(&api.verifier)
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Signalbox controller",
+    description = "Takes changes, has them mirrored, built and deployed, and tells what became of them. Every request carries a \
+                   token in `Authorization: Bearer`; every answer that is not what was asked for is a problem (RFC 9457)."
+))]
+struct Document;
+
+/// The routes, and their description.
+fn described() -> (OpenApiRouter<Api>, OpenApiRouter<Api>) {
+    let ordinary = OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(cd::post))
+        .routes(routes!(runs::status))
+        .routes(routes!(runs::list))
+        .routes(routes!(runs::get))
+        .routes(routes!(runs::events))
+        .routes(routes!(runs::stop))
+        .routes(routes!(runs::rerun))
+        .routes(routes!(environments::list))
+        .routes(routes!(environments::get))
+        .routes(routes!(environments::deploy))
+        .routes(routes!(environments::rollback))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(tokens::revocations));
+    let streaming = OpenApiRouter::new().routes(routes!(logs::get)).routes(routes!(live::get));
+    (ordinary, streaming)
+}
+
+/// The routes: the ordinary ones, pages included, and those whose answers are streams. A browser that holds a session may
+/// change nothing on behalf of another site.
+pub fn routers(api: Api) -> (Router, Router) {
+    let (ordinary, streaming) = described();
+    let ordinary = ordinary.with_state(api.clone()).split_for_parts().0;
+    let streaming = streaming.with_state(api.clone()).split_for_parts().0;
+    (ordinary.merge(page::router(api)).layer(CsrfLayer::new()), streaming)
+}
+
+/// The description of the API.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    let (ordinary, streaming) = described();
+    let mut document = ordinary.into_openapi();
+    document.merge(streaming.into_openapi());
+    document
+}
+
+/// How many entries a page has, and how many at most.
+pub(crate) fn page_size(asked: Option<u32>) -> http::Result<u32> {
+    match asked.unwrap_or(50) {
+        limit @ 1..=200 => Ok(limit),
+        _ => Err(signalbox_contract::Problem::new(signalbox_contract::Code::InvalidRequest)
+            .field("limit", "must be between 1 and 200")
+            .into()),
+    }
+}
+
+/// What the store's errors are to a caller.
+pub(crate) fn refused(error: StoreError) -> Refusal {
+    match error.problem() {
+        Some(problem) => problem.into(),
+        None => http::internal(error),
+    }
+}
+
+/// What a reader must be allowed to see a run: its repository; for a run without one, the environment and the name that it
+/// changes.
+pub(crate) fn target_of(run: &Run) -> Target<'_> {
+    match (run.request.repo(), run.request.target()) {
+        (Some(repo), _) => Target { repo: Some(repo), ..Target::default() },
+        (None, Some(target)) => Target { environment: Some(&target.environment), name: Some(&target.name), ..Target::default() },
+        (None, None) => Target::default(),
+    }
+}
+
+/// All that a run touches: what starting it, or running it again, needs to be allowed.
+pub(crate) fn reach_of(run: &Run) -> Target<'_> {
+    let target = run.request.target();
+    Target {
+        repo: run.request.repo(),
+        artifact: run.request.artifact(),
+        environment: target.map(|target| &target.environment),
+        name: target.map(|target| &target.name),
+    }
+}
+
+impl Api {
+    /// The run, if the reader may see it. What may not be seen is not there.
+    pub(crate) async fn run(&self, operator: &Operator, id: RunId) -> http::Result<Run> {
+        let run = self.store.run(id).await.map_err(refused)?;
+        run.filter(|run| operator.sees(&target_of(run))).ok_or_else(|| signalbox_contract::Problem::not_found().into())
+    }
+
+    /// Which runs the reader may see. The lists are filtered by it before they are cut into pages.
+    pub(crate) fn visible(&self, operator: &Operator) -> Visible {
+        let everything = |grant: &signalbox_contract::grant::Grant| {
+            let all = |globs: &[signalbox_contract::grant::Glob]| globs.iter().any(|glob| glob.as_str() == "*");
+            grant.actions.contains(&Action::Read) && all(&grant.repos) && all(&grant.environments) && all(&grant.names)
+        };
+        if operator.0.grants.iter().any(everything) {
+            return Visible::All;
+        }
+        let repos: Vec<RepoName> = self
+            .config
+            .repositories
+            .keys()
+            .filter(|repo| operator.sees(&Target { repo: Some(repo), ..Target::default() }))
+            .cloned()
+            .collect();
+        let environments: Vec<EnvironmentName> = self
+            .config
+            .repositories
+            .values()
+            .filter_map(|repository| repository.environment.clone())
+            .filter(|environment| operator.sees(&Target { environment: Some(environment), ..Target::default() }))
+            .collect();
+        Visible::Only { repos, environments }
+    }
+}

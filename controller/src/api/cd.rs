@@ -1,0 +1,130 @@
+//! `POST /cd`: mirror, build, deploy.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::LOCATION;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use signalbox_contract::api::run::{Accepted, CdRequest, MAX_INPUT, MAX_INPUTS};
+use signalbox_contract::grant::{Action, Target};
+use signalbox_contract::{Code, Digest, Problem, PublishedName, RepoName};
+use signalbox_controller_core::plan::{CdOrder, DeployTarget, Request};
+use signalbox_service::auth::{Operator, sha256};
+use signalbox_service::http::{self as service_http, Json};
+
+use super::{Api, refused};
+use crate::config::RepositoryConfig;
+use crate::store::NewRun;
+
+/// The header that makes asking twice asking once.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// Start a run: mirror the ref, build it, and deploy the artifact if one is named.
+///
+/// Without an `Idempotency-Key` a hundred posts are a hundred runs. With one, the same key and body give the same run for a
+/// day; the same key with another body is refused.
+#[utoipa::path(
+    post, path = "/cd", tag = "runs", request_body = CdRequest,
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 128 printable ASCII characters; kept a day")),
+    responses(
+        (status = 202, description = "The run is recorded durably and goes on by itself.", body = Accepted),
+        (status = 400, description = "The body is not valid; `errors` names the fields.", body = Problem),
+        (status = 401, description = "No valid token.", body = Problem),
+        (status = 403, description = "The token's grants do not cover it.", body = Problem),
+        (status = 409, description = "The repository's name belongs to another source.", body = Problem),
+        (status = 422, description = "Something is not configured, or the key was used with another body.", body = Problem),
+        (status = 503, description = "The queue is full; nothing was accepted.", body = Problem),
+    )
+)]
+pub(super) async fn post(
+    State(api): State<Api>,
+    operator: Operator,
+    headers: HeaderMap,
+    Json(request): Json<CdRequest>,
+) -> service_http::Result<Response> {
+    let idempotency = idempotency(&headers, "/cd", &request)?;
+    check_inputs(&request)?;
+    let known = api.config.repository(&request.repo);
+    // Whoever may not start a run of a repository does not learn whether there is one.
+    let Some((name, repository)) = known.filter(|(name, _)| operator.may(Action::Start, &of(name))) else {
+        let named: Option<RepoName> = request.repo.parse().ok();
+        operator.require(Action::Start, &Target { repo: named.as_ref(), ..Target::default() })?;
+        return Err(Problem::new(Code::NotConfigured)
+            .detail("The server's configuration has no such repository.")
+            .field("repo", "is neither the name of a configured repository nor the source URL of one")
+            .into());
+    };
+    let order = order(&api, name, repository, request)?;
+    if let Some((artifact, DeployTarget { environment, name: published })) = &order.deploy {
+        let target = Target { repo: Some(name), artifact: Some(artifact), environment: Some(environment), name: Some(published) };
+        operator.require(Action::Deploy, &target)?;
+    }
+    let run = NewRun { principal: operator.principal().to_owned(), request: Request::Cd(Box::new(order)), idempotency };
+    accepted(api.store.accept(run).await.map_err(refused)?)
+}
+
+/// `202` with where to look.
+pub(super) fn accepted(accepted: Accepted) -> service_http::Result<Response> {
+    let location = HeaderValue::try_from(&accepted.url).map_err(service_http::internal)?;
+    Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(accepted)).into_response())
+}
+
+/// The key that the caller gave, with a digest of what is asked under it.
+pub(super) fn idempotency<T: serde::Serialize>(
+    headers: &HeaderMap,
+    path: &str,
+    request: &T,
+) -> service_http::Result<Option<(String, Digest)>> {
+    let mut keys = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(key) = keys.next() else { return Ok(None) };
+    let plain = |key: &&str| (1..=128).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    let key = key.to_str().ok().filter(plain).filter(|_| keys.next().is_none());
+    let key = key.ok_or_else(|| {
+        Problem::new(Code::InvalidRequest).field("Idempotency-Key", "must be given once, with 1 to 128 printable ASCII characters")
+    })?;
+    // What was meant counts, not how it was spelt: the parsed request, written anew.
+    let mut text = path.as_bytes().to_vec();
+    serde_json::to_writer(&mut text, request).map_err(service_http::internal)?;
+    Ok(Some((key.to_owned(), sha256(&text))))
+}
+
+fn of(name: &RepoName) -> Target<'_> {
+    Target { repo: Some(name), ..Target::default() }
+}
+
+fn check_inputs(request: &CdRequest) -> Result<(), Problem> {
+    if request.inputs.len() > MAX_INPUTS {
+        return Err(Problem::new(Code::InvalidBody).field("inputs", format!("has more than {MAX_INPUTS} entries")));
+    }
+    match request.inputs.iter().find(|(_, value)| value.len() > MAX_INPUT || value.contains('\0')) {
+        Some((name, _)) => Err(Problem::new(Code::InvalidBody)
+            .field(format!("inputs.{name}"), format!("must have at most {MAX_INPUT} bytes, and no NUL among them"))),
+        None => Ok(()),
+    }
+}
+
+/// The request with every default filled in.
+fn order(api: &Api, name: &RepoName, repository: &RepositoryConfig, request: CdRequest) -> Result<CdOrder, Problem> {
+    let CdRequest { ref_name, artifact, job, environment, published_name, executor, inputs, .. } = request;
+    let missing = |field: &str, detail: &str| Problem::new(Code::NotConfigured).field(field, detail);
+    let executor = executor
+        .or_else(|| repository.executor.clone())
+        .ok_or_else(|| missing("executor", "must be given: the repository has no default"))?;
+    if !api.config.executors.contains_key(&executor) {
+        return Err(missing("executor", "is not configured"));
+    }
+    let deploy = if let Some(artifact) = artifact {
+        let environment = environment
+            .or_else(|| repository.environment.clone())
+            .ok_or_else(|| missing("environment", "must be given: the repository has no default"))?;
+        let published = published_name.or_else(|| Option::<PublishedName>::from(artifact.clone()));
+        let published = published.ok_or_else(|| missing("published_name", "must be given: the artifact's name does not fit a host"))?;
+        Some((artifact, DeployTarget { environment, name: published }))
+    } else {
+        let stray = [("environment", environment.is_some()), ("published_name", published_name.is_some())];
+        if let Some((field, _)) = stray.into_iter().find(|(_, given)| *given) {
+            return Err(Problem::new(Code::InvalidBody).field(field, "makes sense only with an artifact: nothing is deployed without one"));
+        }
+        None
+    };
+    Ok(CdOrder { repo: name.clone(), source: repository.source.clone(), ref_name, job, executor, inputs, deploy })
+}

@@ -1,0 +1,126 @@
+//! Environments: what there is, deploying what is in the store, going back.
+
+use axum::extract::State;
+use axum::response::Response;
+use http::HeaderMap;
+use signalbox_contract::api::deploy::EnvironmentInfo;
+use signalbox_contract::api::run::{Accepted, DeployArtifactRequest, Environments, RollbackRequest};
+use signalbox_contract::grant::{Action, Target};
+use signalbox_contract::{Code, EnvironmentName, Problem};
+use signalbox_controller_core::plan::{DeployTarget, Request};
+use signalbox_service::auth::Operator;
+use signalbox_service::client::CallError;
+use signalbox_service::http::{self as service_http, Json, Path};
+
+use super::cd::{accepted, idempotency};
+use super::{Api, refused};
+use crate::store::NewRun;
+
+/// The environments that the deployment worker's configuration defines, as far as the reader may see them.
+#[utoipa::path(get, path = "/environments", tag = "environments", responses(
+    (status = 200, description = "The environments.", body = Environments),
+    (status = 401, description = "No valid token.", body = Problem),
+    (status = 502, description = "The deployment worker did not answer.", body = Problem),
+))]
+pub(super) async fn list(State(api): State<Api>, operator: Operator) -> service_http::Result<Json<Environments>> {
+    Ok(Json(api.environments(&operator).await?))
+}
+
+/// One environment: what each of its hosts shows now, by digest, since when, by which run. The hosts are asked.
+#[utoipa::path(get, path = "/environments/{name}", tag = "environments", params(("name" = EnvironmentName, Path, description = "The environment.")), responses(
+    (status = 200, description = "The environment.", body = EnvironmentInfo),
+    (status = 404, description = "There is none of this name, or it may not be seen.", body = Problem),
+    (status = 502, description = "The deployment worker did not answer.", body = Problem),
+))]
+pub(super) async fn get(
+    State(api): State<Api>,
+    operator: Operator,
+    Path(name): Path<EnvironmentName>,
+) -> service_http::Result<Json<EnvironmentInfo>> {
+    Ok(Json(api.environment(&operator, &name).await?))
+}
+
+/// Deploy an artifact that is in the store. Needs `deploy` on the artifact, the environment and the name.
+#[utoipa::path(post, path = "/environments/{name}/deploy", tag = "environments", params(("name" = EnvironmentName, Path, description = "The environment.")), request_body = DeployArtifactRequest, responses(
+    (status = 202, description = "A run is recorded durably and goes on by itself.", body = Accepted),
+    (status = 400, description = "The body is not valid; `errors` names the fields.", body = Problem),
+    (status = 403, description = "The token's grants do not cover it.", body = Problem),
+    (status = 503, description = "The queue is full; nothing was accepted.", body = Problem),
+))]
+pub(super) async fn deploy(
+    State(api): State<Api>,
+    operator: Operator,
+    Path(environment): Path<EnvironmentName>,
+    headers: HeaderMap,
+    Json(request): Json<DeployArtifactRequest>,
+) -> service_http::Result<Response> {
+    let idempotency = idempotency(&headers, environment.as_str(), &request)?;
+    let DeployArtifactRequest { artifact_id, published_name } = request;
+    let target = Target { artifact: Some(&artifact_id), environment: Some(&environment), name: Some(&published_name), ..Target::default() };
+    operator.require(Action::Deploy, &target)?;
+    let request = Request::Deploy { artifact: artifact_id, target: DeployTarget { environment, name: published_name } };
+    api.accept(&operator, request, idempotency).await
+}
+
+/// Go back to a release that the hosts still have. Nothing is built and no bytes are moved.
+#[utoipa::path(post, path = "/environments/{name}/rollback", tag = "environments", params(("name" = EnvironmentName, Path, description = "The environment.")), request_body = RollbackRequest, responses(
+    (status = 202, description = "A run is recorded durably and goes on by itself.", body = Accepted),
+    (status = 400, description = "The body is not valid; `errors` names the fields.", body = Problem),
+    (status = 403, description = "The token's grants do not cover it.", body = Problem),
+    (status = 503, description = "The queue is full; nothing was accepted.", body = Problem),
+))]
+pub(super) async fn rollback(
+    State(api): State<Api>,
+    operator: Operator,
+    Path(environment): Path<EnvironmentName>,
+    headers: HeaderMap,
+    Json(request): Json<RollbackRequest>,
+) -> service_http::Result<Response> {
+    let idempotency = idempotency(&headers, environment.as_str(), &request)?;
+    let RollbackRequest { published_name, digest } = request;
+    let target = Target { environment: Some(&environment), name: Some(&published_name), ..Target::default() };
+    operator.require(Action::Rollback, &target)?;
+    let request = Request::Rollback { target: DeployTarget { environment, name: published_name }, digest };
+    api.accept(&operator, request, idempotency).await
+}
+
+impl Api {
+    /// The environments that a reader may see.
+    pub(crate) async fn environments(&self, operator: &Operator) -> service_http::Result<Environments> {
+        let mut environments = self.workers.environments().await.map_err(|error| not_answered(&error))?;
+        environments.retain(|one| operator.sees(&Target { environment: Some(&one.name), ..Target::default() }));
+        Ok(Environments { environments })
+    }
+
+    /// One environment, as far as a reader may see it.
+    pub(crate) async fn environment(&self, operator: &Operator, name: &EnvironmentName) -> service_http::Result<EnvironmentInfo> {
+        if !operator.sees(&Target { environment: Some(name), ..Target::default() }) {
+            return Err(Problem::not_found().into());
+        }
+        let mut environment = self.workers.environment(name).await.map_err(|error| not_answered(&error))?;
+        for host in &mut environment.shown {
+            host.releases
+                .retain(|release| operator.sees(&Target { environment: Some(name), name: Some(&release.name), ..Target::default() }));
+        }
+        Ok(environment)
+    }
+
+    async fn accept(
+        &self,
+        operator: &Operator,
+        request: Request,
+        idempotency: Option<(String, signalbox_contract::Digest)>,
+    ) -> service_http::Result<Response> {
+        let run = NewRun { principal: operator.principal().to_owned(), request, idempotency };
+        accepted(self.store.accept(run).await.map_err(refused)?)
+    }
+}
+
+/// What it means to a caller that the deployment worker could not be asked.
+fn not_answered(error: &CallError) -> service_http::Refusal {
+    if error.problem().is_some_and(|problem| problem.code == Code::NotFound) {
+        return Problem::not_found().into();
+    }
+    tracing::warn!(error = error as &dyn std::error::Error, "the deployment worker could not be asked");
+    Problem::new(Code::Upstream).detail("The deployment worker did not answer; try again.").into()
+}

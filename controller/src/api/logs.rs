@@ -1,0 +1,161 @@
+//! The log of a step.
+
+use std::ops::Range;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde::Deserialize;
+use signalbox_contract::api::executor::log::{COMPLETE, NEXT};
+use signalbox_contract::{AttemptKey, Code, Problem, RunId};
+use signalbox_controller_core::{Attempt, Run, Work};
+use signalbox_service::auth::Operator;
+use signalbox_service::http::{self as service_http, Path, Query};
+use utoipa::IntoParams;
+
+use super::Api;
+use crate::log::{LogBook, MAX_READ, PART};
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct LogQuery {
+    /// Which attempt; the latest unless given.
+    pub(crate) attempt: Option<u16>,
+    /// Only so many bytes from the end.
+    pub(crate) tail: Option<u64>,
+}
+
+/// The log of a step's attempt, as raw bytes: what looks like terminal codes or broken UTF-8 is what the build wrote.
+///
+/// While the build runs, the answer is what there is; the headers `signalbox-log-next` and `signalbox-log-complete` say from
+/// which byte on to ask again (`Range: bytes=N-`), and whether that makes sense. The log of an attempt that has ended never
+/// changes.
+#[utoipa::path(get, path = "/runs/{id}/steps/{step}/log", tag = "runs", params(
+    ("id" = RunId, Path, description = "The run."),
+    ("step" = String, Path, description = "The step's name or index."),
+    ("Range" = Option<String>, Header, description = "One range of bytes."),
+    LogQuery,
+), responses(
+    (status = 200, description = "The log.", content_type = "text/plain"),
+    (status = 206, description = "A part of it.", content_type = "text/plain"),
+    (status = 404, description = "There is no such run, step or attempt, or the step keeps no log.", body = Problem),
+    (status = 416, description = "The log does not reach that far (yet).", body = Problem),
+))]
+pub(super) async fn get(
+    State(api): State<Api>,
+    operator: Operator,
+    Path((id, step)): Path<(RunId, String)>,
+    Query(query): Query<LogQuery>,
+    headers: HeaderMap,
+) -> service_http::Result<Response> {
+    let run = api.run(&operator, id).await?;
+    let key = attempt_of(&run, &step, query.attempt)?;
+    let ended = run.steps[usize::from(key.step)].attempts.get(usize::from(key.attempt) - 1).is_some_and(Attempt::ended);
+    let state = api.book.state(&key, PART).await.map_err(service_http::internal)?;
+    // An attempt that ended before its build began has an empty log, and that is all there will be.
+    let complete = state.complete || ended;
+    let range = wanted(headers.get(RANGE), query.tail, state.length)?;
+    let (status, bytes) = match range {
+        Some(range) => (StatusCode::PARTIAL_CONTENT, range),
+        None => (StatusCode::OK, 0..state.length),
+    };
+    let mut answer = [
+        (CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
+        (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (ACCEPT_RANGES, HeaderValue::from_static("bytes")),
+        (CONTENT_LENGTH, HeaderValue::from(bytes.end - bytes.start)),
+        (CACHE_CONTROL, HeaderValue::from_static(if complete { "private, max-age=31536000, immutable" } else { "no-store" })),
+    ]
+    .into_iter()
+    .collect::<HeaderMap>();
+    answer.insert(NEXT, HeaderValue::from(bytes.end));
+    answer.insert(COMPLETE, HeaderValue::from_static(if complete && bytes.end == state.length { "true" } else { "false" }));
+    if status == StatusCode::PARTIAL_CONTENT {
+        let total = if complete { state.length.to_string() } else { "*".to_owned() };
+        let range = format!("bytes {}-{}/{total}", bytes.start, bytes.end - 1);
+        answer.insert(CONTENT_RANGE, HeaderValue::try_from(range).map_err(service_http::internal)?);
+    }
+    Ok((status, answer, body(api.book.clone(), key, bytes)).into_response())
+}
+
+/// Streams kept bytes, so that a large log is never in memory as a whole.
+fn body(book: LogBook, key: AttemptKey, bytes: Range<u64>) -> Body {
+    Body::from_stream(stream::try_unfold(bytes.start, move |at| {
+        let (book, end) = (book.clone(), bytes.end);
+        async move {
+            if at >= end {
+                return Ok(None);
+            }
+            let piece = book.read(&key, PART, at, (end - at).min(MAX_READ)).await?;
+            if piece.is_empty() {
+                // Retention has taken it while it was read: the answer must not look whole.
+                return Err(sqlx::Error::RowNotFound);
+            }
+            let next = at + piece.len() as u64;
+            Ok::<_, sqlx::Error>(Some((piece, next)))
+        }
+    }))
+}
+
+/// The attempt whose log is meant.
+pub(crate) fn attempt_of(run: &Run, step: &str, attempt: Option<u16>) -> Result<AttemptKey, Problem> {
+    let found = (0_u16..).zip(&run.steps).find(|(index, candidate)| candidate.plan.name == step || index.to_string() == step);
+    let (index, step) = found.ok_or_else(Problem::not_found)?;
+    if !matches!(step.plan.work, Work::Build { .. }) {
+        return Err(Problem::not_found().detail("This step keeps no log; its events say what it did."));
+    }
+    let last = u16::try_from(step.attempts.len()).unwrap_or(u16::MAX);
+    let attempt = attempt.unwrap_or(last);
+    if attempt == 0 || attempt > last {
+        return Err(Problem::not_found().detail("The step has no such attempt (yet)."));
+    }
+    Ok(AttemptKey { run: run.id, step: index, attempt })
+}
+
+/// The part that is asked for; none for all of it.
+fn wanted(header: Option<&HeaderValue>, tail: Option<u64>, length: u64) -> Result<Option<Range<u64>>, Problem> {
+    if let Some(tail) = tail {
+        return Ok(Some(length.saturating_sub(tail)..length).filter(|range| !range.is_empty()));
+    }
+    // A header that is no range of bytes is ignored, as RFC 9110 (section 14.2) says; so are several ranges at once.
+    let Some(spec) = header.and_then(|value| value.to_str().ok()).and_then(|value| value.strip_prefix("bytes=")) else {
+        return Ok(None);
+    };
+    let Some((first, last)) = spec.split_once('-').filter(|_| !spec.contains(',')) else { return Ok(None) };
+    let unsatisfiable = || Problem::new(Code::RangeNotSatisfiable).detail(format!("The log has {length} bytes."));
+    let range = match (first.trim().parse::<u64>(), last.trim().parse::<u64>()) {
+        (Ok(first), Ok(last)) if first <= last => first..last.saturating_add(1).min(length),
+        (Ok(first), Err(_)) if last.trim().is_empty() => first..length,
+        (Err(_), Ok(suffix)) if first.trim().is_empty() => length.saturating_sub(suffix)..length,
+        _ => return Ok(None),
+    };
+    if range.start >= length || range.is_empty() { Err(unsatisfiable()) } else { Ok(Some(range)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(range: &str) -> Result<Option<Range<u64>>, Problem> {
+        wanted(Some(&HeaderValue::from_str(range).expect("a header")), None, 10)
+    }
+
+    #[test]
+    fn ranges_are_those_of_rfc_9110() {
+        assert_eq!(ask("bytes=0-0"), Ok(Some(0..1)));
+        assert_eq!(ask("bytes=5-"), Ok(Some(5..10)));
+        assert_eq!(ask("bytes=-3"), Ok(Some(7..10)));
+        assert_eq!(ask("bytes=5-99999999999999999999"), Ok(None));
+        assert_eq!(ask("bytes=5-18446744073709551615"), Ok(Some(5..10)));
+        assert_eq!(ask("bytes=0-1,3-4"), Ok(None));
+        assert_eq!(ask("bytes=4-2"), Ok(None));
+        assert_eq!(ask("lines=1-2"), Ok(None));
+        for beyond in ["bytes=10-", "bytes=10-12", "bytes=-0"] {
+            assert!(ask(beyond).is_err(), "{beyond}");
+        }
+    }
+}

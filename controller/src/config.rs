@@ -1,0 +1,185 @@
+//! The controller's configuration.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use signalbox_contract::{EnvironmentName, ExecutorName, RepoName, SourceUrl};
+use signalbox_controller_core::decide::Limits;
+use signalbox_service::config::{Bytes, Common, ConfigErrors, Reader};
+use signalbox_service::secret::SecretString;
+use url::Url;
+
+use crate::store::Retention;
+
+const SECOND: Duration = Duration::from_secs(1);
+const WEEK: Duration = Duration::from_hours(7 * 24);
+
+/// The controller's configuration, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What all services have.
+    pub common: Common,
+    /// The folder with the key that signs.
+    pub keys: PathBuf,
+    /// The VCS worker.
+    pub vcs_worker: Url,
+    /// The artifact store.
+    pub artifact_store: Url,
+    /// The deployment worker.
+    pub deploy_worker: Url,
+    /// The executors.
+    pub executors: BTreeMap<ExecutorName, ExecutorConfig>,
+    /// The repositories.
+    pub repositories: BTreeMap<RepoName, RepositoryConfig>,
+    /// How many runs may be active at a time.
+    pub queue: usize,
+    /// How long things may take.
+    pub limits: Limits,
+    /// How many bytes the artifacts of one attempt may have together.
+    pub max_artifacts: u64,
+    /// How many bytes of one log are kept.
+    pub max_log: u64,
+    /// What is masked in logs.
+    pub mask: Vec<SecretString>,
+    /// How long finished runs are kept.
+    pub retention: Retention,
+}
+
+/// An executor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecutorConfig {
+    /// Where it is.
+    pub url: Url,
+    /// How many builds it is given at a time.
+    pub capacity: u32,
+}
+
+/// A repository, and what is done with it by default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepositoryConfig {
+    /// Where its source is.
+    pub source: SourceUrl,
+    /// Where it is built.
+    pub executor: Option<ExecutorName>,
+    /// Where it is deployed.
+    pub environment: Option<EnvironmentName>,
+}
+
+impl Config {
+    /// Reads the file `path`.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        let mut reader = Reader::open(path)?;
+        let config = Self::read(&mut reader);
+        reader.finish()?;
+        // Without an error every value was there.
+        config.ok_or_else(|| ConfigErrors(Vec::new()))
+    }
+
+    /// Reads the configuration; `None` after an error, which is recorded.
+    pub fn read(reader: &mut Reader) -> Option<Self> {
+        let common = Common::read(reader, SocketAddr::from((Ipv4Addr::LOCALHOST, 7480)));
+        let folder = reader.folder().to_owned();
+        let keys = reader.or("keys", folder.join("keys"));
+        let vcs_worker = reader.required::<Url>("vcs_worker");
+        let artifact_store = reader.required::<Url>("artifact_store");
+        let deploy_worker = reader.required::<Url>("deploy_worker");
+        let executors: BTreeMap<ExecutorName, ExecutorConfig> = reader.named_tables("executors", executor).into_iter().collect();
+        let repositories: BTreeMap<RepoName, RepositoryConfig> =
+            reader.named_tables("repositories", |name, reader| repository(name, reader, &executors)).into_iter().collect();
+        same_source_twice(reader, &repositories);
+        let queue = reader.within("queue", 10_000_usize, 1..=1_000_000);
+        let defaults = Limits::default();
+        let mut limits = defaults;
+        let mut sizes = (Bytes(2 << 30), Bytes(64 << 20));
+        reader.table("limits", |reader| {
+            let time = SECOND..=WEEK;
+            limits = Limits {
+                fetch: reader.within("fetch", defaults.fetch, time.clone()),
+                wait: reader.within("wait", defaults.wait, time.clone()),
+                build: reader.within("build", defaults.build, time.clone()),
+                build_slack: reader.within("build_slack", defaults.build_slack, time.clone()),
+                settle: reader.within("settle", defaults.settle, time.clone()),
+                deploy: reader.within("deploy", defaults.deploy, time.clone()),
+                clean_up: reader.within("clean_up", defaults.clean_up, time),
+            };
+            sizes = (reader.or("artifacts", sizes.0), reader.or("log", sizes.1));
+            Some(())
+        });
+        let mut mask = Vec::new();
+        reader.tables("mask", |reader| {
+            mask.push(reader.required_secret("file")?);
+            Some(())
+        });
+        let mut retention = Retention { age: Duration::from_hours(90 * 24), count: 100_000 };
+        reader.table("retention", |reader| {
+            retention.age = reader.or("age", retention.age);
+            retention.count = reader.or("count", retention.count);
+            Some(())
+        });
+        Some(Self {
+            common: common?,
+            keys,
+            vcs_worker: vcs_worker?,
+            artifact_store: artifact_store?,
+            deploy_worker: deploy_worker?,
+            executors,
+            repositories,
+            queue,
+            limits,
+            max_artifacts: sizes.0.0,
+            max_log: sizes.1.0,
+            mask,
+            retention,
+        })
+    }
+
+    /// The repository of this name, or of this source.
+    pub fn repository(&self, named: &str) -> Option<(&RepoName, &RepositoryConfig)> {
+        let by_name = named.parse::<RepoName>().ok().and_then(|name| self.repositories.get_key_value(&name));
+        by_name.or_else(|| {
+            let source: SourceUrl = named.parse().ok()?;
+            self.repositories.iter().find(|(_, repository)| repository.source == source)
+        })
+    }
+}
+
+fn executor(name: &str, reader: &mut Reader) -> Option<(ExecutorName, ExecutorConfig)> {
+    let name = checked(name, reader);
+    let url = reader.required("url");
+    let capacity = reader.within("capacity", 2_u32, 1..=10_000);
+    Some((name?, ExecutorConfig { url: url?, capacity }))
+}
+
+fn repository(name: &str, reader: &mut Reader, executors: &BTreeMap<ExecutorName, ExecutorConfig>) -> Option<(RepoName, RepositoryConfig)> {
+    let name = checked(name, reader);
+    let source = reader.required("source");
+    let executor: Option<ExecutorName> = reader.optional("executor");
+    if let Some(executor) = executor.as_ref().filter(|executor| !executors.contains_key(*executor)) {
+        reader.refuse("executor", format!("names {executor}, which is not among [executors]"));
+    }
+    // With one executor there is nothing to choose.
+    let only = executors.keys().next().filter(|_| executors.len() == 1);
+    let executor = executor.or_else(|| only.cloned());
+    let environment = reader.optional("environment");
+    Some((name?, RepositoryConfig { source: source?, executor, environment }))
+}
+
+/// The name of a table, as its type.
+fn checked<T: std::str::FromStr<Err = signalbox_contract::Invalid>>(name: &str, reader: &mut Reader) -> Option<T> {
+    name.parse().map_err(|invalid: signalbox_contract::Invalid| reader.refuse("", invalid.to_string())).ok()
+}
+
+/// A URL must resolve to one repository.
+fn same_source_twice(reader: &mut Reader, repositories: &BTreeMap<RepoName, RepositoryConfig>) {
+    let mut seen: BTreeMap<&SourceUrl, &RepoName> = BTreeMap::new();
+    for (name, repository) in repositories {
+        if let Some(other) = seen.insert(&repository.source, name) {
+            reader.refuse("repositories", format!("has the same source for {other} and {name}"));
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Reading `.signalbox.yaml`. The one place that knows of YAML.
+
+use signalbox_contract::job::{JobFile, MAX_DEFINITION};
+
+/// How many jobs a file may define.
+const MAX_JOBS: usize = 100;
+
+/// What is wrong with a job file, with line and column where there are any.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(".signalbox.yaml is not valid: {0}")]
+pub struct DefinitionError(String);
+
+/// Reads a job file. Bounded in size, in nesting and in what aliases may multiply.
+///
+/// # Errors
+/// With the first thing that is wrong, its line and its column.
+pub fn parse(text: &str) -> Result<JobFile, DefinitionError> {
+    let wrong = |detail: &str| DefinitionError(detail.to_owned());
+    if text.len() > MAX_DEFINITION {
+        return Err(wrong("it is larger than 64 KiB"));
+    }
+    let options = serde_saphyr::options! { budget: serde_saphyr::budget! { max_nodes: 10_000, max_depth: 16, max_aliases: 100 } };
+    let file: JobFile = serde_saphyr::from_str_with_options(text, options).map_err(|error| DefinitionError(plain(&error.to_string())))?;
+    if file.version != 1 {
+        return Err(wrong("its version must be 1"));
+    }
+    if file.jobs.is_empty() || file.jobs.len() > MAX_JOBS {
+        return Err(wrong("it must define between 1 and 100 jobs"));
+    }
+    if let Some((name, _)) = file.jobs.iter().find(|(_, job)| job.script.trim().is_empty()) {
+        return Err(DefinitionError(format!("the script of the job {name} is empty")));
+    }
+    if let Some((name, _)) = file.jobs.iter().find(|(_, job)| job.env.len() > 200 || job.artifacts.len() > 100) {
+        return Err(DefinitionError(format!("the job {name} has more than 200 variables or 100 artifacts")));
+    }
+    Ok(file)
+}
+
+/// An error's text without what could mislead a terminal, and not without end.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).take(1000).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_file_is_read() {
+        let file = parse("version: 1\njobs:\n  cd:\n    script: |\n      make\n    artifacts:\n      hello: out/hello\n    timeout: 15m\n")
+            .expect("valid");
+        let job = file.jobs.values().next().expect("one job");
+        assert_eq!(job.timeout.map(signalbox_contract::job::Timeout::as_secs), Some(900));
+    }
+
+    #[test]
+    fn an_error_says_where() {
+        let text = "version: 1\njobs:\n  cd:\n    script: make\n    artefacts: {}\n";
+        let error = parse(text).expect_err("an unknown key").to_string();
+        assert!(error.contains("artefacts") && error.contains("line 5"), "{error}");
+        let error = parse("version: 1\njobs:\n  cd:\n    script: make\n    script: make\n").expect_err("a key twice").to_string();
+        assert!(error.contains("line 5"), "{error}");
+    }
+
+    #[test]
+    fn bombs_do_not_explode() {
+        let mut bomb = String::from("a: &a [x, x, x, x, x, x, x, x, x]\n");
+        for (from, to) in ('a'..='h').zip('b'..='i') {
+            bomb.push_str(&format!("{to}: &{to} [*{from}, *{from}, *{from}, *{from}, *{from}, *{from}, *{from}, *{from}, *{from}]\n"));
+        }
+        assert!(parse(&bomb).is_err());
+        assert!(parse(&"[".repeat(60_000)).is_err());
+        assert!(parse(&format!("version: 1\njobs: {}", "x".repeat(70_000))).is_err());
+    }
+
+    #[test]
+    fn names_and_paths_in_it_are_checked() {
+        for text in [
+            "version: 2\njobs: {cd: {script: x}}",
+            "version: 1\njobs: {}",
+            "version: 1\njobs: {cd: {script: '  '}}",
+            "version: 1\njobs: {'../x': {script: x}}",
+            "version: 1\njobs: {cd: {script: x, artifacts: {a: ../../etc/passwd}}}",
+            "version: 1\njobs: {cd: {script: x, artifacts: {-a: b}}}",
+            "version: 1\njobs: {cd: {script: x, env: {'A B': c}}}",
+            "version: 1\njobs: {cd: {script: x, timeout: 5}}",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What carries out decisions: the dispatcher performs effects, the reconciler looks at what is true, the collector keeps
+//! the logs. Each pass of theirs is a step function without I/O; the loops here feed them.
+
+pub mod dispatcher;
+pub mod perform;
+pub mod reconciler;
+mod resolve;
+mod workers;
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use signalbox_adapters::executor::Executor;
+use signalbox_contract::build::Observation;
+use signalbox_contract::{ExecutorName, RunId};
+use signalbox_controller_core::{Effect, Event};
+use signalbox_service::clock::SharedClock;
+use signalbox_service::shutdown::Shutdown;
+use tokio::sync::mpsc;
+use tracing::Instrument as _;
+
+use crate::log::Collector;
+use crate::store::{Lease, Leased, Live, Store, StoreError};
+
+pub use dispatcher::{Dispatcher, Fault, Settlement};
+pub use perform::Outside;
+pub use reconciler::{Look, Reconciler};
+pub use workers::Workers;
+
+/// The executors, by name.
+pub type Executors = BTreeMap<ExecutorName, Arc<dyn Executor>>;
+
+/// How often the dispatcher looks for work when nobody calls it.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Performs effects in the outside world. Repeatable: it is asked again after a crash.
+pub trait Perform: Send + Sync {
+    /// Performs an effect, and tells what is to be told to its run.
+    fn perform<'a>(&'a self, effect: &'a Effect) -> BoxFuture<'a, Result<Option<Event>, Fault>>;
+}
+
+/// Looks at what is true. Changes nothing.
+pub trait Observe: Send + Sync {
+    /// Looks at some builds of one executor.
+    fn observe<'a>(&'a self, look: &'a Look) -> BoxFuture<'a, Option<Vec<Observation>>>;
+}
+
+/// What the loops need.
+#[derive(Clone)]
+pub struct Engine {
+    /// The store.
+    pub store: Store,
+    /// Time.
+    pub clock: SharedClock,
+    /// What performs.
+    pub outside: Arc<Outside>,
+    /// What keeps the logs.
+    pub collector: Arc<Collector>,
+}
+
+impl Engine {
+    /// Starts the loops.
+    pub fn start(&self, shutdown: &Shutdown) {
+        shutdown.spawn("dispatcher", self.clone().dispatch(shutdown.clone()));
+        shutdown.spawn("reconciler", self.clone().reconcile(shutdown.clone()));
+        shutdown.spawn("collector", self.clone().collect(shutdown.clone()));
+    }
+
+    /// Leases effects while there are hands free, performs them, and tells the store what came of them.
+    async fn dispatch(self, shutdown: Shutdown) {
+        let mut dispatcher = Dispatcher::default();
+        // As many as there are hands, so that nothing that was performed ever waits to say so.
+        let (report, mut outcomes) = mpsc::channel::<(Lease, Result<Option<Event>, Fault>)>(dispatcher.hands());
+        loop {
+            let now = self.clock.now();
+            let room = dispatcher.room();
+            if !room.is_empty() && !shutdown.begun() {
+                match self.store.lease(room, dispatcher.lease_until(now)).await {
+                    Ok(leased) => {
+                        for leased in leased {
+                            dispatcher.begin(&leased, now);
+                            self.perform(leased, report.clone());
+                        }
+                    }
+                    Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "effects could not be leased"),
+                }
+            }
+            let renewals = dispatcher.renewals(now);
+            if !renewals.is_empty()
+                && let Err(error) = self.store.renew(renewals, dispatcher.lease_until(now)).await
+            {
+                tracing::warn!(error = &error as &dyn std::error::Error, "leases could not be renewed");
+            }
+            tokio::select! {
+                Some((lease, result)) = outcomes.recv() => self.settle(&mut dispatcher, lease, result).await,
+                () = self.store.nudged() => {}
+                () = tokio::time::sleep(TICK) => {}
+                // What is under way is given up: its lease ends, and it is performed again after the start.
+                () = shutdown.requested() => return,
+            }
+            while let Ok((lease, result)) = outcomes.try_recv() {
+                self.settle(&mut dispatcher, lease, result).await;
+            }
+        }
+    }
+
+    fn perform(&self, leased: Leased, report: mpsc::Sender<(Lease, Result<Option<Event>, Fault>)>) {
+        let outside = Arc::clone(&self.outside);
+        let span = tracing::info_span!("effect", run = %leased.run, key = %leased.effect.key, kind = leased.effect.act.kind().word(), tries = leased.tries);
+        let task = async move {
+            let performed = AssertUnwindSafe(outside.perform(&leased.effect)).catch_unwind().await;
+            let result = performed.unwrap_or_else(|_| {
+                tracing::error!("performing panicked");
+                Err(Fault::Again { after: None, why: "a fault of the controller; its log has more".to_owned() })
+            });
+            // The dispatcher ends only with the service.
+            let _ = report.send((leased.lease, result)).await;
+        };
+        tokio::spawn(task.instrument(span));
+    }
+
+    async fn settle(&self, dispatcher: &mut Dispatcher, lease: Lease, result: Result<Option<Event>, Fault>) {
+        let Some(settlement) = dispatcher.outcome(lease, result, self.clock.now()) else { return };
+        let written = match settlement {
+            Settlement::Tell { run, event } => self.tell(run, event, Some(lease)).await,
+            Settlement::Done => self.store.done(lease).await,
+            Settlement::Later { due, error } => self.store.later(lease, due, error).await,
+        };
+        if let Err(error) = written {
+            // The lease runs out, and it is performed again.
+            tracing::warn!(error = &error as &dyn std::error::Error, "what came of an effect could not be written");
+        }
+    }
+
+    async fn tell(&self, run: RunId, event: Event, done: Option<Lease>) -> Result<(), StoreError> {
+        let word = event.word();
+        match self.store.happened(run, event, done).await {
+            Ok(changed) => {
+                tracing::debug!(%run, event = word, changed, "an event was told");
+                Ok(())
+            }
+            // Retention has removed it; nobody is left to be told.
+            Err(StoreError::NoSuchRun) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Looks at each executor that has builds of ours, again and again, and tells what it saw.
+    async fn reconcile(self, shutdown: Shutdown) {
+        let mut reconciler = Reconciler::default();
+        while !shutdown.begun() {
+            match self.store.live().await {
+                Ok(live) => {
+                    for look in reconciler.due(self.clock.now(), &live) {
+                        let seen = self.outside.observe(&look).await;
+                        for event in reconciler.seen(&look, seen, self.clock.now()) {
+                            self.observed(event).await;
+                        }
+                    }
+                }
+                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the live attempts could not be read"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(reconciler::PACE) => {}
+                () = shutdown.requested() => {}
+            }
+        }
+    }
+
+    async fn observed(&self, observation: Observation) {
+        let run = observation.key.run;
+        if let Err(error) = self.tell(run, Event::Observed(observation), None).await {
+            // It is seen again at the next look.
+            tracing::warn!(%run, error = &error as &dyn std::error::Error, "an observation could not be written");
+        }
+    }
+
+    /// Reads on in the logs of what runs.
+    async fn collect(self, shutdown: Shutdown) {
+        while !shutdown.begun() {
+            if let Ok(live) = self.store.live().await {
+                let reads = live.iter().map(|live| self.read_on(live));
+                futures_util::future::join_all(reads).await;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(reconciler::PACE) => {}
+                () = shutdown.requested() => {}
+            }
+        }
+    }
+
+    async fn read_on(&self, live: &Live) {
+        if let Err(error) = self.collector.read_on(&live.key, &live.executor, live.build.as_deref()).await {
+            tracing::debug!(key = %live.key, error = &error as &dyn std::error::Error, "a log could not be read on");
+        }
+    }
+}
+
+/// `wait` after `now`.
+pub(crate) fn after(now: Timestamp, wait: Duration) -> Timestamp {
+    now.saturating_add(wait).unwrap_or(Timestamp::MAX)
+}

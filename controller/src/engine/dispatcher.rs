@@ -1,0 +1,155 @@
+//! Which effects are performed when: a step function. Leases, outcomes and time come in; what is to be written comes out.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use signalbox_contract::{AttemptKey, Failure, FailureCode, RunId};
+use signalbox_controller_core::effect::Kind;
+use signalbox_controller_core::{Event, Lane};
+
+use super::after;
+use crate::store::{Lease, Leased};
+
+/// How long a lease lasts. Its holder renews it when half of that is over.
+const LEASE: Duration = Duration::from_mins(1);
+
+/// The longest wait between two tries.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Why an effect was not performed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The receiver is at it; ask again.
+    Working,
+    /// Something failed that may pass.
+    Again {
+        /// When the receiver wants to be asked again.
+        after: Option<Duration>,
+        /// What failed, for people.
+        why: String,
+    },
+    /// It failed for good.
+    Failed(Failure),
+}
+
+/// What is to be written of an effect that was performed, or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settlement {
+    /// Its run is told, and it is done.
+    Tell {
+        /// The run.
+        run: RunId,
+        /// What happened.
+        event: Event,
+    },
+    /// It is done, and nobody needs to be told.
+    Done,
+    /// It is performed again.
+    Later {
+        /// When.
+        due: Timestamp,
+        /// Why, for people.
+        error: String,
+    },
+}
+
+/// The dispatcher's state: what is being performed.
+#[derive(Debug, Default)]
+pub struct Dispatcher {
+    flying: BTreeMap<Lease, Flying>,
+}
+
+#[derive(Debug, Clone)]
+struct Flying {
+    key: AttemptKey,
+    kind: Kind,
+    lane: Lane,
+    tries: u32,
+    give_up: Timestamp,
+    /// When the lease is to be renewed.
+    renew: Timestamp,
+}
+
+/// How many effects of a lane are performed at a time.
+const fn width(lane: Lane) -> u32 {
+    match lane {
+        Lane::Fetch | Lane::Deploy | Lane::Refs | Lane::Store | Lane::CleanUp => 16,
+        Lane::Executor => 32,
+        Lane::Timer => 64,
+    }
+}
+
+impl Dispatcher {
+    /// How many effects are performed at a time, over all lanes.
+    pub fn hands(&self) -> usize {
+        Lane::ALL.iter().map(|lane| width(*lane) as usize).sum()
+    }
+
+    /// How many more of each lane can be performed now; lanes without room are left out.
+    pub fn room(&self) -> Vec<(Lane, u32)> {
+        Lane::ALL
+            .into_iter()
+            .filter_map(|lane| {
+                let busy = self.flying.values().filter(|flying| flying.lane == lane).count();
+                let room = width(lane).saturating_sub(u32::try_from(busy).unwrap_or(u32::MAX));
+                (room > 0).then_some((lane, room))
+            })
+            .collect()
+    }
+
+    /// Until when what is leased now is leased.
+    pub fn lease_until(&self, now: Timestamp) -> Timestamp {
+        after(now, LEASE)
+    }
+
+    /// An effect is being performed.
+    pub fn begin(&mut self, leased: &Leased, now: Timestamp) {
+        let flying = Flying {
+            key: leased.effect.key,
+            kind: leased.effect.act.kind(),
+            lane: leased.effect.act.lane(),
+            tries: leased.tries,
+            give_up: leased.effect.give_up,
+            renew: after(now, LEASE / 2),
+        };
+        self.flying.insert(leased.lease, flying);
+    }
+
+    /// The leases that must be renewed now.
+    pub fn renewals(&mut self, now: Timestamp) -> Vec<Lease> {
+        let due = self.flying.iter_mut().filter(|(_, flying)| flying.renew <= now);
+        due.map(|(lease, flying)| {
+            flying.renew = after(now, LEASE / 2);
+            *lease
+        })
+        .collect()
+    }
+
+    /// What is to be written of an effect that was performed; `None` if it is not ours.
+    pub fn outcome(&mut self, lease: Lease, result: Result<Option<Event>, Fault>, now: Timestamp) -> Option<Settlement> {
+        let flying = self.flying.remove(&lease)?;
+        let Flying { key, kind, tries, give_up, .. } = flying;
+        let failed = |failure| Settlement::Tell { run: key.run, event: Event::EffectFailed { key, kind, failure } };
+        Some(match result {
+            Ok(Some(event)) => Settlement::Tell { run: key.run, event },
+            Ok(None) => Settlement::Done,
+            Err(Fault::Working) if now < give_up => Settlement::Later { due: now, error: String::new() },
+            Err(Fault::Again { after: wait, why }) if now < give_up => {
+                let wait = wait.unwrap_or_else(|| backoff(tries, &key)).min(LONGEST_WAIT);
+                // Its last try comes when its time is over, not after.
+                Settlement::Later { due: after(now, wait).min(give_up), error: why }
+            }
+            Err(Fault::Working) => failed(Failure::new(FailureCode::DeadlinePassed, "It was still at work when its time was over.")),
+            Err(Fault::Again { why, .. }) => failed(Failure::new(FailureCode::WorkerUnavailable, why)),
+            Err(Fault::Failed(failure)) => failed(failure),
+        })
+    }
+}
+
+/// Twice as long each time, and not the same for all: what failed together is not tried together again.
+fn backoff(tries: u32, key: &AttemptKey) -> Duration {
+    let base = Duration::from_millis(100).saturating_mul(1 << tries.min(7));
+    let spread = key.to_string().bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into())) % 50;
+    (base + base * spread / 100).min(LONGEST_WAIT)
+}

@@ -1,0 +1,302 @@
+//! Performing effects: calls to the workers and the executors, and what their answers mean to a run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use signalbox_adapters::executor::{
+    Anchor, BuildRef, Definition, Executor, ExecutorError, Found, Order, ProvenSource, Scope, Started, Tracked,
+};
+use signalbox_contract::api::Answer;
+use signalbox_contract::api::deploy::DeployResult;
+use signalbox_contract::api::run::ArtifactView;
+use signalbox_contract::api::store::{BlobInfo, CloseRequest, CloseResult, ResolveRequest};
+use signalbox_contract::api::vcs::{RefsAction, RefsRequest, RefsResult, RepoResult};
+use signalbox_contract::build::Observation;
+use signalbox_contract::job::Variables;
+use signalbox_contract::token::{Capability, Service};
+use signalbox_contract::{AttemptKey, Code, ExecutorName, Failure, FailureCode};
+use signalbox_controller_core::attempt::Published;
+use signalbox_controller_core::effect::{AtExecutor, BuildOrder};
+use signalbox_controller_core::{Act, Effect, Event, Work};
+use signalbox_service::auth::SignError;
+use signalbox_service::client::{Call, CallError, Client};
+use signalbox_service::clock::SharedClock;
+
+use super::{Executors, Fault, Look, Observe, Perform, Workers, after, resolve};
+use crate::log::Collector;
+
+/// How long a worker is asked to wait for the end of what it does before it answers that it is at it.
+const WAIT: Duration = Duration::from_secs(20);
+
+/// How long the deployment worker may read what it deploys.
+const DEPLOYMENT: Duration = Duration::from_hours(1);
+
+/// The outside world.
+pub struct Outside {
+    /// The workers.
+    pub workers: Workers,
+    /// The executors.
+    pub executors: Executors,
+    /// The logs.
+    pub collector: Arc<Collector>,
+    /// Time.
+    pub clock: SharedClock,
+    /// How many bytes the artifacts of one attempt may have together.
+    pub max_artifacts: u64,
+}
+
+impl Perform for Outside {
+    fn perform<'a>(&'a self, effect: &'a Effect) -> BoxFuture<'a, Result<Option<Event>, Fault>> {
+        self.act(effect.key, &effect.act).boxed()
+    }
+}
+
+impl Observe for Outside {
+    fn observe<'a>(&'a self, look: &'a Look) -> BoxFuture<'a, Option<Vec<Observation>>> {
+        async move {
+            let executor = self.executors.get(&look.executor)?;
+            let tracked: Vec<Tracked> =
+                look.live.iter().filter_map(|live| tracked(live.key, live.build.as_deref()?).ok()).collect();
+            match executor.observe(&Scope::default(), &tracked).await {
+                Ok(seen) => Some(seen),
+                Err(error) => {
+                    tracing::warn!(executor = %look.executor, error = &error as &dyn std::error::Error, "an executor could not be looked at");
+                    None
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+impl Outside {
+    async fn act(&self, key: AttemptKey, act: &Act) -> Result<Option<Event>, Fault> {
+        Ok(match act {
+            Act::Fetch { request, order } => {
+                let done: RepoResult = self.ask(&self.workers.vcs, Service::VcsWorker, "/repo", key, request).await?;
+                let RepoResult { sha, ref_name, files, transferred, timings } = done;
+                let plan = resolve::resolve(order, &ref_name, &files);
+                Some(Event::Fetched { key, sha, ref_name, plan, transferred, timings })
+            }
+            Act::Publish { repo, sha } => {
+                let request = RefsRequest { name: repo.clone(), sha: sha.clone(), action: RefsAction::Publish };
+                let done: RefsResult = self.ask(&self.workers.vcs, Service::VcsWorker, "/refs", key, &request).await?;
+                if done.sha != *sha {
+                    let detail = "What the mirror shows is not the commit that was proven.";
+                    return Err(Fault::Failed(Failure::new(FailureCode::ProofFailed, detail)));
+                }
+                Some(Event::Published { key, at: Published { url: done.url, ref_name: done.ref_name } })
+            }
+            Act::Unpublish { repo, sha } => {
+                let request = RefsRequest { name: repo.clone(), sha: sha.clone(), action: RefsAction::Remove };
+                let _: RefsResult = self.ask(&self.workers.vcs, Service::VcsWorker, "/refs", key, &request).await?;
+                None
+            }
+            Act::Prepare(order) => {
+                let (executor, order) = (self.executor(&order.executor)?, self.order(key, order)?);
+                let anchor = executor.prepare(&order).await.map_err(fault)?;
+                Some(Event::Prepared { key, anchor: anchor.into() })
+            }
+            Act::Start(order) => Some(self.start(key, order).await?),
+            Act::Find(at) => Some(self.find(key, at).await?),
+            Act::Cancel(at) => {
+                if let Some(build) = &at.build {
+                    self.executor(&at.executor)?.cancel(&tracked(key, build)?).await.map_err(fault)?;
+                }
+                None
+            }
+            Act::Fence(at) => {
+                let executor = self.executor(&at.executor)?;
+                executor.fence(&key, &anchor(at)?).await.map_err(fault)?;
+                // It may have started before the fence stood; then it is stopped.
+                if let Found::One(build) | Found::Many { counts: build, .. } = executor.find(&key, &anchor(at)?).await.map_err(fault)? {
+                    executor.cancel(&tracked(key, build.as_str())?).await.map_err(fault)?;
+                }
+                Some(Event::Fenced { key })
+            }
+            Act::Forget(at) => {
+                self.executor(&at.executor)?.forget(&key, &anchor(at)?).await.map_err(fault)?;
+                None
+            }
+            Act::Seal { at, publish, line } => {
+                self.collector
+                    .finish(&key, &at.executor, at.build.as_deref())
+                    .await
+                    .map_err(|error| Fault::Again { after: None, why: format!("The log could not be collected: {error}.") })?;
+                let request = CloseRequest { publish: *publish, line: *line, pin: key.run };
+                let path = format!("/grants/{key}/close");
+                let done: CloseResult = self.ask(&self.workers.store, Service::ArtifactStore, &path, key, &request).await?;
+                let artifacts = done.artifacts.into_iter().map(|put| ArtifactView { name: put.name, digest: put.digest, size: put.size });
+                Some(Event::Sealed { key, artifacts: artifacts.collect() })
+            }
+            Act::Resolve { artifact } => {
+                let request = ResolveRequest { name: artifact.clone(), pin: key.run };
+                let done: BlobInfo = self.ask(&self.workers.store, Service::ArtifactStore, "/resolve", key, &request).await?;
+                Some(Event::Resolved { key, digest: done.digest })
+            }
+            Act::Deploy(request) => {
+                let expires = after(self.clock.now(), DEPLOYMENT);
+                let cap = Capability::ReadDigest { digest: request.digest };
+                let capability = self.workers.capability(Service::ArtifactStore, key, cap, expires).map_err(|error| unsigned(&error))?;
+                let call = Call::post(Service::DeployWorker, "/deploy", key).wait(WAIT).capability(Some(&capability));
+                let done: DeployResult = answered(self.workers.deploy.ask(&self.workers.signer, &call, request).await)?;
+                Some(Event::Deployed { key, hosts: done.hosts })
+            }
+            Act::Activate(request) => {
+                let done: DeployResult = self.ask(&self.workers.deploy, Service::DeployWorker, "/activate", key, request).await?;
+                Some(Event::Deployed { key, hosts: done.hosts })
+            }
+            Act::Deadline => Some(Event::DeadlinePassed { key }),
+        })
+    }
+
+    async fn start(&self, key: AttemptKey, order: &BuildOrder) -> Result<Event, Fault> {
+        let executor = self.executor(&order.executor)?;
+        let anchor = word::<Anchor>(order.anchor.as_deref().unwrap_or_default())?;
+        let keyed = executor.abilities().keyed;
+        match executor.start(&self.order(key, order)?, &anchor).await {
+            Ok(Started::Build(build) | Started::Queued(build)) => Ok(Event::Started { key, build: Some(build.into()) }),
+            Ok(Started::Offered) => Ok(Event::Started { key, build: None }),
+            // An executor that takes keys may be asked again as it is; of another nobody knows whether it has begun.
+            Err(ExecutorError::Unknown(_)) if !keyed => Ok(Event::StartUnclear { key }),
+            Err(error) => Err(fault(error)),
+        }
+    }
+
+    async fn find(&self, key: AttemptKey, at: &AtExecutor) -> Result<Event, Fault> {
+        let executor = self.executor(&at.executor)?;
+        match executor.find(&key, &anchor(at)?).await.map_err(fault)? {
+            Found::One(build) => Ok(Event::Found { key, build: Some(build.into()) }),
+            Found::Many { counts, surplus } => {
+                // A race made several. One counts; the others are stopped before anybody is told, so that none is forgotten.
+                for build in surplus {
+                    tracing::warn!(%key, %build, "a surplus build is stopped");
+                    executor.cancel(&tracked(key, build.as_str())?).await.map_err(fault)?;
+                }
+                Ok(Event::Found { key, build: Some(counts.into()) })
+            }
+            Found::NotYet => Err(Fault::Again { after: None, why: "The executor does not show the build yet.".to_owned() }),
+            Found::Never => Ok(Event::Found { key, build: None }),
+        }
+    }
+
+    fn executor(&self, name: &ExecutorName) -> Result<&Arc<dyn Executor>, Fault> {
+        self.executors.get(name).ok_or_else(|| {
+            Fault::Failed(
+                Failure::new(FailureCode::ExecutorRefused, format!("The executor {name} is not configured any more."))
+                    .hint("Put it back into the controller's configuration, or rerun with another."),
+            )
+        })
+    }
+
+    /// The order with its capabilities, made at the moment of the call and never stored.
+    fn order(&self, key: AttemptKey, order: &BuildOrder) -> Result<Order, Fault> {
+        let Work::Build { repo, spec, inputs, .. } = &order.work else {
+            return Err(Fault::Failed(Failure::new(FailureCode::Internal, "The step is no build.")));
+        };
+        let read = Capability::ReadRepo { repo: repo.clone(), sha: order.sha.clone() };
+        let put = Capability::PutGrant { names: spec.artifacts.keys().cloned().collect(), max_bytes: self.max_artifacts };
+        Ok(Order {
+            key,
+            repo: repo.clone(),
+            source: ProvenSource {
+                url: order.published.url.clone(),
+                ref_name: order.published.ref_name.clone(),
+                sha: order.sha.clone(),
+                branch: order.branch.clone(),
+            },
+            variables: variables(key, order, inputs),
+            definition: Definition::Job(spec.clone()),
+            deadline: order.deadline,
+            read: self.workers.capability(Service::VcsWorker, key, read, order.deadline).map_err(|error| unsigned(&error))?,
+            put: self.workers.capability(Service::ArtifactStore, key, put, order.deadline).map_err(|error| unsigned(&error))?,
+            store: self.workers.store_url.clone(),
+        })
+    }
+
+    /// A keyed call to a worker, as far as it gets.
+    async fn ask<B, R>(&self, client: &Client, aud: Service, path: &str, key: AttemptKey, body: &B) -> Result<R, Fault>
+    where
+        B: serde::Serialize + Sync,
+        R: serde::de::DeserializeOwned,
+    {
+        answered(client.ask(&self.workers.signer, &Call::post(aud, path, key).wait(WAIT), body).await)
+    }
+}
+
+/// The variables of the Rancher plan, and our own.
+fn variables(key: AttemptKey, order: &BuildOrder, inputs: &Variables) -> Variables {
+    let Work::Build { repo, job, .. } = &order.work else { return Variables::new() };
+    let ours = [
+        ("CICD_GIT_COMMIT", order.sha.to_string()),
+        ("CICD_GIT_BRANCH", order.branch.to_string()),
+        ("CICD_GIT_URL", order.source.to_string()),
+        ("CICD_PIPELINE_NAME", job.to_string()),
+        ("CICD_PIPELINE_ID", repo.to_string()),
+        ("CICD_TRIGGER_TYPE", "api".to_owned()),
+        ("CICD_NODE_NAME", order.executor.to_string()),
+        ("CICD_ACTIVITY_ID", key.run.to_string()),
+        ("CICD_ACTIVITY_SEQUENCE", order.number.to_string()),
+        ("SIGNALBOX_RUN", key.run.to_string()),
+        ("SIGNALBOX_STEP", key.step.to_string()),
+        ("SIGNALBOX_ATTEMPT", key.attempt.to_string()),
+    ];
+    // Ours last: an input cannot pretend to be one of them.
+    let ours = ours.into_iter().filter_map(|(name, value)| Some((name.parse().ok()?, value)));
+    inputs.clone().into_iter().chain(ours).collect()
+}
+
+fn word<T: std::str::FromStr>(text: &str) -> Result<T, Fault> {
+    text.parse().map_err(|_| Fault::Failed(Failure::new(FailureCode::Internal, "What the executor said cannot be read back.")))
+}
+
+fn anchor(at: &AtExecutor) -> Result<Anchor, Fault> {
+    word(at.anchor.as_deref().unwrap_or_default())
+}
+
+fn tracked(key: AttemptKey, build: &str) -> Result<Tracked, Fault> {
+    Ok(Tracked { key, build: word::<BuildRef>(build)?, scope: Scope::default() })
+}
+
+fn unsigned(error: &SignError) -> Fault {
+    tracing::error!(error = error as &dyn std::error::Error, "a capability could not be signed");
+    Fault::Again { after: None, why: "A capability could not be signed.".to_owned() }
+}
+
+/// What a worker's answer means.
+fn answered<R>(answer: Result<Answer<R>, CallError>) -> Result<R, Fault> {
+    match answer {
+        Ok(Answer::Done { result }) => Ok(result),
+        Ok(Answer::Working { .. }) => Err(Fault::Working),
+        Ok(Answer::Failed { failure }) => Err(Fault::Failed(failure)),
+        Err(error) => Err(called(&error)),
+    }
+}
+
+fn called(error: &CallError) -> Fault {
+    tracing::warn!(error = error as &dyn std::error::Error, "a worker did not do what was asked");
+    match error {
+        // A worker that has not read the new keys yet refuses our token for a moment.
+        CallError::Refused(problem) if problem.status < 500 && problem.code != Code::Unauthenticated => Fault::Failed(
+            Failure::new(FailureCode::Internal, format!("A worker refused the call: {problem}"))
+                .hint("The worker's configuration and the controller's do not fit together; both logs have more."),
+        ),
+        CallError::Retry { after, .. } => Fault::Again { after: *after, why: error.to_string() },
+        CallError::NotSent { .. } | CallError::Unknown { .. } | CallError::Refused(_) => {
+            Fault::Again { after: None, why: error.to_string() }
+        }
+    }
+}
+
+fn fault(error: ExecutorError) -> Fault {
+    match error {
+        ExecutorError::Refused(failure) => Fault::Failed(failure),
+        ExecutorError::Retry { after } => Fault::Again { after, why: error.to_string() },
+        ExecutorError::NotSent(_) | ExecutorError::Unknown(_) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "an executor did not answer");
+            Fault::Again { after: None, why: error.to_string() }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Which executors are looked at when: a step function. It takes no input but what is live and what time it is, performs
+//! nothing, and only passes on what was seen; recovery after a crash is the same as an ordinary day.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use signalbox_contract::ExecutorName;
+use signalbox_contract::build::Observation;
+
+use super::after;
+use crate::store::Live;
+
+/// How often the reconciler takes a step.
+pub const PACE: Duration = Duration::from_millis(250);
+
+/// How many builds are asked for at once.
+const MANY: usize = 500;
+
+/// The longest wait after an executor could not be asked.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// A look at some builds of one executor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// The executor.
+    pub executor: ExecutorName,
+    /// The builds.
+    pub live: Vec<Live>,
+}
+
+/// The reconciler's state: when each executor is looked at next.
+#[derive(Debug, Default)]
+pub struct Reconciler {
+    next: BTreeMap<ExecutorName, Turn>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Turn {
+    at: Timestamp,
+    failures: u32,
+}
+
+impl Reconciler {
+    /// The looks that are due.
+    pub fn due(&mut self, now: Timestamp, live: &[Live]) -> Vec<Look> {
+        let mut by_executor: BTreeMap<&ExecutorName, Vec<Live>> = BTreeMap::new();
+        for live in live {
+            by_executor.entry(&live.executor).or_default().push(live.clone());
+        }
+        self.next.retain(|executor, _| by_executor.contains_key(executor));
+        by_executor
+            .into_iter()
+            .filter(|(executor, _)| self.next.get(*executor).is_none_or(|turn| turn.at <= now))
+            .flat_map(|(executor, live)| {
+                let executor = executor.clone();
+                live.chunks(MANY).map(move |live| Look { executor: executor.clone(), live: live.to_vec() }).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    /// What a look saw; `None` if the executor could not be asked. Answers what the runs are told.
+    pub fn seen(&mut self, look: &Look, seen: Option<Vec<Observation>>, now: Timestamp) -> Vec<Observation> {
+        let failures = self.next.get(&look.executor).map_or(0, |turn| turn.failures);
+        let (failures, wait) = match &seen {
+            Some(_) => (0, PACE),
+            None => (failures.saturating_add(1), PACE.saturating_mul(1 << failures.min(8)).min(LONGEST_WAIT)),
+        };
+        self.next.insert(look.executor.clone(), Turn { at: after(now, wait), failures });
+        // Only what was asked for is heard: an executor that speaks of other keys is wrong, or worse.
+        seen.into_iter().flatten().filter(|seen| look.live.iter().any(|live| live.key == seen.key)).collect()
+    }
+}

@@ -1,0 +1,15 @@
+//! The controller: takes changes, decides what is done with them, remembers all of it, and alone signs tokens.
+
+pub mod api;
+pub mod config;
+pub mod definition;
+pub mod engine;
+pub mod log;
+mod metrics;
+mod page;
+mod start;
+pub mod store;
+
+pub use api::openapi;
+pub use config::Config;
+pub use start::{StartError, start};

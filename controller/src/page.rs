@@ -1,0 +1,66 @@
+//! The pages: server-rendered, without a script. They show what the API answers, with the same authorisation, and do what
+//! it does; the token is kept in a cookie that only this service gets back.
+
+mod environments;
+mod error;
+mod run;
+mod runs;
+mod session;
+mod words;
+
+use askama::Template;
+use axum::Router;
+use axum::middleware::map_response;
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use http::HeaderValue;
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
+
+use crate::api::Api;
+
+use error::PageError;
+
+/// Nothing but this service's own style sheet and forms: what a name or a log smuggles in cannot run, load or send.
+const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+const STYLE: &str = include_str!("../templates/style.css");
+
+/// The pages' routes.
+pub(crate) fn router(api: Api) -> Router {
+    Router::new()
+        .route("/", get(runs::get))
+        .route("/sign-in", get(session::get).post(session::sign_in))
+        .route("/sign-out", post(session::sign_out))
+        .route("/view/runs/{id}", get(run::get))
+        .route("/view/runs/{id}/steps/{step}/log", get(run::log))
+        .route("/view/runs/{id}/stop", post(run::stop))
+        .route("/view/runs/{id}/rerun", post(run::rerun))
+        .route("/view/environments", get(environments::get))
+        .route("/assets/style.css", get(style))
+        .with_state(api)
+        .layer(map_response(protect))
+}
+
+/// The headers that every page has.
+async fn protect(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn style() -> Response {
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("text/css; charset=utf-8")),
+        (CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600")),
+    ];
+    (headers, STYLE).into_response()
+}
+
+/// A page, written out.
+fn page<T: Template>(template: &T) -> Result<Response, PageError> {
+    Ok(Html(template.render().map_err(|error| PageError::Refused(signalbox_service::http::internal(error)))?).into_response())
+}

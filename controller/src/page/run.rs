@@ -1,0 +1,204 @@
+//! One run, its log, and the buttons.
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::{IntoResponse, Redirect, Response};
+use jiff::Timestamp;
+use signalbox_contract::RunId;
+use signalbox_contract::api::deploy::HostOutcome;
+use signalbox_contract::api::run::{AttemptView, RerunFrom, RunAction, RunState, RunView, StepKind, StepView};
+use signalbox_controller_core::{Run, view};
+use signalbox_service::auth::Operator;
+use signalbox_service::http::{Path, Query, internal};
+
+use super::error::PageError;
+use super::page;
+use super::words::{Row, State as StateWord, log_text, step_state, took};
+use crate::api::{Api, LogQuery, attempt_of};
+use crate::log::{MAX_READ, PART};
+
+/// How much of the log a run's own page shows.
+const GLANCE: u64 = 8 * 1024;
+
+/// How much of a log its page shows.
+const SHOWN: u64 = 256 * 1024;
+
+#[derive(Template)]
+#[template(path = "run.html")]
+struct Page {
+    row: Row,
+    reason: String,
+    /// Name, value, and whether it is set in the fixed-width face.
+    facts: Vec<(&'static str, String, bool)>,
+    steps: Vec<StepRow>,
+    log: String,
+    can_stop: bool,
+    can_rerun: bool,
+    principal: Option<String>,
+    refresh: bool,
+}
+
+struct StepRow {
+    name: String,
+    state: StateWord,
+    attempt: String,
+    lines: Vec<String>,
+    took: String,
+    log: Option<String>,
+}
+
+/// `GET /view/runs/{id}`
+pub(super) async fn get(State(api): State<Api>, operator: Operator, Path(id): Path<RunId>) -> Result<Response, PageError> {
+    let run = api.run(&operator, id).await?;
+    let seen = view::view(&run);
+    let now = api.clock.now();
+    page(&Page {
+        row: Row::of(&seen.summary, now),
+        reason: seen.summary.reason.clone(),
+        facts: facts(&seen),
+        steps: seen.steps.iter().flat_map(|step| step_rows(&seen, step, now)).collect(),
+        log: glance(&api, &run).await?,
+        can_stop: seen.actions.contains(&RunAction::Stop),
+        can_rerun: seen.actions.contains(&RunAction::Rerun),
+        principal: Some(operator.principal().to_owned()),
+        refresh: seen.summary.state != RunState::Finished,
+    })
+}
+
+fn facts(run: &RunView) -> Vec<(&'static str, String, bool)> {
+    let summary = &run.summary;
+    let text = |value: Option<String>| value.unwrap_or_default();
+    let mut facts = vec![
+        ("Run", summary.id.to_string(), true),
+        ("Source", text(run.source.as_ref().map(ToString::to_string)), true),
+        ("Ref", text(summary.ref_name.as_ref().map(ToString::to_string)), true),
+        ("Commit", text(summary.sha.as_ref().map(ToString::to_string)), true),
+        ("Job", text(run.job.as_ref().map(ToString::to_string)), false),
+        ("Executor", text(run.executor.as_ref().map(ToString::to_string)), false),
+        ("Artifact", text(summary.artifact.as_ref().map(ToString::to_string)), false),
+        ("Environment", text(summary.environment.as_ref().map(ToString::to_string)), false),
+        ("Published as", text(summary.published_name.as_ref().map(ToString::to_string)), false),
+        ("Asked by", summary.principal.clone(), false),
+        ("Accepted", summary.accepted_at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(), false),
+    ];
+    facts.retain(|(_, value, _)| !value.is_empty());
+    facts
+}
+
+/// A row for each attempt; one for a step that has none.
+fn step_rows(run: &RunView, step: &StepView, now: Timestamp) -> Vec<StepRow> {
+    if step.attempts.is_empty() {
+        let row = StepRow {
+            name: step.name.clone(),
+            state: step_state(step),
+            attempt: String::new(),
+            lines: Vec::new(),
+            took: String::new(),
+            log: None,
+        };
+        return vec![row];
+    }
+    let last = step.attempts.len() - 1;
+    let row = |(index, attempt): (usize, &AttemptView)| StepRow {
+        name: if index == 0 { step.name.clone() } else { String::new() },
+        // An earlier attempt is over, whatever the step is doing now.
+        state: if index == last && !attempt.ended {
+            step_state(step)
+        } else {
+            let ended = StepView { state: signalbox_contract::api::run::StepState::Ended, verdict: attempt.verdict, ..step.clone() };
+            step_state(&ended)
+        },
+        attempt: attempt.key.attempt.to_string(),
+        lines: lines(step, attempt, index == last),
+        took: took(attempt.started_at, attempt.finished_at, now),
+        log: (step.kind == StepKind::Build)
+            .then(|| format!("/view/runs/{}/steps/{}/log?attempt={}", run.summary.id, step.name, attempt.key.attempt)),
+    };
+    step.attempts.iter().enumerate().map(row).collect()
+}
+
+fn lines(step: &StepView, attempt: &AttemptView, latest: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    match &attempt.failure {
+        Some(failure) => lines.push(failure.to_string()),
+        None if !attempt.ended && latest => lines.push(if step.reason.is_empty() { attempt.phase.clone() } else { step.reason.clone() }),
+        None => {}
+    }
+    lines.extend(attempt.artifacts.iter().map(|made| {
+        let digest: String = made.digest.hex().chars().take(12).collect();
+        format!("made {} ({} bytes, sha256:{digest}…)", made.name, made.size)
+    }));
+    lines.extend(attempt.hosts.iter().map(|host| match &host.outcome {
+        HostOutcome::Switched => format!("{}: switched, {} bytes moved", host.host, host.bytes),
+        HostOutcome::Unchanged => format!("{}: had it already", host.host),
+        HostOutcome::Superseded => format!("{}: has something newer", host.host),
+        HostOutcome::Failed { failure } => format!("{}: {failure}", host.host),
+    }));
+    lines
+}
+
+/// The end of the log of what was built last.
+async fn glance(api: &Api, run: &Run) -> Result<String, PageError> {
+    let Ok(key) = attempt_of(run, "build", None) else { return Ok(String::new()) };
+    tail(api, &key, GLANCE).await.map(|(text, _)| text)
+}
+
+/// The last bytes of a log, and whether there are more before them.
+async fn tail(api: &Api, key: &signalbox_contract::AttemptKey, most: u64) -> Result<(String, bool), PageError> {
+    let failed = |error: sqlx::Error| PageError::Refused(internal(error));
+    let length = api.book.state(key, PART).await.map_err(failed)?.length;
+    let from = length.saturating_sub(most);
+    let bytes = api.book.read(key, PART, from, MAX_READ).await.map_err(failed)?;
+    Ok((log_text(&bytes), from > 0))
+}
+
+#[derive(Template)]
+#[template(path = "log.html")]
+struct LogPage {
+    run: String,
+    name: String,
+    step: String,
+    attempt: u16,
+    log: String,
+    cut: bool,
+    principal: Option<String>,
+    refresh: bool,
+}
+
+/// `GET /view/runs/{id}/steps/{step}/log`
+pub(super) async fn log(
+    State(api): State<Api>,
+    operator: Operator,
+    Path((id, step)): Path<(RunId, String)>,
+    Query(query): Query<LogQuery>,
+) -> Result<Response, PageError> {
+    let run = api.run(&operator, id).await?;
+    let key = attempt_of(&run, &step, query.attempt).map_err(|problem| PageError::Refused(problem.into()))?;
+    let (log, cut) = tail(&api, &key, SHOWN).await?;
+    let ended = run.current(&key).is_none_or(signalbox_controller_core::Attempt::ended);
+    page(&LogPage {
+        run: id.to_string(),
+        name: Row::of(&view::summary(&run), api.clock.now()).name,
+        step: run.steps[usize::from(key.step)].plan.name.clone(),
+        attempt: key.attempt,
+        log,
+        cut,
+        principal: Some(operator.principal().to_owned()),
+        refresh: !ended,
+    })
+}
+
+/// `POST /view/runs/{id}/stop`
+pub(super) async fn stop(State(api): State<Api>, operator: Operator, Path(id): Path<RunId>) -> Result<Response, PageError> {
+    api.stop_run(&operator, id).await?;
+    Ok(Redirect::to(&format!("/view/runs/{id}")).into_response())
+}
+
+/// `POST /view/runs/{id}/rerun`
+pub(super) async fn rerun(State(api): State<Api>, operator: Operator, Path(id): Path<RunId>) -> Result<Response, PageError> {
+    // The button means what is left to do; where all passed, it means all of it.
+    let run = api.run(&operator, id).await?;
+    let from = if run.steps.iter().all(signalbox_controller_core::Step::passed) { RerunFrom::Start } else { RerunFrom::Failed };
+    api.rerun_run(&operator, id, from).await?;
+    Ok(Redirect::to(&format!("/view/runs/{id}")).into_response())
+}

@@ -1,0 +1,198 @@
+//! Starting the controller: what is opened in which order, and what runs until the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use signalbox_adapters::executor::Executor;
+use signalbox_adapters::executor::local::LocalExecutor;
+use signalbox_contract::api::Nothing;
+use signalbox_contract::api::store::UnpinRequest;
+use signalbox_contract::token::Service;
+use signalbox_contract::{AttemptKey, RunId};
+use signalbox_controller_core::ResourceKey;
+use signalbox_service::auth::{KeyError, Signer, Verifier};
+use signalbox_service::client::{Call, Client, ClientError};
+use signalbox_service::clock::SharedClock;
+use signalbox_service::folder::{DataFolder, FolderError};
+use signalbox_service::http::{self, ServeOptions, StreamLimits};
+use signalbox_service::shutdown::Shutdown;
+use signalbox_service::sqlite::DatabaseError;
+use signalbox_service::telemetry::Telemetry;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::api::{self, Api};
+use crate::config::Config;
+use crate::engine::{Engine, Executors, Outside, Workers};
+use crate::log::{Collector, LogBook, Mask};
+use crate::metrics::Gauges;
+use crate::store::{Retention, Store, StoreError, StoreSettings};
+
+/// How many connections read each database.
+const READERS: u32 = 4;
+
+/// How many live streams there may be at a time.
+const STREAMS: usize = 256;
+
+/// How often finished runs are looked at for what need not be kept.
+const TIDY: Duration = Duration::from_mins(5);
+
+/// Why the controller could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its data folder cannot be used.
+    #[error("the data folder cannot be used")]
+    Folder(#[from] FolderError),
+    /// Its keys cannot be used.
+    #[error("the keys cannot be used")]
+    Keys(#[from] KeyError),
+    /// Its memory cannot be opened.
+    #[error("the store cannot be opened")]
+    Store(#[from] StoreError),
+    /// Its logs cannot be opened.
+    #[error("the logs cannot be opened")]
+    Logs(#[from] DatabaseError),
+    /// Another service cannot be called as it is configured.
+    #[error("{0} cannot be called as it is configured")]
+    Client(&'static str, #[source] ClientError),
+}
+
+/// Starts the controller on `listener`. When this answers it serves; it ends with `shutdown`.
+///
+/// # Errors
+/// When something that it needs cannot be opened.
+pub async fn start(
+    config: Config,
+    listener: TcpListener,
+    clock: SharedClock,
+    telemetry: Telemetry,
+    shutdown: Shutdown,
+) -> Result<(), StartError> {
+    http::install_crypto();
+    let folder = DataFolder::claim(&config.common.data, "controller")?;
+    let signer = Arc::new(Signer::open(&config.keys, Arc::clone(&clock))?);
+    let verifier = Arc::new(Verifier::open(&config.common.public_keys, Service::Controller, Arc::clone(&clock))?);
+    let store = Store::open(&folder.path().join("controller.db"), settings(&config), Arc::clone(&clock), &shutdown).await?;
+    verifier.set_revoked(store.revoked().await?);
+    let book = LogBook::open(&folder.path().join("logs.db"), READERS).await?;
+    let workers = workers(&config, &signer)?;
+    let executors = executors(&config, &signer)?;
+    let collector = Arc::new(Collector::new(book.clone(), executors.clone(), Mask::of(&config.mask), config.max_log));
+    let outside = Arc::new(Outside {
+        workers: workers.clone(),
+        executors,
+        collector: Arc::clone(&collector),
+        clock: Arc::clone(&clock),
+        max_artifacts: config.max_artifacts,
+    });
+    Engine { store: store.clone(), clock: Arc::clone(&clock), outside, collector }.start(&shutdown);
+    let tidy = Tidy { store: store.clone(), book: book.clone(), workers: workers.clone(), retention: config.retention };
+    shutdown.spawn("retention", tidy.run(shutdown.clone()));
+    shutdown.spawn("gauges", Gauges::register(&telemetry).follow(store.clone(), shutdown.clone()));
+    let options = ServeOptions::new("controller").tls(config.common.tls.clone());
+    let api = Api {
+        config: Arc::new(config),
+        store,
+        book,
+        workers,
+        verifier,
+        clock,
+        shutdown: shutdown.clone(),
+        streams: Arc::new(Semaphore::new(STREAMS)),
+    };
+    let (ordinary, streaming) = api::routers(api);
+    // Nothing is sent to these routes; only their answers are long.
+    let limits = StreamLimits::new(0, Duration::from_secs(30));
+    let router = http::finish_with(ordinary, http::streaming(streaming, limits), &options, &telemetry);
+    let serving = shutdown.clone();
+    shutdown.spawn("server", async move {
+        http::serve(listener, router, options, serving).await;
+        // The folder is ours until the last request is answered.
+        drop(folder);
+    });
+    Ok(())
+}
+
+fn settings(config: &Config) -> StoreSettings {
+    StoreSettings {
+        limits: config.limits,
+        queue: config.queue,
+        resources: config.executors.iter().map(|(name, executor)| (ResourceKey::Executor(name.clone()), executor.capacity)).collect(),
+        sources: config.repositories.iter().map(|(name, repository)| (name.clone(), repository.source.clone())).collect(),
+        readers: READERS,
+    }
+}
+
+fn workers(config: &Config, signer: &Arc<Signer>) -> Result<Workers, StartError> {
+    let ca = config.common.ca.as_deref();
+    let client = |url: &url::Url, name| Client::new(url.clone(), ca).map_err(|error| StartError::Client(name, error));
+    Ok(Workers {
+        signer: Arc::clone(signer),
+        vcs: client(&config.vcs_worker, "the VCS worker")?,
+        store: client(&config.artifact_store, "the artifact store")?,
+        store_url: config.artifact_store.clone(),
+        deploy: client(&config.deploy_worker, "the deployment worker")?,
+    })
+}
+
+fn executors(config: &Config, signer: &Arc<Signer>) -> Result<Executors, StartError> {
+    let ca = config.common.ca.as_deref();
+    config
+        .executors
+        .iter()
+        .map(|(name, executor)| {
+            let executor = LocalExecutor::new(executor.url.clone(), ca, Arc::clone(signer))
+                .map_err(|error| StartError::Client("an executor", error))?;
+            Ok((name.clone(), Arc::new(executor) as Arc<dyn Executor>))
+        })
+        .collect()
+}
+
+/// Lets go of finished runs that need not be kept: of what the store keeps for them, of their logs, of themselves.
+struct Tidy {
+    store: Store,
+    book: LogBook,
+    workers: Workers,
+    retention: Retention,
+}
+
+impl Tidy {
+    async fn run(self, shutdown: Shutdown) {
+        loop {
+            if let Err(error) = self.round(&shutdown).await {
+                // What was not removed is found again in the next round.
+                tracing::warn!(error = %error, "finished runs could not be tidied up");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(TIDY) => {}
+                () = shutdown.requested() => return,
+            }
+        }
+    }
+
+    async fn round(&self, shutdown: &Shutdown) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        loop {
+            let expired = self.store.expired(self.retention).await?;
+            if expired.is_empty() || shutdown.begun() {
+                return Ok(());
+            }
+            for run in &expired {
+                self.unpin(*run).await?;
+            }
+            self.book.remove(&expired).await?;
+            self.store.remove(&expired).await?;
+            tracing::info!(count = expired.len(), "finished runs were removed");
+        }
+    }
+
+    /// A run has one unpin, whatever its steps were; its first attempt's key stands for it.
+    async fn unpin(&self, run: RunId) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let call = Call::post(Service::ArtifactStore, "/unpin", AttemptKey { run, step: 0, attempt: 1 }).wait(Duration::from_secs(5));
+        let answer = self.workers.store.ask::<_, Nothing>(&self.workers.signer, &call, &UnpinRequest { owner: run }).await?;
+        match answer {
+            signalbox_contract::api::Answer::Done { .. } => Ok(()),
+            signalbox_contract::api::Answer::Working { .. } => Err("the artifact store is still at it".into()),
+            signalbox_contract::api::Answer::Failed { failure } => Err(failure.detail.into()),
+        }
+    }
+}

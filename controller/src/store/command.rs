@@ -1,0 +1,23 @@
+//! What the writer is asked to do.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use signalbox_contract::RunId;
+use signalbox_controller_core::{Event, Lane};
+use tokio::sync::oneshot;
+
+use super::{Lease, Leased, NewRun, StoreError};
+
+type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// A command, and where the answer goes once the batch that it is in is durable.
+#[derive(Debug)]
+pub(super) enum Command {
+    Accept { run: Box<NewRun>, reply: Reply<RunId> },
+    Happened { run: RunId, event: Box<Event>, done: Option<Lease>, reply: Reply<bool> },
+    Done { lease: Lease, reply: Reply<()> },
+    Later { lease: Lease, due: Timestamp, error: String, reply: Reply<()> },
+    Lease { room: Vec<(Lane, u32)>, owner: Arc<str>, until: Timestamp, reply: Reply<Vec<Leased>> },
+    Renew { leases: Vec<Lease>, until: Timestamp, reply: Reply<()> },
+}

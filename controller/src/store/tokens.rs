@@ -1,0 +1,117 @@
+//! What is kept of operators' tokens: everything but the tokens.
+
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+use signalbox_contract::api::Page;
+use signalbox_contract::api::run::TokenInfo;
+use signalbox_contract::grant::Grant;
+use signalbox_contract::token::Service;
+use uuid::Uuid;
+
+use super::rows::{from_json, millis, moment, to_json};
+use super::{Store, StoreError};
+
+/// A token that was made.
+#[derive(Debug, Clone)]
+pub struct NewToken {
+    /// Its id.
+    pub jti: Uuid,
+    /// Who it is for.
+    pub principal: String,
+    /// The service that it is for.
+    pub audience: Service,
+    /// What it may do.
+    pub grants: Vec<Grant>,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+type Row = (String, String, String, String, i64, Option<i64>);
+
+fn info((jti, principal, audience, grants, expires, revoked): Row) -> Result<TokenInfo, StoreError> {
+    Ok(TokenInfo {
+        jti: jti.parse().unwrap_or_default(),
+        principal,
+        audience: from_json("token", &audience)?,
+        grants: from_json("token", &grants)?,
+        expires_at: moment(expires),
+        revoked_at: revoked.map(moment),
+    })
+}
+
+impl Store {
+    /// Records a token.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub async fn record_token(&self, token: NewToken) -> Result<TokenInfo, StoreError> {
+        sqlx::query("INSERT INTO token (jti, principal, audience, grants, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)")
+            .bind(token.jti.to_string())
+            .bind(&token.principal)
+            .bind(to_json("token", &token.audience)?)
+            .bind(to_json("token", &token.grants)?)
+            .bind(millis(self.now()))
+            .bind(millis(token.expires_at))
+            .execute(&self.db.writer)
+            .await?;
+        let NewToken { jti, principal, audience, grants, expires_at } = token;
+        Ok(TokenInfo { jti, principal, audience, grants, expires_at, revoked_at: None })
+    }
+
+    /// A page of the tokens, in the order of their ids, after `after`.
+    ///
+    /// # Errors
+    /// When it could not be read.
+    pub async fn tokens(&self, after: Option<Uuid>, limit: u32) -> Result<Page<TokenInfo>, StoreError> {
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT jti, principal, audience, grants, expires_at, revoked_at FROM token WHERE jti > $1 ORDER BY jti LIMIT $2",
+        )
+        .bind(after.map(|jti| jti.to_string()).unwrap_or_default())
+        .bind(i64::from(limit) + 1)
+        .fetch_all(&self.db.readers)
+        .await?;
+        let mut items = rows.into_iter().map(info).collect::<Result<Vec<_>, _>>()?;
+        let more = items.len() > limit as usize;
+        items.truncate(limit as usize);
+        let next = items.last().filter(|_| more).map(|last| last.jti.to_string());
+        Ok(Page { items, next })
+    }
+
+    /// One token.
+    ///
+    /// # Errors
+    /// When it could not be read.
+    pub async fn token(&self, jti: Uuid) -> Result<Option<TokenInfo>, StoreError> {
+        let row: Option<Row> = sqlx::query_as("SELECT jti, principal, audience, grants, expires_at, revoked_at FROM token WHERE jti = $1")
+            .bind(jti.to_string())
+            .fetch_optional(&self.db.readers)
+            .await?;
+        row.map(info).transpose()
+    }
+
+    /// Revokes a token. Revoking it twice keeps the first time.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub async fn revoke_token(&self, jti: Uuid) -> Result<(), StoreError> {
+        sqlx::query("UPDATE token SET revoked_at = coalesce(revoked_at, $1) WHERE jti = $2")
+            .bind(millis(self.now()))
+            .bind(jti.to_string())
+            .execute(&self.db.writer)
+            .await?;
+        Ok(())
+    }
+
+    /// The tokens that are revoked and have not ended by themselves.
+    ///
+    /// # Errors
+    /// When it could not be read.
+    pub async fn revoked(&self) -> Result<HashSet<Uuid>, StoreError> {
+        let rows: Vec<(String,)> = sqlx::query_as("SELECT jti FROM token WHERE revoked_at IS NOT NULL AND expires_at > $1")
+            .bind(millis(self.now()))
+            .fetch_all(&self.db.readers)
+            .await?;
+        Ok(rows.into_iter().filter_map(|(jti,)| jti.parse().ok()).collect())
+    }
+}

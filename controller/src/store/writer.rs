@@ -1,0 +1,275 @@
+//! The one writer. It takes whatever commands wait, decides them one after the other, and writes them in one transaction.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use signalbox_contract::{Digest, RunId};
+use signalbox_controller_core::decide::Acceptance;
+use signalbox_service::clock::SharedClock;
+use signalbox_service::shutdown::Shutdown;
+use signalbox_service::sqlite::Database;
+use sqlx::{SqliteConnection, SqlitePool};
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::batch::Batch;
+use super::command::Command;
+use super::memory::Memory;
+use super::rows::{from_json, millis, to_json};
+use super::{Lease, Leased, NewRun, StoreError, StoreSettings};
+
+/// How many commands one transaction takes.
+const BATCH: usize = 256;
+
+pub(super) struct Writer {
+    pool: SqlitePool,
+    memory: Memory,
+    settings: StoreSettings,
+    owner: Arc<str>,
+    clock: SharedClock,
+    committed: watch::Sender<u64>,
+    nudge: Arc<Notify>,
+    /// The last batch could not be written, so the memory may be ahead of the file.
+    doubtful: bool,
+}
+
+/// What is sent once the batch is durable.
+type Answer = Box<dyn FnOnce(bool) + Send>;
+
+/// Whoever asked may be gone; then nobody is to be told.
+fn answer<T: Send + 'static>(reply: tokio::sync::oneshot::Sender<Result<T, StoreError>>, result: Result<T, StoreError>) -> Answer {
+    Box::new(move |written| {
+        let _ = reply.send(if written { result } else { Err(StoreError::NotWritten) });
+    })
+}
+
+impl Writer {
+    pub(super) fn new(
+        pool: SqlitePool,
+        memory: Memory,
+        settings: StoreSettings,
+        owner: Arc<str>,
+        clock: SharedClock,
+        committed: watch::Sender<u64>,
+        nudge: Arc<Notify>,
+    ) -> Self {
+        Self { pool, memory, settings, owner, clock, committed, nudge, doubtful: false }
+    }
+
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Command>, shutdown: Shutdown) {
+        let mut commands = Vec::with_capacity(BATCH);
+        loop {
+            tokio::select! {
+                biased;
+                count = queue.recv_many(&mut commands, BATCH) => {
+                    if count == 0 {
+                        break;
+                    }
+                }
+                // What waits is still written; what comes later finds the channel closed.
+                () = shutdown.requested(), if !queue.is_closed() => {
+                    queue.close();
+                    continue;
+                }
+            }
+            let (written, answers, nudges) = match self.commit(std::mem::take(&mut commands)).await {
+                Ok((answers, nudges)) => (true, answers, nudges),
+                Err((error, answers)) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "a batch could not be written");
+                    self.doubtful = true;
+                    (false, answers, false)
+                }
+            };
+            if written {
+                self.committed.send_modify(|commits| *commits += 1);
+            }
+            for answer in answers {
+                answer(written);
+            }
+            if nudges {
+                self.nudge.notify_one();
+            }
+        }
+    }
+
+    async fn commit(&mut self, commands: Vec<Command>) -> Result<(Vec<Answer>, bool), (StoreError, Vec<Answer>)> {
+        let mut answers = Vec::with_capacity(commands.len());
+        match self.write(commands, &mut answers).await {
+            Ok(nudges) => Ok((answers, nudges)),
+            Err(error) => Err((error, answers)),
+        }
+    }
+
+    async fn write(&mut self, commands: Vec<Command>, answers: &mut Vec<Answer>) -> Result<bool, StoreError> {
+        if self.doubtful {
+            self.memory = Memory::load(&self.pool, &self.settings, &self.owner).await?;
+            self.doubtful = false;
+        }
+        let now = self.clock.now();
+        let mut transaction = self.pool.begin_with(Database::BEGIN).await?;
+        let mut batch = Batch::new(&mut self.memory, now, self.settings.limits);
+        let asked = commands.iter().filter_map(|command| match command {
+            Command::Happened { run, .. } => Some(*run),
+            _ => None,
+        });
+        batch.load(&mut transaction, asked.collect::<Vec<_>>().into_iter()).await?;
+        let mut known = known_keys(&mut transaction, &commands, now).await?;
+        // Leases are given last, so that what this batch has just caused is among them.
+        let mut leases = Vec::new();
+        for command in commands {
+            match command {
+                Command::Accept { run, reply } => {
+                    let accepted = accept(&mut batch, &mut transaction, *run, &mut known, &self.settings, &self.clock).await?;
+                    answers.push(answer(reply, accepted));
+                }
+                Command::Happened { run, event, done, reply } => {
+                    if let Some(lease) = done {
+                        batch.finish_effect(lease);
+                    }
+                    let changed = batch.happened(run, &event);
+                    answers.push(answer(reply, changed));
+                }
+                Command::Done { lease, reply } => {
+                    batch.finish_effect(lease);
+                    answers.push(answer(reply, Ok(())));
+                }
+                Command::Later { lease, due, error, reply } => {
+                    later(&mut transaction, lease, due, &error).await?;
+                    answers.push(answer(reply, Ok(())));
+                }
+                Command::Renew { leases, until, reply } => {
+                    renew(&mut transaction, &leases, until).await?;
+                    answers.push(answer(reply, Ok(())));
+                }
+                Command::Lease { room, owner, until, reply } => leases.push((room, owner, until, reply)),
+            }
+        }
+        batch.write(&mut transaction).await?;
+        let mut nudges = batch.nudges();
+        for (room, owner, until, reply) in leases {
+            let mut leased = Vec::new();
+            for (lane, limit) in room {
+                leased.extend(lease(&mut transaction, lane.word(), limit, &owner, until, now).await?);
+            }
+            // They see what this batch caused; there is no need to call them again.
+            nudges = false;
+            answers.push(answer(reply, Ok(leased)));
+        }
+        transaction.commit().await?;
+        Ok(nudges)
+    }
+}
+
+type KnownKeys = HashMap<(String, String), (Digest, RunId)>;
+
+/// Which of the batch's idempotency keys were used before.
+async fn known_keys(writer: &mut SqliteConnection, commands: &[Command], now: Timestamp) -> Result<KnownKeys, StoreError> {
+    let asked: Vec<(&String, &String)> = commands
+        .iter()
+        .filter_map(|command| match command {
+            Command::Accept { run, .. } => run.idempotency.as_ref().map(|(key, _)| (&run.principal, key)),
+            _ => None,
+        })
+        .collect();
+    if asked.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows: Vec<(String, String, String, String)> = sqlx::query_as(
+        "SELECT principal, key, body_digest, run FROM idempotency
+         WHERE (principal, key) IN (SELECT value->>0, value->>1 FROM json_each($1)) AND expires_at > $2",
+    )
+    .bind(to_json("idempotency", &asked)?)
+    .bind(millis(now))
+    .fetch_all(writer)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|(principal, key, digest, run)| Some(((principal, key), (digest.parse().ok()?, run.parse().ok()?))))
+        .collect())
+}
+
+async fn accept(
+    batch: &mut Batch<'_>,
+    writer: &mut SqliteConnection,
+    new: NewRun,
+    known: &mut KnownKeys,
+    settings: &StoreSettings,
+    clock: &SharedClock,
+) -> Result<Result<RunId, StoreError>, StoreError> {
+    let NewRun { principal, request, idempotency } = new;
+    if let Some((key, digest)) = &idempotency
+        && let Some((before, run)) = known.get(&(principal.clone(), key.clone()))
+    {
+        return Ok(if before == digest { Ok(*run) } else { Err(StoreError::KeyReused) });
+    }
+    if batch.memory.runs.len() >= settings.queue {
+        return Ok(Err(StoreError::QueueFull));
+    }
+    if let signalbox_controller_core::plan::Request::Cd(order) = &request
+        && batch.memory.bindings.get(&order.repo).is_some_and(|bound| *bound != order.source)
+    {
+        return Ok(Err(StoreError::SourceConflict));
+    }
+    let scope = request.repo().map_or_else(|| "/environments".to_owned(), ToString::to_string);
+    let number = batch.memory.next_number(writer, &scope).await?;
+    let id = RunId::from_uuid(clock.uuid());
+    if let Some((key, digest)) = idempotency {
+        known.insert((principal.clone(), key.clone()), (digest, id));
+        batch.keys.push((principal.clone(), key, digest, id));
+    }
+    batch.accept(Acceptance { id, number, principal, request }, scope);
+    Ok(Ok(id))
+}
+
+async fn lease(
+    writer: &mut SqliteConnection,
+    lane: &str,
+    limit: u32,
+    owner: &str,
+    until: Timestamp,
+    now: Timestamp,
+) -> Result<Vec<Leased>, StoreError> {
+    let rows: Vec<(i64, String, String, i64, i64)> = sqlx::query_as(
+        "UPDATE effect SET owner = $1, epoch = epoch + 1, until = $2, tries = tries + 1
+         WHERE id IN (SELECT id FROM effect WHERE lane = $3 AND due <= $4 AND (until IS NULL OR until <= $4) ORDER BY due, id LIMIT $5)
+         RETURNING id, run, payload, epoch, tries",
+    )
+    .bind(owner)
+    .bind(millis(until))
+    .bind(lane)
+    .bind(millis(now))
+    .bind(i64::from(limit))
+    .fetch_all(writer)
+    .await?;
+    rows.into_iter()
+        .map(|(id, run, payload, epoch, tries)| {
+            Ok(Leased {
+                lease: Lease { id, epoch },
+                run: from_json("effect", &format!("\"{run}\""))?,
+                tries: u32::try_from(tries - 1).unwrap_or_default(),
+                effect: from_json("effect", &payload)?,
+            })
+        })
+        .collect()
+}
+
+async fn later(writer: &mut SqliteConnection, lease: Lease, due: Timestamp, error: &str) -> Result<(), StoreError> {
+    sqlx::query("UPDATE effect SET owner = NULL, until = NULL, due = $1, error = $2 WHERE id = $3 AND epoch = $4")
+        .bind(millis(due))
+        .bind(error)
+        .bind(lease.id)
+        .bind(lease.epoch)
+        .execute(writer)
+        .await?;
+    Ok(())
+}
+
+async fn renew(writer: &mut SqliteConnection, leases: &[Lease], until: Timestamp) -> Result<(), StoreError> {
+    let rows: Vec<(i64, i64)> = leases.iter().map(|lease| (lease.id, lease.epoch)).collect();
+    sqlx::query("UPDATE effect SET until = $1 WHERE (id, epoch) IN (SELECT value->>0, value->>1 FROM json_each($2))")
+        .bind(millis(until))
+        .bind(to_json("effect", &rows)?)
+        .execute(writer)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! The VCS worker.
+
+use std::collections::BTreeMap;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::post;
+use signalbox_contract::api::vcs::{FileContent, RefsAction, RefsRequest, RefsResult, RepoRequest, RepoResult, Timings, Transferred};
+use signalbox_contract::{AttemptKey, CommitSha, Failure, FailureCode};
+use signalbox_service::auth::{Act, sha256};
+
+use super::Desk;
+
+/// A job that passes and makes what it declares.
+pub(crate) const PASSES: &str = "version: 1\njobs:\n  cd:\n    script: pass\n    artifacts:\n      site/hello: out/hello\n";
+
+/// What the sources hold, by branch.
+pub(crate) struct Sources {
+    definitions: BTreeMap<String, FileContent>,
+    /// Refs that are published now.
+    pub(crate) shown: BTreeMap<AttemptKey, CommitSha>,
+    /// How many commits each branch has seen.
+    commits: BTreeMap<String, u32>,
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        let definitions = [("main".to_owned(), FileContent::Text { text: PASSES.to_owned() })].into();
+        Self { definitions, shown: BTreeMap::new(), commits: BTreeMap::new() }
+    }
+}
+
+impl Sources {
+    /// From now on the branch has this job file.
+    pub(crate) fn commit(&mut self, branch: &str, definition: &str) {
+        self.holds(branch, FileContent::Text { text: definition.to_owned() });
+    }
+
+    /// The same, with a job `cd` that runs `script` and declares `site/hello`.
+    pub(crate) fn script(&mut self, branch: &str, script: &str) {
+        self.commit(branch, &PASSES.replace("script: pass", &format!("script: {script}")));
+    }
+
+    /// The same, with whatever the VCS worker may find there.
+    pub(crate) fn holds(&mut self, branch: &str, file: FileContent) {
+        self.definitions.insert(branch.to_owned(), file);
+        *self.commits.entry(branch.to_owned()).or_default() += 1;
+    }
+
+    fn sha(&self, branch: &str) -> CommitSha {
+        let count = self.commits.get(branch).copied().unwrap_or_default();
+        sha256(format!("{branch} {count}").as_bytes()).hex()[..40].parse().expect("a commit")
+    }
+}
+
+pub(super) fn router() -> Router<Desk> {
+    Router::new().route("/repo", post(repo)).route("/refs", post(refs))
+}
+
+async fn repo(State(desk): State<Desk>, act: Act<RepoRequest>) -> Response {
+    desk.once("fetch", act, |world, _, request| {
+        let sources = world.sources();
+        let branch = request.ref_name.short().to_owned();
+        let Some(file) = sources.definitions.get(&branch) else {
+            return Err(Failure::new(FailureCode::RefNotFound, format!("The source has no ref {branch}.")).hint("Push it first."));
+        };
+        Ok(RepoResult {
+            sha: sources.sha(&branch),
+            ref_name: format!("refs/heads/{branch}").parse().expect("a ref"),
+            files: request.files.into_iter().map(|path| (path, file.clone())).collect(),
+            transferred: Transferred::default(),
+            timings: Timings::default(),
+        })
+    })
+    .await
+}
+
+async fn refs(State(desk): State<Desk>, act: Act<RefsRequest>) -> Response {
+    let what = match act.body.action {
+        RefsAction::Publish => "publish",
+        RefsAction::Remove => "unpublish",
+    };
+    desk.once(what, act, |world, key, request| {
+        let mut sources = world.sources();
+        match request.action {
+            RefsAction::Publish => sources.shown.insert(key, request.sha.clone()),
+            RefsAction::Remove => sources.shown.remove(&key),
+        };
+        Ok(RefsResult {
+            url: format!("http://127.0.0.1:9/{}", request.name).parse().expect("a URL"),
+            ref_name: format!("refs/heads/cd/{key}").parse().expect("a ref"),
+            sha: request.sha,
+        })
+    })
+    .await
+}

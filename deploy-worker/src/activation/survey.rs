@@ -1,0 +1,98 @@
+//! What hosts show, as they say themselves.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+use signalbox_contract::api::deploy::{EnvironmentInfo, HostState, ReleaseInfo};
+use signalbox_contract::{EnvironmentName, Failure, FailureCode};
+
+use super::{Deployer, words};
+use crate::environment::{Environment, Host};
+use crate::release::{NameState, Order, Task};
+use crate::ssh::Input;
+
+/// How long asking all hosts of an environment may take.
+const SURVEY: Duration = Duration::from_secs(25);
+
+impl Deployer {
+    /// The environments, without asking any host.
+    pub fn list(&self) -> Vec<EnvironmentInfo> {
+        self.environments.values().map(described).collect()
+    }
+
+    /// An environment, and what each of its hosts shows now. None if there is no such environment.
+    pub async fn survey(&self, name: &EnvironmentName) -> Option<EnvironmentInfo> {
+        let environment = self.environments.get(name)?;
+        let until = Instant::now() + SURVEY;
+        let mut each = Vec::with_capacity(environment.hosts.len());
+        for host in &environment.hosts {
+            let asked = async move {
+                let asked = tokio::time::timeout_at(until.into(), self.look_at(environment, host)).await;
+                asked.unwrap_or_else(|_| HostState {
+                    host: host.name.clone(),
+                    failure: Some(Failure::new(FailureCode::DeadlinePassed, format!("{} did not answer in time.", host.name))),
+                    releases: Vec::new(),
+                })
+            };
+            each.push(asked.boxed());
+        }
+        let shown = self.side_by_side(each).await;
+        Some(EnvironmentInfo { shown, ..described(environment) })
+    }
+
+    async fn look_at(&self, environment: &Environment, host: &Host) -> HostState {
+        let order = Order {
+            root: &environment.root,
+            name: None,
+            sequence: 0,
+            digest: None,
+            run: None,
+            now: self.clock.now(),
+            artifact: "-",
+            keep: environment.keep,
+            file_mode: environment.file_mode,
+            nonce: self.nonce(),
+            patience: self.patience(),
+        };
+        let host_name = host.name.clone();
+        let said = match self.tell(host, &order, Task::State, Input::Nothing, self.limits.step.min(SURVEY)).await {
+            Ok(said) => said,
+            Err(failure) => return HostState { host: host_name, failure: Some(failure), releases: Vec::new() },
+        };
+        let failure = match said.report.end {
+            crate::release::End::Failed(fault) => Some(words::of_fault(host, &fault, &said.complaint)),
+            _ => None,
+        };
+        let shown: Vec<&NameState> = said.report.names.iter().filter(|name| name.shows.is_some()).collect();
+        let releases: Vec<ReleaseInfo> = shown.iter().filter_map(|name| told(name)).collect();
+        let damaged = || Failure::new(FailureCode::HostsFailed, format!("{host_name}: the record of what was activated is damaged."));
+        let failure = failure.or_else(|| (releases.len() < shown.len()).then(damaged));
+        HostState { host: host.name.clone(), failure, releases }
+    }
+}
+
+fn described(environment: &Environment) -> EnvironmentInfo {
+    let hosts = environment.hosts.iter().map(|host| host.name.clone()).collect();
+    EnvironmentInfo { name: environment.name.clone(), hosts, shown: Vec::new() }
+}
+
+/// What a name shows, since when and by whom, from the host's own record.
+fn told(state: &NameState) -> Option<ReleaseInfo> {
+    let shows = state.shows?;
+    let activation = state.activations.iter().rev().find(|line| line.digest == shows.digest)?;
+    let mut kept: Vec<_> = state.kept.iter().filter(|release| release.digest != shows.digest).collect();
+    // A release that was activated again counts from then.
+    let newest = |digest| state.activations.iter().rev().find(|line| line.digest == digest).map(|line| line.sequence);
+    kept.sort_by_key(|release| std::cmp::Reverse(newest(release.digest).unwrap_or(release.sequence)));
+    let mut seen = HashSet::new();
+    let kept = kept.into_iter().map(|release| release.digest).filter(|digest| seen.insert(*digest)).collect();
+    Some(ReleaseInfo {
+        name: state.name.clone(),
+        digest: shows.digest,
+        sequence: activation.sequence,
+        since: activation.at,
+        run: activation.run,
+        kept,
+    })
+}

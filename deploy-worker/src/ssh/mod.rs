@@ -1,0 +1,101 @@
+//! Reaching hosts: one warm, multiplexed connection to each, through the machine's own `ssh`.
+//!
+//! The operator's OpenSSH does what it does best (keys, certificates, hardware tokens, its vendor's security updates);
+//! the crate `openssh` speaks to it over its control socket, so that a command on a warm host costs no process here.
+//! The connection itself is started by this module and not by the crate, for three reasons: a host that hangs while it
+//! logs us in is cut off with its process, which the crate would leave behind; the environment is empty; and no
+//! connection outlives this process, however it ends, because each one ends when its standard input does.
+//!
+//! Invariants:
+//!
+//! * Only hosts whose key is in the given file of known hosts are spoken to. No file of the user or the machine changes
+//!   how: there is no configuration, agent, forwarding, proxy or password.
+//! * Every wait has a deadline and every output a bound. What a host says is data, and is escaped before it is shown.
+//! * Whatever is run may be run again: a connection that turns out to be dead is made anew once.
+
+mod connection;
+mod control;
+mod exchange;
+mod options;
+mod pool;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use control::ControlFolderError;
+pub use exchange::{Heard, Input, Remote};
+pub use options::{Destination, PathInvalid, check_path};
+pub use pool::{Sessions, Times};
+
+/// Why something could not be run on a host. What the host or `ssh` said is escaped and cut short.
+#[derive(Debug, thiserror::Error)]
+pub enum SshError {
+    /// `ssh` itself cannot be started here.
+    #[error("ssh cannot be started")]
+    NoSsh(#[source] signalbox_service::process::ProcessError),
+    /// The connection was not made.
+    #[error("no connection: {said}")]
+    NotConnected {
+        /// What ssh said.
+        said: String,
+    },
+    /// The connection broke. What was run may have been done or not.
+    #[error("the connection broke while the host was at work")]
+    Broken,
+    /// There was no answer in time.
+    #[error("no answer within {} while {doing}", Readable(*after))]
+    Late {
+        /// What was being done.
+        doing: &'static str,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The host has no POSIX shell of the name `sh`, or the account may not run commands.
+    #[error("the host cannot run sh")]
+    NoShell,
+    /// It printed more than is taken.
+    #[error("the host printed more than {limit} bytes")]
+    TooMuch {
+        /// The limit.
+        limit: usize,
+    },
+    /// A local fault.
+    #[error("{path} cannot be used")]
+    Local {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+struct Readable(Duration);
+
+impl std::fmt::Display for Readable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0 < Duration::from_secs(2) { write!(f, "{} ms", self.0.as_millis()) } else { write!(f, "{} s", self.0.as_secs()) }
+    }
+}
+
+/// The longest piece of foreign text that is shown, in characters.
+const SHOWN: usize = 300;
+
+/// Makes foreign bytes fit to be shown: printable ASCII as it is, everything else as `?`, lines joined, the end of it
+/// when it is long, since what matters comes last.
+pub fn escape(bytes: &[u8]) -> String {
+    let text: String = bytes
+        .iter()
+        .map(|byte| match byte {
+            b'\n' | b'\r' | b'\t' => ' ',
+            byte if byte.is_ascii_graphic() || *byte == b' ' => char::from(*byte),
+            _ => '?',
+        })
+        .collect();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let text = words.join(" ");
+    // All of it is ASCII: bytes are characters.
+    if text.len() > SHOWN { format!("...{}", &text[text.len() - SHOWN..]) } else { text }
+}

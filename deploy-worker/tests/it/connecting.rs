@@ -1,0 +1,58 @@
+//! Connections to hosts.
+
+use std::time::Duration;
+
+use signalbox_contract::api::deploy::HostOutcome;
+use signalbox_service::testing::eventually;
+
+use crate::world::{World, assert_all, done};
+
+#[tokio::test]
+async fn a_connection_is_kept_warm_and_closed_when_nobody_uses_it() {
+    let mut world = World::with_hosts(1).await;
+    for sequence in 1..=4 {
+        assert_all(&world.deploy(&sequence.to_string().into_bytes(), sequence).await, &HostOutcome::Switched);
+    }
+    assert_eq!(world.hosts[0].logins(), 1, "one login serves all");
+    world.restart(|config| format!("idle_timeout = \"1s\"\n{config}")).await;
+    assert_all(&world.deploy(b"4", 5).await, &HostOutcome::Unchanged);
+    assert_eq!(world.hosts[0].logins(), 2);
+    let sockets = world.data().join("ssh");
+    eventually("the connection is closed", Duration::from_secs(30), || async {
+        (std::fs::read_dir(&sockets).expect("the folder").count() == 0).then_some(())
+    })
+    .await;
+    assert_all(&world.deploy(b"4", 6).await, &HostOutcome::Unchanged);
+    assert_eq!(world.hosts[0].logins(), 3);
+    world.end().await;
+}
+
+// OpenSSH's server allows ten sessions over one connection; more must wait, not fail.
+#[tokio::test]
+async fn many_deployments_at_once_share_one_connection() {
+    let world = World::with_hosts(1).await;
+    let mut each = Vec::new();
+    for index in 0..24 {
+        let mut request = world.request(world.store.put(format!("site {index}").as_bytes()), 1);
+        request.published_name = format!("site-{index}").parse().expect("a name");
+        let world = &world;
+        each.push(async move { done(world.ask(&request).await.expect("an answer")) });
+    }
+    for results in futures_util::future::join_all(each).await {
+        assert_all(&results, &HostOutcome::Switched);
+    }
+    assert_eq!(world.hosts[0].logins(), 1);
+    assert_eq!(world.show().await.shown[0].releases.len(), 24);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn control_sockets_lie_where_nobody_else_can_reach_them() {
+    use std::os::unix::fs::MetadataExt as _;
+    let world = World::with_hosts(1).await;
+    world.deploy(b"one", 1).await;
+    let folder = world.data().join("ssh");
+    assert_eq!(std::fs::metadata(&folder).expect("the folder").mode() & 0o777, 0o700);
+    assert_eq!(std::fs::read_dir(&folder).expect("the folder").count(), 1);
+    world.end().await;
+}

@@ -1,0 +1,33 @@
+//! What can go wrong between us and an executor, told apart by what the caller may do next.
+
+use std::time::Duration;
+
+use signalbox_contract::Failure;
+
+/// Why a call to an executor did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecutorError {
+    /// It surely never reached the executor. It may be sent again as it is.
+    #[error("the call did not reach the executor")]
+    NotSent(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Nobody knows whether the executor did it. A start must be searched for before it is repeated, unless the executor
+    /// takes keys.
+    #[error("it is not known whether the executor did what was asked")]
+    Unknown(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The executor said no, and will say so again.
+    #[error("the executor refused")]
+    Refused(Failure),
+    /// The executor cannot do it now, and did nothing.
+    #[error("the executor is busy or unavailable")]
+    Retry {
+        /// When it asked to be tried again.
+        after: Option<Duration>,
+    },
+}
+
+impl ExecutorError {
+    /// Whether trying the same call again may help.
+    pub const fn may_be_repeated(&self) -> bool {
+        !matches!(self, Self::Refused(_))
+    }
+}

@@ -1,0 +1,17 @@
+//! Executors: systems that build.
+//!
+//! [`Executor`] is the one face that they all have for us. [`conformance`] is what each must pass.
+
+pub mod conformance;
+mod face;
+mod failure;
+pub mod local;
+mod order;
+mod word;
+
+pub use face::{Bytes, Executor, Fut};
+pub use failure::ExecutorError;
+pub use order::{
+    Abilities, Definition, Fenced, Found, LogChunk, NativeBuild, Order, OutputRef, Outputs, PartRef, ProvenSource, Started, Tracked,
+};
+pub use word::{Anchor, BuildRef, LogCursor, Scope};

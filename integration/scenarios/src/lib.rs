@@ -1,0 +1,15 @@
+//! A whole Signalbox for scenarios: the services as processes of their own, with TLS and real tokens, git over HTTP, hosts
+//! with OpenSSH, builds in their sandbox.
+//!
+//! A scenario reads as a story: given a [`World`], when something is asked of it, then this comes of it. It waits for
+//! states, never for times, and at its end [`World::close`] fails it if anything is left over.
+
+mod authority;
+mod binary;
+mod services;
+mod words;
+mod world;
+
+pub use services::Services;
+pub use words::{State, job_file};
+pub use world::{World, WorldOptions};

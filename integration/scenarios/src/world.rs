@@ -1,0 +1,306 @@
+//! A world: the services, a git server, hosts, and somebody who asks.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::{HeaderMap, Method};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use signalbox_contract::api::run::{Accepted, Outcome, RunState, RunView};
+use signalbox_contract::token::Service;
+use signalbox_contract::{Problem, RunId};
+use signalbox_deploy_worker::testing::{Host, HostOptions};
+use signalbox_service::client::{CallError, Client};
+use signalbox_service::git::testing::{Fixture, GitServer};
+use signalbox_service::process::{Bounds, Program};
+use signalbox_service::secret::{SecretString, read_secret};
+use signalbox_service::testing::{eventually, free_port};
+use tempfile::TempDir;
+use url::Url;
+
+use crate::services::{ALL, Services};
+use crate::{authority, binary};
+
+/// How long a run may take in a scenario. Only a hanging one takes so long.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// What is special about a world.
+#[derive(Debug, Clone)]
+pub struct WorldOptions {
+    /// How many hosts its environment `test` has.
+    pub hosts: usize,
+    /// The hosts run this program instead of what they are told to run.
+    pub force_command: Option<PathBuf>,
+    /// Lines for configurations, by service.
+    pub besides: BTreeMap<&'static str, String>,
+}
+
+
+impl Default for WorldOptions {
+    fn default() -> Self {
+        Self { hosts: 2, force_command: None, besides: BTreeMap::new() }
+    }
+}
+
+/// A world.
+#[derive(Debug)]
+pub struct World {
+    /// The services.
+    pub services: Services,
+    /// Where sources come from.
+    pub git: GitServer,
+    /// The repository `hello`.
+    pub repository: Fixture,
+    /// The hosts of the environment `test`, named `a`, `b`, ….
+    pub hosts: Vec<Host>,
+    /// The administrator's token.
+    pub token: SecretString,
+    controller: Client,
+    folder: TempDir,
+}
+
+impl World {
+    /// A world with two hosts.
+    pub async fn new() -> Self {
+        Self::with(WorldOptions::default()).await
+    }
+
+    /// A world with something special.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[expect(clippy::expect_used, reason = "a test without its world cannot go on")]
+    pub async fn with(options: WorldOptions) -> Self {
+        let program = binary::signalbox().await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path();
+        let init = Program::new(program).arg("init").arg(path.join("site")).env("PATH", "/usr/bin:/bin");
+        let init = init.run(Bounds::new(PATIENCE)).await.expect("it ends");
+        assert!(init.status.success(), "init: {}", String::from_utf8_lossy(&init.stderr));
+        let site = path.join("site");
+        authority::issue(&site);
+        let repositories = path.join("repositories");
+        let repository = Fixture::new(&repositories, "hello").await;
+        let git = GitServer::start(&repositories).await;
+        let mut hosts = Vec::new();
+        for name in NAMES.iter().take(options.hosts) {
+            let special = HostOptions { force_command: options.force_command.clone(), ..HostOptions::default() };
+            hosts.push(Host::start_with(&path.join("hosts"), name, special).await.expect("a host"));
+        }
+        let listen: BTreeMap<_, _> = ALL.iter().map(|service| (service.as_str(), free_port())).collect();
+        for service in ALL {
+            let mut text = configuration(service, &listen, &git, &hosts);
+            text.push_str(options.besides.get(service.as_str()).map_or("", String::as_str));
+            fs::write(site.join(format!("{service}.toml")), text).expect("written");
+        }
+        let base: Url = format!("https://{}", listen["controller"]).parse().expect("a URL");
+        let controller = Client::new(base, Some(&site.join("ca.pem"))).expect("a client");
+        let token = read_secret(&site.join("tokens/admin")).expect("a token");
+        let mut services = Services::new(program, &site, listen);
+        for service in ALL {
+            services.start(service).await;
+        }
+        Self { services, git, repository, hosts, token, controller, folder }
+    }
+
+    /// The folder with the configurations and the data.
+    pub fn site(&self) -> PathBuf {
+        self.folder.path().join("site")
+    }
+
+    /// A client of a service.
+    ///
+    /// # Panics
+    /// Never: the address is one of ours.
+    #[expect(clippy::expect_used, reason = "the address is one of ours")]
+    pub fn client(&self, service: Service) -> Client {
+        let base: Url = format!("https://{}", self.services.listen[service.as_str()]).parse().expect("a URL");
+        Client::new(base, Some(&self.site().join("ca.pem"))).expect("a client")
+    }
+
+    /// Commits files to the branch `main` of `hello`.
+    pub async fn commit(&self, files: &[(&str, &str)]) {
+        self.repository.commit("refs/heads/main", files).await;
+    }
+
+    /// Asks the controller.
+    ///
+    /// # Errors
+    /// As the client tells.
+    pub async fn ask<R: DeserializeOwned>(&self, method: Method, path: &str, body: Option<&Value>) -> Result<R, CallError> {
+        self.controller.json(method, path, Some(&self.token), HeaderMap::new(), body).await
+    }
+
+    /// Reads something from the controller.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn get<R: DeserializeOwned>(&self, path: &str) -> R {
+        self.ask(Method::GET, path, None).await.unwrap_or_else(|error| panic!("GET {path}: {error}"))
+    }
+
+    /// Posts something to the controller.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn post<R: DeserializeOwned>(&self, path: &str, body: &Value) -> R {
+        self.ask(Method::POST, path, Some(body)).await.unwrap_or_else(|error| panic!("POST {path}: {error}"))
+    }
+
+    /// Posts something, and gives the problem with which it is refused.
+    ///
+    /// # Panics
+    /// When it is not refused.
+    pub async fn refused<B: Serialize>(&self, path: &str, body: &B) -> Problem {
+        let body = serde_json::to_value(body).unwrap_or_default();
+        match self.ask::<Value>(Method::POST, path, Some(&body)).await {
+            Err(error) => error.problem().cloned().unwrap_or_else(|| panic!("POST {path}: {error}")),
+            Ok(answer) => panic!("POST {path} was not refused: {answer}"),
+        }
+    }
+
+    /// `POST /cd` for `hello` at `main`, deploying the artifact `hello`.
+    pub async fn deploy_hello(&self) -> RunId {
+        self.cd(&json!({ "repo": "hello", "ref": "main", "artifact": "hello" })).await
+    }
+
+    /// `POST /cd`.
+    pub async fn cd(&self, body: &Value) -> RunId {
+        self.post::<Accepted>("/cd", body).await.run
+    }
+
+    /// A run, as it is now.
+    pub async fn run(&self, run: RunId) -> RunView {
+        self.get(&format!("/runs/{run}")).await
+    }
+
+    /// Waits until something holds of a run. While a service is away, it waits for that too.
+    ///
+    /// # Panics
+    /// When it does not come to hold.
+    pub async fn until(&self, run: RunId, what: &str, holds: impl Fn(&RunView) -> bool) -> RunView {
+        let path = format!("/runs/{run}");
+        let seen = || async {
+            let view: Option<RunView> = self.ask(Method::GET, &path, None).await.ok();
+            view.filter(|view| {
+                let over = view.summary.state == RunState::Finished;
+                assert!(holds(view) || !over, "{what}, but the run has ended: {view:#?}");
+                holds(view)
+            })
+        };
+        eventually(what, PATIENCE, seen).await
+    }
+
+    /// Waits until a step's latest attempt is in this phase.
+    pub async fn until_step(&self, run: RunId, step: &str, phase: &str) -> RunView {
+        self.until(run, &format!("{step} is {phase}"), |view| {
+            let step = view.steps.iter().find(|candidate| candidate.name == step);
+            step.and_then(|step| step.attempts.last()).is_some_and(|attempt| attempt.phase == phase)
+        })
+        .await
+    }
+
+    /// Waits for a run's end, which must be this one.
+    ///
+    /// # Panics
+    /// When it ends otherwise.
+    pub async fn ends(&self, run: RunId, outcome: Outcome) -> RunView {
+        let view = self.until(run, "the run is over", |view| view.summary.state == RunState::Finished).await;
+        assert_eq!(view.summary.outcome, Some(outcome), "{view:#?}\n{}", self.step_log(run, "build").await);
+        view
+    }
+
+    /// The whole log of a step, as far as there is one.
+    pub async fn step_log(&self, run: RunId, step: &str) -> String {
+        let path = format!("/runs/{run}/steps/{step}/log");
+        let Ok(mut log) = self.controller.get_stream(&path, Some(&self.token), HeaderMap::new()).await else { return String::new() };
+        let mut bytes = Vec::new();
+        while let Ok(Some(chunk)) = log.chunk().await {
+            bytes.extend_from_slice(&chunk);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// What a host shows under a published name.
+    pub fn shown(&self, host: usize, name: &str) -> Option<String> {
+        fs::read_to_string(self.hosts[host].files.join(name)).ok()
+    }
+
+    /// Ends everything, and fails if something is left over.
+    ///
+    /// # Panics
+    /// When a service does not end well, or something is left over.
+    pub async fn close(mut self) {
+        for service in ALL.into_iter().rev() {
+            assert!(self.services.stop(service).await, "the {service} did not end well:\n{}", tail(&self.services.log(service)));
+        }
+        let work = self.site().join("data/local-executor/work");
+        let left: Vec<_> = fs::read_dir(&work).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        assert!(left.is_empty(), "workspaces are left: {left:?}");
+        assert_eq!(programs_in(self.folder.path()), Vec::<String>::new(), "programs are left");
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let site = self.site().display().to_string();
+        assert!(!mounts.contains(&site), "a mount is left below {site}");
+        for service in ALL {
+            let log = self.services.log(service);
+            assert!(!log.contains("panicked"), "the {service} panicked:\n{}", tail(&log));
+        }
+    }
+}
+
+/// The names of a world's hosts.
+const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+
+/// The end of a log, for a failed test's message.
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
+}
+
+/// The programs that work in a folder and are not the hosts, which end with the world.
+fn programs_in(folder: &Path) -> Vec<String> {
+    let hosts = folder.join("hosts");
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .filter_map(|process| {
+            let place = fs::read_link(process.path().join("cwd")).ok()?;
+            let command = fs::read(process.path().join("cmdline")).ok()?;
+            let command = String::from_utf8_lossy(&command).replace('\0', " ");
+            let ours = place.starts_with(folder) || command.contains(&folder.display().to_string());
+            let host = place.starts_with(&hosts) || command.contains(&hosts.display().to_string());
+            (ours && !host).then(|| format!("{} {command}", process.path().display()))
+        })
+        .collect()
+}
+
+/// The configuration of a service in a world.
+fn configuration(service: Service, listen: &BTreeMap<&'static str, std::net::SocketAddr>, git: &GitServer, hosts: &[Host]) -> String {
+    let at = |name: &str| format!("https://{}", listen[name]);
+    let common = format!(
+        "listen = \"{}\"\ndata = \"data/{service}\"\npublic_keys = \"keys/public.json\"\nca = \"ca.pem\"\n",
+        listen[service.as_str()]
+    );
+    let tls = "[tls]\ncertificate = \"certificate.pem\"\nkey = \"key.pem\"\n";
+    let own = match service {
+        Service::Controller => format!(
+            "vcs_worker = \"{}\"\nartifact_store = \"{}\"\ndeploy_worker = \"{}\"\n{tls}\
+             [executors.local]\nurl = \"{}\"\n[repositories.hello]\nsource = \"{}\"\nenvironment = \"test\"\n",
+            at("vcs-worker"),
+            at("artifact-store"),
+            at("deploy-worker"),
+            at("local-executor"),
+            git.url("hello")
+        ),
+        Service::VcsWorker => format!("{tls}[[sources]]\nurl = \"http://{}/\"\nprivate = true\n", git.address()),
+        Service::ArtifactStore => format!("controller = \"{}\"\n{tls}", at("controller")),
+        Service::DeployWorker => {
+            let named: Vec<(&str, &Host)> = NAMES.iter().copied().zip(hosts).collect();
+            format!("store = \"{}\"\n{tls}{}", at("artifact-store"), Host::environment("test", &named, &["*"]))
+        }
+        Service::LocalExecutor => tls.to_owned(),
+    };
+    format!("{common}{own}")
+}

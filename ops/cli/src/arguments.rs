@@ -1,0 +1,388 @@
+//! The command line: what can be typed.
+
+mod choice;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use signalbox_contract::{ArtifactName, Digest, EnvironmentName, ExecutorName, JobName, PublishedName, RefName, RepoName, RunId};
+use url::Url;
+use uuid::Uuid;
+
+pub(crate) use choice::{AllowedAction, Audience, FromWhere, ServiceName, StateFilter};
+
+/// The controller in front of the CI executors that you already run.
+#[derive(Debug, Parser)]
+#[command(name = "signalbox", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) client: ClientArguments,
+    /// Print JSON, one document, for programs.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  done, or the run passed
+    1  the run failed, was lost or took too long
+    2  the command line is wrong
+    3  the run was unstable
+    4  the run was stopped or superseded
+    5  the service refused
+    6  the service cannot be reached, or a file or a setting is missing or wrong
+  130  interrupted";
+
+/// Where the services are and who asks.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Connection (also from ~/.config/signalbox/cli.toml)")]
+pub(crate) struct ClientArguments {
+    /// The controller [default: this machine, port 7480]
+    #[arg(long, global = true, env = "SIGNALBOX_URL", value_name = "URL")]
+    pub(crate) url: Option<Url>,
+    /// A file with your token for the controller; only you may read it
+    #[arg(long, global = true, env = "SIGNALBOX_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// The artifact store, for `blobs` [default: this machine, port 7482]
+    #[arg(long, global = true, env = "SIGNALBOX_STORE_URL", value_name = "URL")]
+    pub(crate) store_url: Option<Url>,
+    /// A file with your token for the artifact store
+    #[arg(long, global = true, env = "SIGNALBOX_STORE_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) store_token_file: Option<PathBuf>,
+    /// A file with the certificate of the authority to trust, in PEM, instead of the system's
+    #[arg(long, global = true, env = "SIGNALBOX_CA", value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Mirror, build and, with --artifact, deploy a commit
+    Cd(CdArguments),
+    /// What is queued, at work and finished
+    Status {
+        /// Older finished runs: what the last answer gave as `next`
+        #[arg(long)]
+        cursor: Option<String>,
+    },
+    /// List runs, newest first
+    Runs {
+        /// Only of this repository
+        #[arg(long)]
+        repo: Option<RepoName>,
+        /// Only of this ref
+        #[arg(long = "ref")]
+        ref_name: Option<RefName>,
+        /// Only in this state
+        #[arg(long)]
+        state: Option<StateFilter>,
+        /// How many at most
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=200))]
+        limit: u16,
+        /// Older ones: what the last answer gave as `next`
+        #[arg(long)]
+        cursor: Option<String>,
+    },
+    /// Show a run: its steps, attempts, artifacts and hosts
+    Show {
+        /// The run's id; `signalbox runs` lists them
+        run: RunId,
+        /// Also list its events
+        #[arg(long)]
+        events: bool,
+    },
+    /// Print the log of a run's build
+    Logs {
+        /// The run's id; `signalbox runs` lists them
+        run: RunId,
+        /// The step [default: the build]
+        step: Option<String>,
+        /// Go on until the log is complete
+        #[arg(short, long)]
+        follow: bool,
+        /// Which attempt [default: the last]
+        #[arg(long, value_name = "N")]
+        attempt: Option<u16>,
+        /// Only the last bytes
+        #[arg(long, value_name = "BYTES", conflicts_with = "follow")]
+        tail: Option<u64>,
+        /// Print the bytes as they are, control characters included
+        #[arg(long)]
+        raw: bool,
+    },
+    /// Stop a run
+    Stop {
+        /// The run's id
+        run: RunId,
+    },
+    /// Run a finished run again, from the step that did not pass
+    Rerun {
+        /// The run's id
+        run: RunId,
+        /// Where to begin
+        #[arg(long, default_value = "failed")]
+        from: FromWhere,
+        /// Show its progress and its log until it ends
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// The artifact store
+    #[command(subcommand)]
+    Blobs(BlobsCommand),
+    /// List environments, or show what the hosts of one run
+    Environments {
+        /// Only this one, with its hosts
+        name: Option<EnvironmentName>,
+    },
+    /// Deploy an artifact that is in the store already
+    Deploy {
+        /// Where to
+        environment: EnvironmentName,
+        /// The artifact's name in the store
+        artifact: ArtifactName,
+        /// The name to publish it under [default: the last part of the artifact's name]
+        #[arg(long)]
+        published_name: Option<PublishedName>,
+        /// Show its progress until it ends
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Go back to a release that the hosts of an environment still have
+    Rollback {
+        /// Where
+        environment: EnvironmentName,
+        /// The published name
+        published_name: PublishedName,
+        /// The release to go back to [default: the one before the present one]
+        #[arg(long)]
+        digest: Option<Digest>,
+        /// Show its progress until it ends
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Make, list and revoke tokens
+    #[command(subcommand)]
+    Token(TokenCommand),
+
+    /// Make a folder with everything that `signalbox up` needs: configuration, keys, an administrator's tokens
+    Init {
+        /// The folder; it is made
+        folder: PathBuf,
+    },
+    /// Run all services in one process
+    Up {
+        /// The folder that `signalbox init` made
+        folder: PathBuf,
+        /// End when standard input ends, so that whoever started it cannot leave it behind
+        #[arg(long, hide = true)]
+        end_with_input: bool,
+    },
+    /// Run the controller alone
+    Controller(ServiceArguments),
+    /// Run the VCS worker alone
+    VcsWorker(ServiceArguments),
+    /// Run the artifact store alone
+    ArtifactStore(ServiceArguments),
+    /// Run the deployment worker alone
+    DeployWorker(ServiceArguments),
+    /// Run the local executor alone
+    LocalExecutor(ServiceArguments),
+    /// Check configuration files, and report everything that is wrong with all of them
+    CheckConfig {
+        /// Files, or folders as `signalbox init` makes them
+        #[arg(default_value = ".")]
+        paths: Vec<PathBuf>,
+        /// The service that the files are for, where their names do not say it
+        #[arg(long)]
+        service: Option<ServiceName>,
+    },
+    /// Make and change the keys with which the controller signs
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Show the main job on an example of its own: a repository, a host, a commit that becomes a file there
+    Try {
+        /// Where to keep what it makes
+        #[arg(long, default_value = ".signalbox-try", value_name = "FOLDER")]
+        folder: PathBuf,
+        /// Go on until Ctrl-C even without a terminal
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Print the completions for a shell
+    Completions {
+        /// Which
+        shell: clap_complete::Shell,
+    },
+    /// Print the OpenAPI document of a service
+    #[command(hide = true)]
+    Openapi {
+        /// Which
+        service: ServiceName,
+    },
+}
+
+/// `POST /cd`.
+#[derive(Debug, Args)]
+pub(crate) struct CdArguments {
+    /// The repository: a name that the server knows, or the URL of one
+    pub(crate) repo: String,
+    /// The branch, tag or full ref
+    #[arg(long = "ref", value_name = "REF")]
+    pub(crate) ref_name: RefName,
+    /// The artifact to deploy; without it nothing is deployed
+    #[arg(long)]
+    pub(crate) artifact: Option<ArtifactName>,
+    /// The job in .signalbox.yaml [default: cd, else the only one]
+    #[arg(long)]
+    pub(crate) job: Option<JobName>,
+    /// Where to deploy [default: as the server is configured]
+    #[arg(long)]
+    pub(crate) environment: Option<EnvironmentName>,
+    /// The name to publish under [default: the artifact's]
+    #[arg(long)]
+    pub(crate) published_name: Option<PublishedName>,
+    /// Where to build [default: as the server is configured]
+    #[arg(long)]
+    pub(crate) executor: Option<ExecutorName>,
+    /// A value for the build; may be given again
+    #[arg(long = "input", value_name = "NAME=VALUE")]
+    pub(crate) inputs: Vec<String>,
+    /// Show its progress and its log until it ends
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Asked again with the same key within a day, no second run is started
+    #[arg(long, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
+}
+
+/// A service that is run alone.
+#[derive(Debug, Args)]
+pub(crate) struct ServiceArguments {
+    /// Its configuration
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// End when standard input ends, so that whoever started it cannot leave it behind
+    #[arg(long, hide = true)]
+    pub(crate) end_with_input: bool,
+}
+
+/// The artifact store.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BlobsCommand {
+    /// List blobs
+    List {
+        /// Only those whose names begin so
+        #[arg(default_value = "")]
+        prefix: String,
+        /// The next page: what the last answer gave as `next`
+        #[arg(long)]
+        cursor: Option<String>,
+    },
+    /// Fetch a blob
+    Get {
+        /// Its name
+        name: ArtifactName,
+        /// Where to write it [default: standard output]
+        #[arg(short, long)]
+        output: Option<PathBuf>,
+    },
+    /// Store a file
+    Put {
+        /// The name to store it under
+        name: ArtifactName,
+        /// The file
+        file: PathBuf,
+        /// Its media type
+        #[arg(long)]
+        content_type: Option<String>,
+    },
+    /// Delete a blob
+    Delete {
+        /// Its name
+        name: ArtifactName,
+    },
+}
+
+/// Tokens.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token that can do no more than your own
+    Create(Box<TokenArguments>),
+    /// List tokens
+    List {
+        /// The next page: what the last answer gave as `next`
+        #[arg(long)]
+        cursor: Option<String>,
+    },
+    /// Revoke a token
+    Revoke {
+        /// Its id (`jti`); `signalbox token list` shows it
+        id: Uuid,
+    },
+}
+
+/// What a new token says.
+#[derive(Debug, Args)]
+pub(crate) struct TokenArguments {
+    /// Who it is for: a name that the audit shows
+    pub(crate) principal: String,
+    /// What it may do
+    #[arg(long, value_delimiter = ',', required = true, value_name = "ACTION,…")]
+    pub(crate) allow: Vec<AllowedAction>,
+    /// To which repositories; patterns with * and **
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) repos: Vec<String>,
+    /// With which artifacts
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) artifacts: Vec<String>,
+    /// In which environments
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) environments: Vec<String>,
+    /// Under which published names
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) names: Vec<String>,
+    /// The service that it is for
+    #[arg(long, default_value = "controller")]
+    pub(crate) audience: Audience,
+    /// How many days it lasts
+    #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=365))]
+    pub(crate) days: u32,
+    /// Write it to this new file, which only you may read, instead of printing it
+    #[arg(short, long)]
+    pub(crate) output: Option<PathBuf>,
+    /// Sign it here, with the keys in this folder, without asking the controller: for when no token is left
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) keys: Option<PathBuf>,
+}
+
+/// Keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make a first pair of keys
+    Init {
+        /// The folder of keys
+        folder: PathBuf,
+    },
+    /// Publish the next public key, so that copies can be brought up to date before it signs
+    Next {
+        /// The folder of keys
+        folder: PathBuf,
+    },
+    /// Sign with the next key from now on; what the last one signed stays valid
+    Rotate {
+        /// The folder of keys
+        folder: PathBuf,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,67 @@
+//! Arguments that are one of a few words.
+
+use clap::ValueEnum;
+use signalbox_contract::token::Service;
+
+/// The state that runs are listed by.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum StateFilter {
+    Queued,
+    Building,
+    Stopping,
+    Finished,
+}
+
+/// Where a rerun begins.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum FromWhere {
+    /// At the first step that did not pass
+    Failed,
+    /// At the beginning
+    Start,
+}
+
+/// Whom a token is for.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Audience {
+    Controller,
+    ArtifactStore,
+}
+
+/// A service, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ServiceName {
+    Controller,
+    VcsWorker,
+    ArtifactStore,
+    DeployWorker,
+    LocalExecutor,
+}
+
+impl From<ServiceName> for Service {
+    fn from(name: ServiceName) -> Self {
+        match name {
+            ServiceName::Controller => Self::Controller,
+            ServiceName::VcsWorker => Self::VcsWorker,
+            ServiceName::ArtifactStore => Self::ArtifactStore,
+            ServiceName::DeployWorker => Self::DeployWorker,
+            ServiceName::LocalExecutor => Self::LocalExecutor,
+        }
+    }
+}
+
+/// An action that a token may allow, or all of them.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum AllowedAction {
+    Read,
+    Start,
+    Stop,
+    Rerun,
+    Deploy,
+    Rollback,
+    BlobRead,
+    BlobWrite,
+    Tokens,
+    /// Every action
+    All,
+}

@@ -1,0 +1,57 @@
+//! `signalbox check-config`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use signalbox_contract::token::Service;
+use signalbox_service::config::{ConfigError, ConfigErrors};
+
+use crate::install::config_file;
+use crate::mistake::{Mistake, code};
+use crate::output::Output;
+use crate::services::{ALL, Configured};
+
+/// Checks files, and folders of files, and reports everything that is wrong with all of them.
+pub(crate) fn check_config(paths: &[PathBuf], service: Option<Service>, output: Output) -> Result<u8> {
+    let mut files = Vec::new();
+    for path in paths {
+        files.extend(files_of(path, service)?);
+    }
+    let errors: Vec<ConfigError> =
+        files.iter().filter_map(|(service, path)| Configured::load(*service, path).err()).flat_map(|ConfigErrors(errors)| errors).collect();
+    let lines: Vec<serde_json::Value> = errors
+        .iter()
+        .map(|error| serde_json::json!({ "file": error.file, "line": error.line, "key": error.key, "message": error.message }))
+        .collect();
+    let document = serde_json::json!({ "files": files.iter().map(|(_, path)| path).collect::<Vec<_>>(), "errors": lines });
+    output.show(&document, |_| {
+        if errors.is_empty() {
+            return format!("{} checked, nothing wrong", count(files.len(), "file"));
+        }
+        let found = errors.len();
+        format!("{}\n{} in {}", ConfigErrors(errors), count(found, "error"), count(files.len(), "file"))
+    })?;
+    Ok(if lines.is_empty() { 0 } else { code::SETUP })
+}
+
+fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+/// The files that a path stands for, and the services that they are for.
+fn files_of(path: &Path, service: Option<Service>) -> Result<Vec<(Service, PathBuf)>> {
+    if path.is_dir() {
+        let found: Vec<_> = ALL.iter().map(|service| (*service, config_file(path, *service))).filter(|(_, file)| file.is_file()).collect();
+        if found.is_empty() {
+            let words = format!("{} holds no configuration of a service; `signalbox init FOLDER` makes one", path.display());
+            return Err(Mistake::setup(words).into());
+        }
+        return Ok(found);
+    }
+    let by_name = ALL.into_iter().find(|known| path.file_stem().is_some_and(|stem| stem == known.as_str()));
+    let Some(service) = service.or(by_name) else {
+        let words = format!("{} does not say by its name which service it is for; give --service", path.display());
+        return Err(Mistake::usage(words).into());
+    };
+    Ok(vec![(service, path.to_owned())])
+}

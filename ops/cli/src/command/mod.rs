@@ -1,0 +1,10 @@
+//! One file for each thing that can be asked for.
+
+pub(crate) mod blobs;
+pub(crate) mod cd;
+pub(crate) mod check_config;
+pub(crate) mod environments;
+pub(crate) mod keys;
+pub(crate) mod runs;
+pub(crate) mod show;
+pub(crate) mod token;

@@ -1,0 +1,200 @@
+//! `signalbox show` and `logs`: one run.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use anyhow::Result;
+use http::header::HeaderMap;
+use serde::Serialize;
+use signalbox_contract::RunId;
+use signalbox_contract::api::Page;
+use signalbox_contract::api::run::{AttemptView, EventView, RunView, StepKind};
+
+use crate::connection::{Connection, path, with_query};
+use crate::log::{LogReader, print};
+use crate::mistake::Mistake;
+use crate::output::{Output, duration, harmless, moment, size, table, took};
+use crate::words;
+
+/// How many events are asked for at once.
+const PAGE: usize = 200;
+
+/// A run and its events, as `show --events --json` prints them.
+#[derive(Serialize)]
+struct WithEvents<'r> {
+    run: &'r RunView,
+    events: Vec<EventView>,
+}
+
+/// `GET /runs/{id}`.
+pub(crate) async fn show(connection: &Connection, run: RunId, events: bool, output: Output) -> Result<u8> {
+    let id = run.to_string();
+    let view: RunView = connection.get(&path(["runs", &id])).await?;
+    if !events {
+        output.show(&view, whole)?;
+        return Ok(0);
+    }
+    let mut all: Vec<EventView> = Vec::new();
+    loop {
+        let after = all.last().map_or(0, |event| event.n);
+        let query = [("after", Some(after.to_string())), ("limit", Some(PAGE.to_string()))];
+        let page: Page<EventView> = connection.get(&with_query(&path(["runs", &id, "events"]), query)).await?;
+        let full = page.items.len() >= PAGE || page.next.is_some();
+        let moved = page.items.iter().any(|event| event.n > after);
+        all.extend(page.items);
+        all.sort_by_key(|event| event.n);
+        if !full || !moved {
+            break;
+        }
+    }
+    output.show(&WithEvents { run: &view, events: all }, |both| format!("{}\n{}", whole(both.run), history(&both.events)))?;
+    Ok(0)
+}
+
+/// What `logs` prints.
+pub(crate) struct Wanted {
+    pub(crate) step: Option<String>,
+    pub(crate) attempt: Option<u16>,
+    pub(crate) follow: bool,
+    pub(crate) tail: Option<u64>,
+    pub(crate) raw: bool,
+}
+
+/// `GET /runs/{id}/steps/{step}/log`.
+pub(crate) async fn logs(connection: &Connection, run: RunId, wanted: Wanted, output: Output) -> Result<u8> {
+    let id = run.to_string();
+    let sink = |bytes: &[u8]| if wanted.raw { crate::output::bytes(bytes) } else { print(bytes, output) };
+    let mut view: RunView = connection.get(&path(["runs", &id])).await?;
+    let (step, mut attempt) = chosen(&view, &wanted)?;
+    if let (Some(bytes), Some(attempt)) = (wanted.tail, attempt) {
+        let query = [("attempt", Some(attempt.to_string())), ("tail", Some(bytes.to_string()))];
+        let path = with_query(&path(["runs", &id, "steps", &step, "log"]), query);
+        let mut answer = connection.stream(&path, HeaderMap::new()).await.map_err(|error| connection.explain(error))?;
+        while let Some(chunk) = answer.chunk().await.map_err(|error| connection.explain(error))? {
+            sink(&chunk)?;
+        }
+        return Ok(0);
+    }
+    let mut log: Option<LogReader> = None;
+    loop {
+        let ended = view.steps.iter().find(|known| known.name == step).is_none_or(|step| {
+            let last = step.attempts.iter().find(|known| Some(known.key.attempt) == attempt);
+            last.map_or(view.summary.finished_at.is_some(), |attempt| attempt.ended)
+        });
+        if let Some(attempt) = attempt {
+            let log = log.get_or_insert_with(|| LogReader::new(run, &step, attempt));
+            while log.advance(connection, &mut |bytes| sink(bytes)).await? {}
+            if log.is_complete() {
+                return Ok(0);
+            }
+        }
+        // An attempt that is over has no more to say, even if its log never came to its end.
+        if !wanted.follow || ended {
+            return Ok(0);
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        view = connection.get(&path(["runs", &id])).await?;
+        attempt = attempt.or(chosen(&view, &wanted)?.1);
+    }
+}
+
+/// The step whose log is wanted, and its attempt if there is one yet.
+fn chosen(view: &RunView, wanted: &Wanted) -> Result<(String, Option<u16>)> {
+    let step = match &wanted.step {
+        Some(name) => view.steps.iter().find(|step| step.name == *name),
+        None => view.steps.iter().find(|step| step.kind == StepKind::Build).or(view.steps.first()),
+    };
+    let Some(step) = step else {
+        let names: Vec<&str> = view.steps.iter().map(|step| step.name.as_str()).collect();
+        return Err(Mistake::usage(format!("the run has no such step; it has: {}", names.join(", "))).into());
+    };
+    let attempt = match wanted.attempt {
+        Some(number) if step.attempts.iter().any(|known| known.key.attempt == number) => Some(number),
+        Some(number) => {
+            return Err(
+                Mistake::usage(format!("the step {} has {} attempts, and no attempt {number}", step.name, step.attempts.len())).into()
+            );
+        }
+        None => step.attempts.last().map(|attempt| attempt.key.attempt),
+    };
+    Ok((step.name.clone(), attempt))
+}
+
+/// How a run ended, in a line.
+pub(crate) fn ending(view: &RunView) -> String {
+    let run = &view.summary;
+    let mut line = format!("run {} {}", run.id, words::result(run));
+    if let Some(end) = run.finished_at {
+        line = format!("{line} in {}", took(run.accepted_at, end));
+    }
+    if !run.reason.is_empty() {
+        line = format!("{line}: {}", run.reason);
+    }
+    harmless(&line)
+}
+
+/// A run, with all that happened in it.
+fn whole(view: &RunView) -> String {
+    let run = &view.summary;
+    let mut text = ending(view);
+    let mut fact = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            let _ = write!(text, "\n  {name:<12} {value}");
+        }
+    };
+    fact("what", Some(format!("{} {}", words::kind(run.kind), run.repo.as_ref().map(ToString::to_string).unwrap_or_default())));
+    fact("number", Some(run.number.to_string()));
+    fact("source", view.source.as_ref().map(ToString::to_string));
+    fact("ref", run.ref_name.as_ref().map(ToString::to_string));
+    fact("commit", run.sha.as_ref().map(ToString::to_string));
+    fact("job", view.job.as_ref().map(ToString::to_string));
+    fact("executor", view.executor.as_ref().map(ToString::to_string));
+    fact("environment", run.environment.as_ref().map(ToString::to_string));
+    fact("publishes", run.published_name.as_ref().map(ToString::to_string));
+    fact("by", Some(run.principal.clone()));
+    fact("accepted", Some(moment(run.accepted_at)));
+    text.push('\n');
+    for step in &view.steps {
+        let state = step.verdict.map_or_else(|| words::step(step.state), words::verdict);
+        let _ = write!(text, "\n{} ({state})", step.name);
+        if !step.reason.is_empty() {
+            let _ = write!(text, ": {}", step.reason);
+        }
+        for attempt in &step.attempts {
+            attempt_lines(&mut text, attempt);
+        }
+    }
+    let actions: Vec<String> = view.actions.iter().map(|action| format!("{action:?}").to_lowercase()).collect();
+    if !actions.is_empty() {
+        let _ = write!(text, "\n\nallowed now: {}", actions.join(", "));
+    }
+    harmless(&text)
+}
+
+fn attempt_lines(text: &mut String, attempt: &AttemptView) {
+    let how = match attempt.verdict {
+        Some(verdict) => words::verdict(verdict),
+        None => attempt.phase.as_str(),
+    };
+    let _ = write!(text, "\n  attempt {}: {how}, began {}", attempt.key.attempt, moment(attempt.started_at));
+    if let Some(end) = attempt.finished_at {
+        let _ = write!(text, ", took {}", took(attempt.started_at, end));
+    }
+    if let Some(failure) = &attempt.failure {
+        let _ = write!(text, "\n    {failure} ({})", failure.code.as_str());
+    }
+    for artifact in &attempt.artifacts {
+        let _ = write!(text, "\n    artifact {} {} {}", artifact.name, size(artifact.size), artifact.digest);
+    }
+    for host in &attempt.hosts {
+        let _ = write!(text, "\n    host {} {} ({})", host.host, words::host(&host.outcome), duration(Duration::from_millis(host.took_ms)));
+    }
+}
+
+fn history(events: &[EventView]) -> String {
+    let rows = events.iter().map(|event| {
+        let who = event.principal.clone().unwrap_or_default();
+        [event.n.to_string(), moment(event.at), event.kind.clone(), who, event.body.to_string()]
+    });
+    harmless(&table(["N", "WHEN (UTC)", "WHAT", "WHO", "DETAILS"], rows))
+}

@@ -1,0 +1,125 @@
+//! `signalbox token`.
+
+use anyhow::{Context as _, Result};
+use http::header::HeaderMap;
+use secrecy::{ExposeSecret as _, SecretString};
+use signalbox_contract::api::Page;
+use signalbox_contract::api::run::{TokenCreated, TokenInfo, TokenRequest};
+use signalbox_contract::grant::{Action, Glob, Grant};
+use signalbox_contract::token::{ISSUER, OperatorClaims, Service};
+use signalbox_service::auth::Signer;
+use signalbox_service::clock::{SharedClock, SystemClock};
+use signalbox_service::secret::write_secret;
+use uuid::Uuid;
+
+use crate::arguments::{AllowedAction, Audience, TokenArguments};
+use crate::connection::{Connection, path, with_query};
+use crate::mistake::Mistake;
+use crate::output::{Output, moment, table};
+
+const DAY: u32 = 24 * 3600;
+
+/// `POST /tokens`, by the controller that `connect` reaches; or a token that is signed here.
+pub(crate) async fn create(connect: impl FnOnce() -> Result<Connection>, arguments: &TokenArguments, output: Output) -> Result<u8> {
+    let request = TokenRequest {
+        principal: arguments.principal.clone(),
+        audience: match arguments.audience {
+            Audience::Controller => Service::Controller,
+            Audience::ArtifactStore => Service::ArtifactStore,
+        },
+        lifetime: arguments.days * DAY,
+        grants: vec![grant(arguments)?],
+    };
+    let (token, info) = if let Some(folder) = &arguments.keys {
+        let (token, claims) = sign(folder, &SystemClock::shared(), &request)?;
+        let expires_at = jiff::Timestamp::from_second(claims.exp)?;
+        let TokenRequest { principal, audience, grants, .. } = request;
+        (token, TokenInfo { jti: claims.jti, principal, audience, grants, expires_at, revoked_at: None })
+    } else {
+        let created: TokenCreated = connect()?.post("/tokens", HeaderMap::new(), &request).await?;
+        (SecretString::from(created.token), created.info)
+    };
+    let Some(file) = &arguments.output else {
+        let created = TokenCreated { token: token.expose_secret().to_owned(), info };
+        output.show(&created, |created| created.token.clone())?;
+        return Ok(0);
+    };
+    write_secret(file, &token).map_err(|error| Mistake::setup(format!("the token cannot be written to {}: {error}", file.display())))?;
+    output.show(&info, |info| {
+        format!("token {} for {} is in {}, until {}", info.jti, info.principal, file.display(), moment(info.expires_at))
+    })?;
+    Ok(0)
+}
+
+/// `GET /tokens`.
+pub(crate) async fn list(connection: &Connection, cursor: Option<String>, output: Output) -> Result<u8> {
+    let page: Page<TokenInfo> = connection.get(&with_query("/tokens", [("cursor", cursor)])).await?;
+    output.show(&page, |page| {
+        let rows = page.items.iter().map(|token| {
+            let state =
+                token.revoked_at.map_or_else(|| format!("until {}", moment(token.expires_at)), |at| format!("revoked {}", moment(at)));
+            let actions: Vec<&str> = token.grants.iter().flat_map(|grant| &grant.actions).map(|action| action.as_str()).collect();
+            [token.jti.to_string(), token.principal.clone(), token.audience.to_string(), state, actions.join(" ")]
+        });
+        let mut text = table(["ID", "FOR", "SERVICE", "STATE", "MAY"], rows);
+        if let Some(next) = &page.next {
+            text = format!("{text}\nmore: signalbox token list --cursor {next}");
+        }
+        text
+    })?;
+    Ok(0)
+}
+
+/// `DELETE /tokens/{jti}`.
+pub(crate) async fn revoke(connection: &Connection, id: Uuid, output: Output) -> Result<u8> {
+    connection.delete(&path(["tokens", &id.to_string()])).await?;
+    output.show(&serde_json::json!({ "jti": id, "revoked": true }), |_| format!("token {id} is revoked"))?;
+    Ok(0)
+}
+
+/// Signs an operator's token here, with the controller's own keys.
+pub(crate) fn sign(keys: &std::path::Path, clock: &SharedClock, request: &TokenRequest) -> Result<(SecretString, OperatorClaims)> {
+    let signer = Signer::open(keys, clock.clone()).with_context(|| format!("the keys in {} cannot be used", keys.display()))?;
+    let iat = clock.now().as_second();
+    let claims = OperatorClaims {
+        iss: ISSUER.to_owned(),
+        sub: request.principal.clone(),
+        aud: request.audience,
+        jti: clock.uuid(),
+        iat,
+        exp: iat + i64::from(request.lifetime),
+        grants: request.grants.clone(),
+    };
+    Ok((signer.operator(&claims)?, claims))
+}
+
+fn grant(arguments: &TokenArguments) -> Result<Grant> {
+    let mut actions = Vec::new();
+    for allowed in &arguments.allow {
+        match allowed {
+            AllowedAction::Read => actions.push(Action::Read),
+            AllowedAction::Start => actions.push(Action::Start),
+            AllowedAction::Stop => actions.push(Action::Stop),
+            AllowedAction::Rerun => actions.push(Action::Rerun),
+            AllowedAction::Deploy => actions.push(Action::Deploy),
+            AllowedAction::Rollback => actions.push(Action::Rollback),
+            AllowedAction::BlobRead => actions.push(Action::BlobRead),
+            AllowedAction::BlobWrite => actions.push(Action::BlobWrite),
+            AllowedAction::Tokens => actions.push(Action::Tokens),
+            AllowedAction::All => actions.extend(Action::ALL),
+        }
+    }
+    actions.sort_unstable();
+    actions.dedup();
+    Ok(Grant {
+        actions,
+        repos: globs("--repos", &arguments.repos)?,
+        artifacts: globs("--artifacts", &arguments.artifacts)?,
+        environments: globs("--environments", &arguments.environments)?,
+        names: globs("--names", &arguments.names)?,
+    })
+}
+
+fn globs(option: &str, texts: &[String]) -> Result<Vec<Glob>> {
+    texts.iter().map(|text| text.parse().map_err(|error| Mistake::usage(format!("{option} {text}: {error}")).into())).collect()
+}

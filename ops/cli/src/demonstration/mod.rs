@@ -1,0 +1,208 @@
+//! `signalbox try`: the whole way of a commit to a host, on an example of its own.
+//!
+//! Everything is real: `signalbox up` as a process, a git repository behind http, the sandbox, an `sshd` as the host. All
+//! of it is on loopback, below one folder, and ends with this program.
+
+mod place;
+mod repository;
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use signalbox_contract::token::Service;
+use signalbox_deploy_worker::testing::Host;
+use signalbox_service::folder::DataFolder;
+use signalbox_service::git::testing::GitServer;
+use signalbox_service::http::{ServeOptions, bind, finish, serve};
+use signalbox_service::process::{Bounds, Program, Running};
+use signalbox_service::shutdown::Shutdown;
+use signalbox_service::telemetry::Telemetry;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tower_http::services::ServeDir;
+
+use crate::arguments::{CdArguments, ClientArguments};
+use crate::child;
+use crate::command::cd;
+use crate::connection::Connection;
+use crate::install::admin_token;
+use crate::mistake::Mistake;
+use crate::output::{self, Output, duration, line};
+use crate::settings;
+use place::Place;
+use repository::Example;
+
+/// How long the services may take until they are ready.
+const READY: Duration = Duration::from_mins(1);
+
+/// How long looking at the deployed file may take.
+const LOOK: Duration = Duration::from_secs(20);
+
+/// Shows the main job, in `folder`.
+pub(crate) async fn show(folder: &Path, keep: bool, output: Output) -> Result<u8> {
+    let begun = Instant::now();
+    std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    let folder = folder.canonicalize().with_context(|| format!("finding {}", folder.display()))?;
+    let _claim = DataFolder::claim(&folder, "signalbox try")?;
+    let place = Place::open(&folder)?;
+    let end = Shutdown::new();
+    let result = tokio::select! {
+        result = demonstrate(&place, begun, keep, output, &end) => result,
+        () = Shutdown::asked_by_the_system() => Err(Mistake { message: "interrupted".to_owned(), code: crate::mistake::code::INTERRUPTED }.into()),
+    };
+    end.drained(Duration::from_secs(5)).await;
+    result
+}
+
+/// Says what was done, and how long after the beginning.
+fn say(begun: Instant, text: &str) -> Result<()> {
+    line(&format!("[{:>8}] {text}", duration(begun.elapsed())))
+}
+
+async fn demonstrate(place: &Place, begun: Instant, keep: bool, output: Output, end: &Shutdown) -> Result<u8> {
+    let example = Example::prepare(&place.repositories()).await?;
+    let _forge = GitServer::start_at(&place.repositories(), place.git()).await;
+    say(begun, &format!("a repository: {} at {}, commit {}", example.folder.display(), place.source(), example.commit))?;
+
+    let host = Host::start(&place.hosts()?, "example-host").await.context("starting the example host")?;
+    publish(&host.files, place, end)?;
+    say(begun, &format!("a host: sshd on 127.0.0.1:{} publishes what is in {}", host.port, host.files.display()))?;
+
+    place.write_site(&host)?;
+    let mut services = start_services(place).await?;
+    say(begun, &format!("the services: signalbox up {}", place.site().display()))?;
+
+    let code = deploy(place, output).await;
+    let code = match code {
+        Ok(0) => look(place, begun).await.map(|()| 0),
+        other => other,
+    };
+    if code.as_ref().is_ok_and(|code| *code == 0) {
+        explain(place, begun, &example)?;
+        if keep || (std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
+            line("\nEverything runs until Ctrl-C.")?;
+            tokio::select! {
+                () = Shutdown::asked_by_the_system() => line("ending …")?,
+                _ = services.wait() => line(&format!("the services ended by themselves; {} says why", place.log().display()))?,
+            }
+        } else {
+            line("\nNo terminal is looking on, so everything ends now; `ops/try --keep` goes on.")?;
+        }
+    } else {
+        line(&format!("It did not work. The services' log is {}.", place.log().display()))?;
+    }
+    child::end(&mut services).await;
+    code
+}
+
+/// Serves what the host publishes over http, as a web server on it would.
+fn publish(files: &Path, place: &Place, end: &Shutdown) -> Result<()> {
+    let listener = bind(place.published()).with_context(|| format!("listening on {}", place.published()))?;
+    let options = ServeOptions::new("published");
+    let router = axum::Router::new().fallback_service(ServeDir::new(files));
+    let router = finish(router, &options, &Telemetry::new("published"));
+    let until = end.clone();
+    end.spawn("published", async move { serve(listener, router, options, until).await });
+    Ok(())
+}
+
+/// Starts `signalbox up` and waits until it says that it is ready.
+async fn start_services(place: &Place) -> Result<Running> {
+    let arguments =
+        ["up".as_ref(), place.site().as_os_str(), "--end-with-input".as_ref(), "--json".as_ref()].map(std::ffi::OsStr::to_owned);
+    let mut running = child::program(arguments)?.start()?;
+    let (Some(stdout), Some(mut stderr)) = (running.stdout.take(), running.stderr.take()) else {
+        anyhow::bail!("the services have no output");
+    };
+    let mut log = tokio::fs::File::create(place.log()).await.with_context(|| format!("writing {}", place.log().display()))?;
+    tokio::spawn(async move {
+        // It ends with the process that writes.
+        let _ = tokio::io::copy(&mut stderr, &mut log).await;
+    });
+    let mut lines = BufReader::new(stdout).lines();
+    let ready = async {
+        while let Ok(Some(line)) = lines.next_line().await {
+            if line.contains("\"ready\": true") {
+                return true;
+            }
+        }
+        false
+    };
+    if tokio::time::timeout(READY, ready).await != Ok(true) {
+        running.kill().await;
+        let said = std::fs::read_to_string(place.log()).unwrap_or_default();
+        let last: Vec<&str> = said.lines().rev().take(10).collect();
+        let last = last.into_iter().rev().collect::<Vec<_>>().join("\n");
+        let words = format!("the services did not start; the end of {} is:\n{}", place.log().display(), output::harmless(&last));
+        return Err(Mistake::setup(words).into());
+    }
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    Ok(running)
+}
+
+/// The main job, as anybody would ask for it.
+async fn deploy(place: &Place, output: Output) -> Result<u8> {
+    line("\n$ signalbox cd hello --ref main --artifact hello.txt --follow")?;
+    let client = ClientArguments {
+        url: Some(place.url(Service::Controller)?),
+        token_file: Some(admin_token(&place.site(), Service::Controller)),
+        ..ClientArguments::default()
+    };
+    let connection = Connection::new(settings::controller(&client)?)?;
+    let request = CdArguments {
+        repo: "hello".to_owned(),
+        ref_name: "main".parse()?,
+        artifact: Some("hello.txt".parse()?),
+        job: None,
+        environment: None,
+        published_name: None,
+        executor: None,
+        inputs: Vec::new(),
+        follow: true,
+        idempotency_key: None,
+    };
+    cd::cd(&connection, request, output).await
+}
+
+/// Fetches the deployed file from the host.
+async fn look(place: &Place, begun: Instant) -> Result<()> {
+    let address = format!("http://{}/hello.txt", place.published());
+    line(&format!("\n$ curl {address}"))?;
+    let curl = Program::new("curl")
+        .args(["--silent", "--show-error", "--fail", "--noproxy", "*", &address])
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin");
+    let shown = curl.run(Bounds::new(LOOK)).await?;
+    if !shown.status.success() {
+        anyhow::bail!("the host does not show the file: {}", output::harmless(&String::from_utf8_lossy(&shown.stderr)));
+    }
+    line(output::harmless(&String::from_utf8_lossy(&shown.stdout)).trim_end())?;
+    line("")?;
+    say(begun, "a commit became a file on a host")
+}
+
+fn explain(place: &Place, begun: Instant, example: &Example) -> Result<()> {
+    let controller = place.url(Service::Controller)?;
+    let token = admin_token(&place.site(), Service::Controller);
+    let program = std::env::current_exe().map_or_else(|_| "signalbox".to_owned(), |path| path.display().to_string());
+    line(&format!(
+        "\nDone in {took}. Where to look:\n  \
+         pages        {controller}  (sign in with the token in {token})\n  \
+         deployed     http://{published}/hello.txt, on the host {host}\n  \
+         repository   {repository}  (commit there, and deploy again)\n  \
+         log          {log}\n\n\
+         From another terminal, while it runs:\n  \
+         export SIGNALBOX_URL={controller} SIGNALBOX_TOKEN_FILE={token}\n  \
+         {program} status\n  \
+         {program} cd hello --ref main --artifact hello.txt --follow\n  \
+         {program} rollback test hello.txt --follow\n\n\
+         Run `ops/try` again for another commit. Remove {folder} to begin anew.",
+        took = duration(begun.elapsed()),
+        token = token.display(),
+        published = place.published(),
+        host = place.hosts()?.join("example-host/root").display(),
+        repository = example.folder.display(),
+        log = place.log().display(),
+        folder = place.folder().display(),
+    ))
+}

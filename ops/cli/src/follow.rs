@@ -1,0 +1,244 @@
+//! Following a run: its steps as they go, its build's log as it grows, until it ends.
+//!
+//! The run is asked for again and again with its ETag, so that asking costs nearly nothing while nothing changes. What is
+//! shown depends on the state that is read alone, never on having seen every change.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use http::header::{ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use signalbox_contract::api::run::{AttemptView, Outcome, RunState, RunView, StepKind, StepState, StepView};
+use signalbox_contract::{AttemptKey, RunId};
+
+use crate::connection::{Connection, path};
+use crate::log::LogReader;
+use crate::mistake::{Mistake, code};
+use crate::output::{Output, duration, harmless, size};
+
+/// Between two questions while something moves, and while nothing does.
+const QUICK: Duration = Duration::from_millis(100);
+const SLOW: Duration = Duration::from_secs(1);
+
+/// How long a service that stopped answering is waited for.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How long the rest of a log is waited for once the run is over.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// The largest run that is read.
+const MAX_RUN: usize = 4 * 1024 * 1024;
+
+/// Follows `run` to its end and answers it. Progress goes to standard error, the log to standard output.
+pub(crate) async fn follow(connection: &Connection, run: RunId, output: Output) -> Result<RunView> {
+    let screen = Screen::new(output);
+    tokio::select! {
+        view = until_the_end(connection, run, &screen) => view,
+        _ = tokio::signal::ctrl_c() => {
+            let words = format!("interrupted; the run goes on. `signalbox show {run}` shows it, `signalbox stop {run}` stops it");
+            Err(Mistake { message: words, code: code::INTERRUPTED }.into())
+        }
+    }
+}
+
+async fn until_the_end(connection: &Connection, run: RunId, screen: &Screen) -> Result<RunView> {
+    let mut watch = Watch::new(connection, run);
+    let mut shown = Shown::default();
+    let mut pause = QUICK;
+    let mut finished_at = None;
+    loop {
+        let changed = watch.look().await?;
+        let mut moved = false;
+        if let Some(view) = &watch.view {
+            // The log first: what a build printed belongs before the line that says how it ended.
+            moved = shown.logs(connection, view, screen).await?;
+            shown.steps(view, screen);
+        }
+        if let Some(view) = watch.view.take_if(|view| view.summary.state == RunState::Finished) {
+            // The last of a log may be on its way still; of a build that was lost it never comes.
+            let waited = finished_at.get_or_insert_with(Instant::now).elapsed();
+            if !moved && (shown.all_complete() || waited > LAST_WORDS) {
+                return Ok(view);
+            }
+            watch.view = Some(view);
+        }
+        pause = if changed || moved { QUICK } else { SLOW.min(pause * 3 / 2) };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// The run as it was last read.
+struct Watch<'a> {
+    connection: &'a Connection,
+    path: String,
+    etag: Option<HeaderValue>,
+    view: Option<RunView>,
+    silent_since: Option<Instant>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(connection: &'a Connection, run: RunId) -> Self {
+        let path = path(["runs", &run.to_string()]);
+        Self { connection, path, etag: None, view: None, silent_since: None }
+    }
+
+    /// Reads the run if it changed, and answers whether it did. A service that is away for a moment is waited for.
+    async fn look(&mut self) -> Result<bool> {
+        let mut headers = HeaderMap::new();
+        if let Some(etag) = &self.etag {
+            headers.insert(IF_NONE_MATCH, etag.clone());
+        }
+        let mut answer = match self.connection.stream(&self.path, headers).await {
+            Ok(answer) => answer,
+            Err(error) if error.may_pass() && self.view.is_some() => {
+                let since = *self.silent_since.get_or_insert_with(Instant::now);
+                return if since.elapsed() < PATIENCE { Ok(false) } else { Err(self.connection.explain(error)) };
+            }
+            Err(error) => return Err(self.connection.explain(error)),
+        };
+        self.silent_since = None;
+        if answer.status() == http::StatusCode::NOT_MODIFIED {
+            return Ok(false);
+        }
+        let etag = answer.headers().get(ETAG).cloned();
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|error| self.connection.explain(error))? {
+            body.extend_from_slice(&chunk);
+            if body.len() > MAX_RUN {
+                return Err(Mistake::setup("the controller sent a run that is too large to be one").into());
+            }
+        }
+        let view = serde_json::from_slice(&body)
+            .map_err(|_| Mistake::setup("the controller's answer is not understood; is it of another version?"))?;
+        self.etag = etag;
+        self.view = Some(view);
+        Ok(true)
+    }
+}
+
+/// What was shown already.
+#[derive(Default)]
+struct Shown {
+    attempts: BTreeMap<AttemptKey, bool>,
+    logs: BTreeMap<AttemptKey, LogReader>,
+}
+
+impl Shown {
+    /// Shows the attempts that began or ended since, and what the run is doing now.
+    fn steps(&mut self, view: &RunView, screen: &Screen) {
+        for step in &view.steps {
+            for attempt in &step.attempts {
+                let known = self.attempts.insert(attempt.key, attempt.ended);
+                if known.is_none() && attempt.key.attempt > 1 {
+                    screen.note(&format!("{}: attempt {}", step.name, attempt.key.attempt));
+                }
+                if attempt.ended && known != Some(true) {
+                    screen.note(&ended(step, attempt));
+                }
+            }
+        }
+        screen.doing(&doing(view));
+    }
+
+    /// Shows what is new in the logs of builds, and answers whether there was anything.
+    async fn logs(&mut self, connection: &Connection, view: &RunView, screen: &Screen) -> Result<bool> {
+        let mut moved = false;
+        for step in view.steps.iter().filter(|step| step.kind == StepKind::Build) {
+            for attempt in &step.attempts {
+                let log = self.logs.entry(attempt.key).or_insert_with(|| LogReader::new(view.summary.id, &step.name, attempt.key.attempt));
+                moved |= log.advance(connection, &mut |bytes| screen.log(bytes)).await?;
+            }
+        }
+        Ok(moved)
+    }
+
+    fn all_complete(&self) -> bool {
+        self.logs.values().all(LogReader::is_complete)
+    }
+}
+
+/// An attempt that ended, in a line.
+fn ended(step: &StepView, attempt: &AttemptView) -> String {
+    let verdict = attempt.verdict.map_or("ended", crate::words::verdict);
+    let mut line = format!("{}: {verdict}", step.name);
+    if let Some(end) = attempt.finished_at {
+        line = format!("{line} in {}", crate::output::took(attempt.started_at, end));
+    }
+    if let Some(failure) = &attempt.failure {
+        line = format!("{line}: {failure} ({})", failure.code.as_str());
+    }
+    for artifact in &attempt.artifacts {
+        line = format!("{line}\n  {} ({}, {})", artifact.name, size(artifact.size), artifact.digest);
+    }
+    for host in &attempt.hosts {
+        line =
+            format!("{line}\n  {}: {} in {}", host.host, crate::words::host(&host.outcome), duration(Duration::from_millis(host.took_ms)));
+    }
+    line
+}
+
+/// What the run is doing, in a few words.
+fn doing(view: &RunView) -> String {
+    let at_work = view.steps.iter().find(|step| matches!(step.state, StepState::Active | StepState::Waiting));
+    let Some(step) = at_work else {
+        return crate::words::state(view.summary.state).to_owned();
+    };
+    let phase = step.attempts.last().filter(|attempt| !attempt.ended).map(|attempt| attempt.phase.as_str());
+    let details = if step.reason.is_empty() { phase.unwrap_or("waiting") } else { &step.reason };
+    format!("{}: {details}", step.name)
+}
+
+/// Where progress is shown: a line that moves on a terminal, lines of text elsewhere, nothing where JSON is wanted.
+struct Screen {
+    output: Output,
+    bar: ProgressBar,
+}
+
+impl Screen {
+    fn new(output: Output) -> Self {
+        let bar = ProgressBar::new_spinner();
+        if output.for_a_terminal() {
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} [{elapsed}]") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(120));
+        } else {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        Self { output, bar }
+    }
+
+    fn note(&self, text: &str) {
+        if !self.output.json {
+            self.bar.suspend(|| eprintln!("{}", harmless(text)));
+        }
+    }
+
+    fn doing(&self, text: &str) {
+        self.bar.set_message(harmless(text));
+    }
+
+    fn log(&self, bytes: &[u8]) -> Result<()> {
+        if self.output.json {
+            return Ok(());
+        }
+        self.bar.suspend(|| crate::log::print(bytes, self.output))
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// The exit code that tells how a run ended.
+pub(crate) fn exit_code(view: &RunView) -> u8 {
+    match view.summary.outcome {
+        Some(Outcome::Passed) => 0,
+        Some(Outcome::Unstable) => code::UNSTABLE,
+        Some(Outcome::Stopped | Outcome::Superseded) => code::STOPPED,
+        Some(Outcome::Failed | Outcome::TimedOut | Outcome::Lost) | None => code::RUN_FAILED,
+    }
+}

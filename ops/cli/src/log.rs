@@ -1,0 +1,76 @@
+//! Reading a step's log as it grows.
+
+use anyhow::Result;
+use http::header::{HeaderMap, HeaderValue, RANGE};
+use signalbox_contract::RunId;
+use signalbox_contract::api::executor::log::{COMPLETE, NEXT};
+use signalbox_service::client::CallError;
+
+use crate::connection::{Connection, path, with_query};
+use crate::output::{Output, harmless};
+
+/// The log of one attempt, and how far it was read.
+#[derive(Debug)]
+pub(crate) struct LogReader {
+    path: String,
+    next: u64,
+    complete: bool,
+}
+
+impl LogReader {
+    /// The log of an attempt of the step `step`, from its beginning.
+    pub(crate) fn new(run: RunId, step: &str, attempt: u16) -> Self {
+        let path = path(["runs", &run.to_string(), "steps", step, "log"]);
+        Self { path: with_query(&path, [("attempt", Some(attempt.to_string()))]), next: 0, complete: false }
+    }
+
+    /// Whether all of it was read.
+    pub(crate) const fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Reads what is new, hands it to `sink`, and answers whether there was anything.
+    pub(crate) async fn advance(&mut self, connection: &Connection, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<bool> {
+        if self.complete {
+            return Ok(false);
+        }
+        let mut headers = HeaderMap::new();
+        if self.next > 0 {
+            headers.insert(RANGE, HeaderValue::try_from(format!("bytes={}-", self.next))?);
+        }
+        let mut answer = match connection.stream(&self.path, headers).await {
+            Ok(answer) => answer,
+            // Nothing was printed yet, or nothing beyond what was read; or the service is away for a moment.
+            Err(CallError::Refused(problem)) if matches!(problem.status, 404 | 416) => return Ok(false),
+            Err(error) if error.may_pass() => return Ok(false),
+            Err(error) => return Err(connection.explain(error)),
+        };
+        let complete = answer.headers().get(COMPLETE).is_some_and(|value| value == "true");
+        let next = answer.headers().get(NEXT).and_then(|value| value.to_str().ok()?.parse().ok());
+        let before = self.next;
+        loop {
+            match answer.chunk().await {
+                Ok(Some(chunk)) => {
+                    self.next += chunk.len() as u64;
+                    sink(&chunk)?;
+                }
+                Ok(None) => break,
+                // What came is kept; the rest is asked for the next time.
+                Err(_) => return Ok(self.next > before),
+            }
+        }
+        // The offset that is told counts: a log that was cut short at its beginning has a gap there.
+        self.next = next.unwrap_or(self.next);
+        self.complete = complete;
+        Ok(self.next > before)
+    }
+}
+
+/// Prints a piece of a log: on a terminal freed of control characters, elsewhere as it is.
+pub(crate) fn print(bytes: &[u8], output: Output) -> Result<()> {
+    if output.for_a_terminal() {
+        // A letter cut by the end of the piece shows as a replacement; the log itself is not touched.
+        return crate::output::bytes(harmless(&String::from_utf8_lossy(bytes)).as_bytes());
+    }
+    crate::output::bytes(bytes)
+}

@@ -1,0 +1,128 @@
+//! `signalbox up`: all services of a folder in one process. The local executor alone runs as a child, so that nothing of
+//! a build can come near the others' memory.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use futures_util::future::select_all;
+use signalbox_contract::token::Service;
+use signalbox_service::client::Client;
+use signalbox_service::config::{Common, ConfigErrors};
+use signalbox_service::shutdown::Shutdown;
+
+use crate::child;
+use crate::install::config_file;
+use crate::mistake::Mistake;
+use crate::output::Output;
+use crate::services::{ALL, Configured, asked_to_end, drain, set_up_process};
+
+/// How long the local executor may take until it answers.
+const READY: Duration = Duration::from_secs(30);
+
+/// How long the controller may take to end, and then the workers.
+const END_CONTROLLER: Duration = Duration::from_secs(25);
+const END_WORKERS: Duration = Duration::from_secs(30);
+
+/// Runs all services until the process is asked to end.
+pub(crate) async fn up(folder: &Path, end_with_input: bool, output: Output) -> Result<u8> {
+    set_up_process("signalbox");
+    let configured = load(folder)?;
+    let addresses: Vec<(Service, String)> =
+        configured.iter().map(|one| (one.service(), one.common().url().map(String::from).unwrap_or_default())).collect();
+    // The controller ends first, so that it calls nobody who is ending.
+    let (controller, workers) = (Shutdown::new(), Shutdown::new());
+    let started = start(configured, folder, &controller, &workers).await;
+    if let Err(error) = started {
+        end(&controller, &workers).await;
+        return Err(error);
+    }
+    say_ready(&addresses, output)?;
+    let ended_by_itself = tokio::select! {
+        () = asked_to_end(end_with_input) => false,
+        _ = select_all([Box::pin(controller.requested()) as futures_util::future::BoxFuture<'_, ()>, Box::pin(workers.requested())]) => true,
+    };
+    end(&controller, &workers).await;
+    if ended_by_itself {
+        return Err(Mistake::setup("a service ended by itself; the log says which and why").into());
+    }
+    Ok(0)
+}
+
+/// Reads all configurations, and reports what is wrong with any of them at once.
+fn load(folder: &Path) -> Result<Vec<Configured>> {
+    let missing: Vec<PathBuf> = ALL.iter().map(|service| config_file(folder, *service)).filter(|path| !path.is_file()).collect();
+    if missing.len() == ALL.len() {
+        let folder = folder.display();
+        return Err(Mistake::setup(format!("{folder} holds no configuration; `signalbox init {folder}` makes one")).into());
+    }
+    let mut errors = Vec::new();
+    let mut configured = Vec::new();
+    for service in ALL {
+        match Configured::load(service, &config_file(folder, service)) {
+            Ok(one) => configured.push(one),
+            Err(ConfigErrors(found)) => errors.extend(found),
+        }
+    }
+    if errors.is_empty() { Ok(configured) } else { Err(Mistake::setup(ConfigErrors(errors).to_string()).into()) }
+}
+
+async fn start(configured: Vec<Configured>, folder: &Path, controller: &Shutdown, workers: &Shutdown) -> Result<()> {
+    let mut executor = None;
+    for one in configured {
+        match one.service() {
+            Service::LocalExecutor => {
+                executor = Some(one.common().clone());
+                let (path, end) = (config_file(folder, Service::LocalExecutor), workers.clone());
+                workers.spawn("local-executor", async move { child::supervise(Service::LocalExecutor, &path, &end).await });
+            }
+            Service::Controller => one.start(controller).await?,
+            Service::VcsWorker | Service::ArtifactStore | Service::DeployWorker => one.start(workers).await?,
+        }
+    }
+    match executor {
+        Some(common) => await_ready(Service::LocalExecutor, &common).await,
+        None => Ok(()),
+    }
+}
+
+/// Waits until a service in another process answers that it is ready.
+async fn await_ready(service: Service, common: &Common) -> Result<()> {
+    let begun = Instant::now();
+    let mut last = String::new();
+    while begun.elapsed() < READY {
+        match ask_ready(common).await {
+            Ok(()) => return Ok(()),
+            Err(error) => last = error.to_string(),
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    let words = format!("the {service} did not get ready within {} s: {last}. Its lines in the log say why", READY.as_secs());
+    Err(Mistake::setup(words).into())
+}
+
+async fn ask_ready(common: &Common) -> Result<()> {
+    if common.tls.is_some() {
+        // Its certificate names the address by which others know it, which need not be one that leads back here.
+        tokio::net::TcpStream::connect(common.listen).await?;
+        return Ok(());
+    }
+    let client = Client::new(format!("http://{}/", common.listen).parse()?, None)?;
+    let path = "/health/ready";
+    let _: serde::de::IgnoredAny = client.json::<(), _>(http::Method::GET, path, None, http::HeaderMap::new(), None).await?;
+    Ok(())
+}
+
+fn say_ready(addresses: &[(Service, String)], output: Output) -> Result<()> {
+    let document: serde_json::Map<String, serde_json::Value> =
+        addresses.iter().map(|(service, address)| (service.to_string(), address.clone().into())).collect();
+    output.show(&serde_json::json!({ "ready": true, "services": document }), |_| {
+        let pages = addresses.iter().find(|(service, _)| *service == Service::Controller).map_or("", |(_, address)| address);
+        format!("signalbox is ready: {pages} (Ctrl-C ends it)")
+    })
+}
+
+async fn end(controller: &Shutdown, workers: &Shutdown) {
+    drain("controller", controller, END_CONTROLLER).await;
+    drain("workers", workers, END_WORKERS).await;
+}

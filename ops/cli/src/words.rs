@@ -1,0 +1,70 @@
+//! States and outcomes as people read them. Each match is exhaustive, so that a new state cannot be forgotten here.
+
+use signalbox_contract::Verdict;
+use signalbox_contract::api::deploy::HostOutcome;
+use signalbox_contract::api::run::{Outcome, RunKind, RunState, RunSummary, StepState};
+
+pub(crate) const fn state(state: RunState) -> &'static str {
+    match state {
+        RunState::Queued => "queued",
+        RunState::Building => "building",
+        RunState::Stopping => "stopping",
+        RunState::Finished => "finished",
+    }
+}
+
+pub(crate) const fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Passed => "passed",
+        Outcome::Failed => "failed",
+        Outcome::Unstable => "unstable",
+        Outcome::Stopped => "stopped",
+        Outcome::TimedOut => "took too long",
+        Outcome::Lost => "lost",
+        Outcome::Superseded => "superseded",
+    }
+}
+
+pub(crate) const fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Success => "passed",
+        Verdict::Failed => "failed",
+        Verdict::Unstable => "unstable",
+        Verdict::Aborted => "stopped",
+        Verdict::Skipped => "skipped",
+        Verdict::TimedOut => "took too long",
+        Verdict::Lost => "lost",
+    }
+}
+
+pub(crate) const fn step(state: StepState) -> &'static str {
+    match state {
+        StepState::Pending => "pending",
+        StepState::Waiting => "waiting",
+        StepState::Active => "at work",
+        StepState::Ended => "ended",
+        StepState::Skipped => "skipped",
+    }
+}
+
+pub(crate) const fn kind(kind: RunKind) -> &'static str {
+    match kind {
+        RunKind::Cd => "cd",
+        RunKind::Deploy => "deploy",
+        RunKind::Rollback => "rollback",
+    }
+}
+
+pub(crate) fn host(outcome: &HostOutcome) -> String {
+    match outcome {
+        HostOutcome::Switched => "switched".to_owned(),
+        HostOutcome::Unchanged => "shows it already".to_owned(),
+        HostOutcome::Superseded => "keeps something newer".to_owned(),
+        HostOutcome::Failed { failure } => format!("failed: {failure} ({})", failure.code.as_str()),
+    }
+}
+
+/// The state of a run, or how it ended if it did.
+pub(crate) fn result(run: &RunSummary) -> &'static str {
+    run.outcome.map_or(state(run.state), outcome)
+}

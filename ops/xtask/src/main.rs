@@ -1,0 +1,70 @@
+//! The project's own checks, run as `cargo xtask …`.
+//!
+//! It links none of the services, so that it is quick to build and can judge a tree that does not compile.
+
+mod cargo;
+mod dependencies;
+mod edges;
+mod openapi;
+mod places;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Checks of the tree that the compiler does not make.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Are the crates' dependencies those of the architecture, and do SQL, ssh and git stay where they belong?
+    CheckEdges,
+    /// Are the dependencies' licences allowed, their sources the crates index, and none of them banned?
+    CheckDependencies {
+        /// Also list the crates that are linked in more than one version.
+        #[arg(long)]
+        duplicates: bool,
+    },
+    /// Writes `docs/api/*.json` from the code.
+    Openapi {
+        /// Write nothing; fail if the files differ from the code.
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse().task) {
+        Ok(faults) if faults.is_empty() => ExitCode::SUCCESS,
+        Ok(faults) => {
+            for fault in &faults {
+                eprintln!("  {fault}");
+            }
+            eprintln!("{} found", if faults.len() == 1 { "1 fault".to_owned() } else { format!("{} faults", faults.len()) });
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: &Task) -> Result<Vec<String>> {
+    match task {
+        Task::CheckEdges => {
+            let workspace = cargo::workspace()?;
+            let mut faults = edges::faults(&edges::members(&workspace));
+            faults.extend(places::faults(workspace.workspace_root.as_std_path())?);
+            Ok(faults)
+        }
+        Task::CheckDependencies { duplicates } => dependencies::check(*duplicates),
+        Task::Openapi { check } => openapi::run(*check),
+    }
+}

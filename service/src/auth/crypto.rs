@@ -1,0 +1,25 @@
+//! The one crypto library, chosen once for the process.
+
+use aws_lc_rs::digest;
+use signalbox_contract::Digest;
+
+/// Installs the crypto library for TLS and for tokens, by name: left to themselves, both guess from the features that
+/// Cargo happened to unify, and panic at first use when they find none or two. Safe to call any number of times.
+pub fn install_crypto() {
+    // It refuses to be set twice; the first one set is ours, since everything that could use it calls this first.
+    let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+    crate::http::install_crypto();
+}
+
+/// The SHA-256 of `bytes`.
+pub fn sha256(bytes: &[u8]) -> Digest {
+    let mut array = [0; 32];
+    array.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    Digest::from_bytes(array)
+}
+
+/// Whether two texts are the same, in a time that does not depend on where they differ. For every comparison with
+/// something that a caller must not be able to guess bit by bit.
+pub fn constant_time_eq(one: &[u8], other: &[u8]) -> bool {
+    aws_lc_rs::constant_time::verify_slices_are_equal(one, other).is_ok()
+}

@@ -1,0 +1,162 @@
+//! What git and the servers say: made harmless, and understood.
+
+use std::fmt::Write as _;
+use std::process::ExitStatus;
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::error::{Fault, GitError};
+
+/// How much of what was said is passed on, in bytes.
+const MOST: usize = 1000;
+
+/// Words by which a failure is known, and what it means. The first that is found counts, so the narrow ones come first.
+/// All in lower case; what is compared is, too.
+const KNOWN: &[(&str, Fault)] = &[
+    ("no space left on device", Fault::DiskFull),
+    ("disk quota exceeded", Fault::DiskFull),
+    ("couldn't find remote ref", Fault::NoSuchRef),
+    ("not our ref", Fault::NotOurRef),
+    ("does not allow request for unadvertised object", Fault::NotOurRef),
+    ("returned error: 401", Fault::Denied),
+    ("returned error: 403", Fault::Denied),
+    ("returned error: 404", Fault::NotFound),
+    ("returned error: 410", Fault::NotFound),
+    ("returned error: 301", Fault::Redirects),
+    ("returned error: 302", Fault::Redirects),
+    ("returned error: 303", Fault::Redirects),
+    ("returned error: 307", Fault::Redirects),
+    ("returned error: 308", Fault::Redirects),
+    ("returned error: 429", Fault::ServerFailed),
+    ("returned error: 5", Fault::ServerFailed),
+    ("http 5", Fault::ServerFailed),
+    ("rpc failed; http 401", Fault::Denied),
+    ("rpc failed; http 403", Fault::Denied),
+    ("rpc failed; http 404", Fault::NotFound),
+    ("rpc failed; http 30", Fault::Redirects),
+    ("could not read username", Fault::Denied),
+    ("could not read password", Fault::Denied),
+    ("authentication failed", Fault::Denied),
+    ("permission denied (", Fault::Denied),
+    ("too many authentication failures", Fault::Denied),
+    ("host key verification failed", Fault::HostKey),
+    ("host key for", Fault::HostKey),
+    ("ssl certificate problem", Fault::Certificate),
+    ("server certificate verification failed", Fault::Certificate),
+    ("no alternative certificate subject name", Fault::Certificate),
+    ("certificate subject name", Fault::Certificate),
+    ("error setting certificate", Fault::Certificate),
+    ("operation too slow", Fault::Timeout),
+    ("operation timed out", Fault::Timeout),
+    ("could not resolve host", Fault::Unreachable),
+    ("failed to connect", Fault::Unreachable),
+    ("couldn't connect", Fault::Unreachable),
+    ("connection refused", Fault::Unreachable),
+    ("connection timed out", Fault::Unreachable),
+    ("network is unreachable", Fault::Unreachable),
+    ("no route to host", Fault::Unreachable),
+    ("gnutls_handshake", Fault::Unreachable),
+    ("ssl connect error", Fault::Unreachable),
+    ("tls connect error", Fault::Unreachable),
+    ("kex_exchange_identification", Fault::Unreachable),
+    ("empty reply from server", Fault::Unreachable),
+    ("does not appear to be a git repository", Fault::NotFound),
+    ("repository not found", Fault::NotFound),
+    ("' not found", Fault::NotFound),
+    ("access denied or repository not exported", Fault::NotFound),
+    ("not valid: is this a git repository", Fault::NotGit),
+    ("invalid server response", Fault::NotGit),
+    ("bad line length", Fault::NotGit),
+    ("protocol error", Fault::NotGit),
+    ("unexpected line", Fault::NotGit),
+    ("invalid content-type", Fault::NotGit),
+    ("expected flush", Fault::NotGit),
+    ("expected '", Fault::NotGit),
+    ("server does not support", Fault::NotGit),
+    ("received http/0.9", Fault::NotGit),
+    ("fsck error", Fault::BrokenObjects),
+    ("bad object", Fault::BrokenObjects),
+    ("pack signature mismatch", Fault::BrokenObjects),
+    ("pack is corrupted", Fault::BrokenObjects),
+    ("pack has", Fault::BrokenObjects),
+    ("inflate", Fault::BrokenObjects),
+    ("unresolved deltas", Fault::BrokenObjects),
+    ("unpack-objects failed", Fault::BrokenObjects),
+    ("did not send all necessary objects", Fault::BrokenObjects),
+    ("non-fast-forward", Fault::NonFastForward),
+    ("stale info", Fault::NonFastForward),
+    ("fetch first", Fault::NonFastForward),
+    ("deny updating a hidden ref", Fault::HiddenRef),
+    ("hidden ref", Fault::HiddenRef),
+    ("pre-receive hook declined", Fault::Rejected),
+    ("protected branch", Fault::Rejected),
+    ("[remote rejected]", Fault::Rejected),
+    ("[rejected]", Fault::Rejected),
+    (".lock': file exists", Fault::Locked),
+    ("connection reset", Fault::Unreachable),
+    ("connection closed", Fault::Unreachable),
+    ("transfer closed", Fault::Unreachable),
+    ("the remote end hung up", Fault::Unreachable),
+    ("early eof", Fault::Unreachable),
+    ("unexpected disconnect", Fault::Unreachable),
+    ("invalid index-pack output", Fault::BrokenObjects),
+    ("index-pack failed", Fault::BrokenObjects),
+    ("not a valid object name", Fault::NoSuchObject),
+    ("nonexistent object", Fault::NoSuchObject),
+];
+
+/// What a command that failed has to say. `limited`: it had a limit on the size of files, whose breach the kernel shows by a
+/// signal.
+pub(super) fn judge(stderr: &[u8], stdout: &[u8], status: ExitStatus, secrets: &[SecretString], limited: bool) -> GitError {
+    let stderr = String::from_utf8_lossy(stderr);
+    let stdout = String::from_utf8_lossy(stdout);
+    // What the server says on its own account does not decide what happened; the lines that a push is refused with do.
+    let ours = || {
+        stderr.lines().filter(|line| !line.trim_start().starts_with("remote:")).chain(stdout.lines().filter(|line| line.starts_with('!')))
+    };
+    let text = ours().collect::<Vec<_>>().join("\n").to_ascii_lowercase();
+    let too_large = limited
+        && (["died of signal 25", "file too large", "out of memory"].iter().any(|words| text.contains(words))
+            // A helper that was killed by the limit says nothing; git itself only misses its output.
+            || text.trim() == "fatal: fetch-pack: invalid index-pack output");
+    let fault = if too_large {
+        Fault::TooLarge
+    } else {
+        KNOWN.iter().find(|(words, _)| text.contains(words)).map_or(Fault::Other, |(_, fault)| *fault)
+    };
+    let mut words = stderr
+        .lines()
+        .chain(stdout.lines().filter(|line| line.starts_with('!')))
+        .filter(|line| !line.trim().is_empty())
+        .collect::<Vec<_>>()
+        .join("; ");
+    if words.is_empty() {
+        let _ = write!(words, "git ended with {status}");
+    }
+    GitError::new(fault, harmless(&words, secrets))
+}
+
+/// One line of printable text of bounded length, without any of the secrets.
+pub(super) fn harmless(text: &str, secrets: &[SecretString]) -> String {
+    // The secrets go first: cutting or escaping could leave half of one.
+    let mut clean = text.to_owned();
+    for secret in secrets.iter().map(SecretString::expose_secret).filter(|secret| !secret.is_empty()) {
+        clean = clean.replace(secret, "[redacted]");
+    }
+    let mut line = String::with_capacity(clean.len().min(MOST + 16));
+    for character in clean.chars() {
+        if line.len() >= MOST {
+            line.push_str(" [...]");
+            break;
+        }
+        // Control characters move a terminal's cursor; the others turn the direction of text or hide it.
+        let deceives = character.is_control()
+            || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff0}'..='\u{ffff}');
+        if deceives {
+            line.extend(character.escape_unicode());
+        } else {
+            line.push(character);
+        }
+    }
+    line
+}

@@ -1,0 +1,142 @@
+//! Extractors whose refusals are problems that name the field at fault.
+
+use axum::body::Body;
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Request};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use signalbox_contract::{Code, Problem};
+
+use super::body::body_refusal;
+use super::problem::{Refusal, internal};
+use super::words;
+
+/// A JSON body, in a request and in an answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Json<T>(pub T);
+
+/// The query's parameters.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Query<T>(pub T);
+
+/// The path's parameters.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request<Body>, _state: &S) -> Result<Self, Refusal> {
+        require_json(request.headers())?;
+        let body = whole_body(request.into_body()).await?;
+        parse_json(&body).map(Self)
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(body) => ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response(),
+            Err(error) => internal(error).into_response(),
+        }
+    }
+}
+
+/// Refuses a body that does not say that it is JSON. A browser can send any other type across origins without asking.
+///
+/// # Errors
+/// 415 when the content type is missing, or another one.
+pub fn require_json(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let value = values.next().and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    if values.next().is_none() && essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(Problem::new(Code::UnsupportedMediaType).detail("Send the body as application/json.").into())
+}
+
+/// The whole body in memory. The layers bound its size and its time.
+///
+/// # Errors
+/// 413 or 408 when it is larger or slower than is allowed, 400 when it is cut short.
+pub async fn whole_body(body: Body) -> Result<Bytes, Refusal> {
+    // The limit of the route is in the body itself; this one only catches a route that has none.
+    axum::body::to_bytes(body, super::options::MAX_BUFFERED).await.map_err(body_refusal)
+}
+
+/// Parses JSON, and names the field at fault if it has not the expected shape.
+///
+/// # Errors
+/// 400 `invalid-body`.
+pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let error = error.into_inner();
+        if error.is_data() {
+            return words::at_field(Code::InvalidBody, &path, &strip_position(&error.to_string()));
+        }
+        not_json(&error)
+    })?;
+    deserializer.end().map_err(|error| not_json(&error))?;
+    Ok(value)
+}
+
+fn not_json(error: &serde_json::Error) -> Problem {
+    let what = if error.is_eof() { "ends too early" } else { "is not JSON" };
+    Problem::new(Code::InvalidBody).detail(format!("The body {what}: line {}, column {}.", error.line(), error.column()))
+}
+
+/// The message without the position that `serde_json` appends: the field says more.
+fn strip_position(message: &str) -> String {
+    message.rsplit_once(" at line ").map_or(message, |(head, _)| head).to_owned()
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refusal> {
+        let query = parts.uri.query().unwrap_or_default();
+        let deserializer = serde_urlencoded::Deserializer::new(url::form_urlencoded::parse(query.as_bytes()));
+        serde_path_to_error::deserialize(deserializer).map(Self).map_err(|error| {
+            let path = error.path().to_string();
+            words::at_field(Code::InvalidRequest, &path, &error.into_inner().to_string()).into()
+        })
+    }
+}
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        use axum::extract::path::ErrorKind;
+        use axum::extract::rejection::PathRejection;
+        let error = match axum::extract::Path::<T>::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(value)) => return Ok(Self(value)),
+            Err(PathRejection::FailedToDeserializePathParams(error)) => error.into_kind(),
+            Err(error) => return Err(internal(error)),
+        };
+        let invalid = |field: &str, detail: &str| words::at_field(Code::InvalidRequest, field, detail).into();
+        // A handler with one plain parameter learns no name from serde; the route has it.
+        let only = match RawPathParams::from_request_parts(parts, state).await {
+            Ok(names) => names.iter().next().map_or_else(String::new, |(name, _)| name.to_owned()),
+            Err(_) => String::new(),
+        };
+        Err(match error {
+            ErrorKind::ParseErrorAtKey { key, expected_type, .. } => invalid(&key, &format!("must be a {expected_type}")),
+            ErrorKind::ParseErrorAtIndex { expected_type, .. } | ErrorKind::ParseError { expected_type, .. } => {
+                invalid(&only, &format!("must be a {expected_type}"))
+            }
+            ErrorKind::InvalidUtf8InPathParam { key } => invalid(&key, "must be UTF-8"),
+            ErrorKind::DeserializeError { key, message, .. } => invalid(&key, &message),
+            ErrorKind::Message(message) => invalid(&only, &message),
+            // The route and its handler disagree: our fault, not the caller's.
+            error => internal(anyhow::anyhow!("a path cannot be taken apart: {error}")),
+        })
+    }
+}

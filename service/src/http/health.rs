@@ -1,0 +1,59 @@
+//! Whether a service lives, and whether it is ready.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use serde::Serialize;
+use signalbox_contract::{Code, Problem};
+
+use super::extract::Json;
+use super::problem::Result;
+use crate::telemetry::Telemetry;
+
+/// What a service needs before it can do its work, by name. Clones are the same list.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, Option<String>>>>);
+
+impl Readiness {
+    /// This need is met.
+    pub fn met(&self, need: &'static str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(need, None);
+    }
+
+    /// This need is not met; `why` is shown to everybody who asks, so it must not hold an error's text.
+    pub fn missing(&self, need: &'static str, why: impl Into<String>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(need, Some(why.into()));
+    }
+
+    /// What is missing, and why.
+    pub fn unmet(&self) -> Vec<(&'static str, String)> {
+        let needs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        needs.iter().filter_map(|(need, why)| why.clone().map(|why| (*need, why))).collect()
+    }
+}
+
+/// The answer of both routes.
+#[derive(Debug, Serialize)]
+struct Health {
+    status: &'static str,
+}
+
+/// `GET /health/live` and `GET /health/ready`; neither needs a token.
+pub(super) fn routes(telemetry: &Telemetry) -> Router {
+    Router::new()
+        .route("/health/live", get(async || Json(Health { status: "live" })))
+        .route("/health/ready", get(ready))
+        .with_state(telemetry.readiness())
+}
+
+async fn ready(State(readiness): State<Readiness>) -> Result<Json<Health>> {
+    let unmet = readiness.unmet();
+    if unmet.is_empty() {
+        return Ok(Json(Health { status: "ready" }));
+    }
+    let problem = Problem::new(Code::Unavailable).detail("The service is not ready.").retry_after(5);
+    Err(unmet.into_iter().fold(problem, |problem, (need, why)| problem.field(need, why)).into())
+}

@@ -1,0 +1,33 @@
+//! Serving HTTP: an accept loop that no client can hold up, the layers that every answer passes, and problems.
+//!
+//! A service builds a [`Router`](axum::Router) of ordinary routes, and one of routes whose bodies are streams, wrapped
+//! by [`streaming`]; [`finish`] or [`finish_with`] puts the layers around them, [`serve()`] serves them until the end.
+//!
+//! Architecture invariants: every connection, head, body, handler, write and drain has a deadline; what is refused is a
+//! problem with the request's id; an error's own words go to the log and nowhere else.
+
+mod body;
+mod connection;
+mod extract;
+mod head;
+mod health;
+mod layers;
+mod options;
+mod problem;
+mod serve;
+mod slots;
+mod tls;
+mod wire;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use body::{BodyFault, body_refusal};
+pub use extract::{Json, Path, Query, parse_json, require_json, whole_body};
+pub use health::Readiness;
+pub use layers::{finish, finish_with, streaming, until_the_end};
+pub use options::{ServeMetrics, ServeOptions, StreamLimits};
+pub use problem::{Refusal, Result, internal};
+pub use serve::{bind, raise_file_limit, serve};
+pub use tls::{TlsError, check as check_tls, install_crypto};

@@ -1,0 +1,126 @@
+//! The VCS worker's HTTP API. Each handler's first lines say who may call it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{FromRef, State};
+use axum::response::Response;
+use axum::routing::{get, post};
+use signalbox_contract::api::Answer;
+use signalbox_contract::api::vcs::{MAX_FILES, RefsAction, RefsRequest, RefsResult, RepoRequest, RepoResult};
+use signalbox_contract::{Code, Problem};
+use signalbox_service::auth::{Act, Verifier};
+use signalbox_service::http::{Result, ServeOptions, StreamLimits, finish_with, streaming};
+use signalbox_service::ledger::{Ledger, respond};
+use signalbox_service::telemetry::Telemetry;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+use crate::served::{self, Mirrors};
+use crate::work::Work;
+
+/// The largest request of a git client, in bytes as they come.
+const MAX_GIT_REQUEST: u64 = 16 * 1024 * 1024;
+
+/// How long such a request may take to arrive.
+const GIT_REQUEST_DEADLINE: Duration = Duration::from_mins(2);
+
+/// What the handlers share.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) ledger: Ledger,
+    pub(crate) work: Arc<Work>,
+    pub(crate) mirrors: Arc<Mirrors>,
+}
+
+impl FromRef<Api> for Arc<Verifier> {
+    fn from_ref(api: &Api) -> Self {
+        Self::clone(&api.verifier)
+    }
+}
+
+/// All routes with all layers.
+pub(crate) fn router(api: Api, options: &ServeOptions, telemetry: &Telemetry) -> Router {
+    let ordinary = Router::new().route("/repo", post(post_repo)).route("/refs", post(post_refs)).with_state(api.clone());
+    let mirrors = Router::new().route("/mirrors/{*path}", get(served::info_refs).post(served::upload_pack)).with_state(api);
+    let limits = StreamLimits::new(MAX_GIT_REQUEST, GIT_REQUEST_DEADLINE);
+    finish_with(ordinary, streaming(mirrors, limits), options, telemetry)
+}
+
+/// Fetches a ref from its source and proves that it is what was asked for. Asking again, with the same key and body, tells
+/// how far it is.
+#[utoipa::path(
+    post,
+    path = "/repo",
+    request_body = RepoRequest,
+    responses(
+        (status = 200, description = "Ended", body = Answer<RepoResult>),
+        (status = 202, description = "At work", body = Answer<RepoResult>),
+        (status = 409, description = "The name belongs to another source", body = Problem),
+    ),
+    security(("act" = []))
+)]
+async fn post_repo(State(api): State<Api>, act: Act<RepoRequest>) -> Result<Response> {
+    let key = act.attempt()?;
+    if act.body.files.len() > MAX_FILES {
+        return Err(Problem::new(Code::InvalidBody).field("files", format!("must be {MAX_FILES} at most")).into());
+    }
+    if !api.work.names.is_free_for(&act.body.name, &act.body.git) {
+        let words = format!("The name {} belongs to another source.", act.body.name);
+        return Err(Problem::new(Code::SourceConflict).detail(words).field("name", "belongs to another source; use another name").into());
+    }
+    let work = Arc::clone(&api.work);
+    let answer = api.ledger.ask("POST /repo", &key, &act.digest, act.wait, move || async move { work.mirror(act.body).await }).await?;
+    Ok(respond(answer))
+}
+
+/// Shows a proven commit under the attempt's ref where its executor can read it, or takes the ref away.
+#[utoipa::path(
+    post,
+    path = "/refs",
+    request_body = RefsRequest,
+    responses(
+        (status = 200, description = "Ended", body = Answer<RefsResult>),
+        (status = 202, description = "At work", body = Answer<RefsResult>),
+    ),
+    security(("act" = []))
+)]
+async fn post_refs(State(api): State<Api>, act: Act<RefsRequest>) -> Result<Response> {
+    let key = act.attempt()?;
+    let work = Arc::clone(&api.work);
+    // An attempt's ref is shown and taken away under one key: two acts, and so two operations.
+    let operation = match act.body.action {
+        RefsAction::Publish => "POST /refs publish",
+        RefsAction::Remove => "POST /refs remove",
+    };
+    let answer =
+        api.ledger.ask(operation, &key, &act.digest, act.wait, move || async move { work.change_refs(&key, &act.body).await }).await?;
+    Ok(respond(answer))
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Signalbox VCS worker", description = "Fetches sources, proves commits, and serves them to executors."),
+    paths(post_repo, post_refs, served::info_refs, served::upload_pack),
+    modifiers(&Tokens)
+)]
+struct Description;
+
+/// The two kinds of token.
+struct Tokens;
+
+impl Modify for Tokens {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let components = api.components.get_or_insert_default();
+        for kind in ["act", "capability"] {
+            components.add_security_scheme(kind, SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+        }
+    }
+}
+
+/// The description of the API.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    Description::openapi()
+}

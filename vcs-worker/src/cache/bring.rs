@@ -1,0 +1,347 @@
+//! Bringing a commit into a copy.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use signalbox_contract::api::vcs::{Timings, Transferred};
+use signalbox_contract::{CommitSha, Failure, FailureCode, RefName, SourceUrl};
+use signalbox_service::git::{Fault, Fetch, GitError, Remote};
+
+use super::copy::{Copy, Swept};
+use super::flights::{Boarding, Flight};
+use crate::failure::of_source;
+use crate::proof::{Inspector, PROVEN};
+
+/// How long after a failure that may pass it is tried again; as often as there are entries.
+const AGAIN: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
+
+/// What is wanted of a source.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// The source, for words.
+    pub(crate) source: SourceUrl,
+    /// How to reach it.
+    pub(crate) remote: Remote,
+    /// The ref.
+    pub(crate) ref_name: RefName,
+    /// The commit that it must point to.
+    pub(crate) sha: Option<CommitSha>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Brought {
+    /// The commit, read back from our copy.
+    pub(crate) sha: CommitSha,
+    /// The full name of the ref that was meant.
+    pub(crate) ref_name: RefName,
+    /// What was transferred.
+    pub(crate) transferred: Transferred,
+    /// How long resolving and fetching took.
+    pub(crate) timings: Timings,
+}
+
+type Led<'a> = Flight<'a, (RefName, Option<CommitSha>), Result<Brought, Failure>>;
+
+/// Why a commit was not brought.
+enum Trouble {
+    Git(GitError),
+    Failure(Failure),
+}
+
+impl From<GitError> for Trouble {
+    fn from(error: GitError) -> Self {
+        Self::Git(error)
+    }
+}
+
+impl Copy {
+    /// Brings the commit that is wanted into the copy, if it is not there, and proves it. Whoever wants the same meanwhile
+    /// shares what came of it; and gets no reader, which only the one who did it has.
+    pub(crate) async fn bring(self: &Arc<Self>, wanted: &Wanted) -> Result<(Brought, Option<Inspector>), Failure> {
+        let begun = Instant::now();
+        let key = (wanted.ref_name.clone(), wanted.sha.clone());
+        loop {
+            match self.flights.board(&key) {
+                Boarding::Join(mut landed) => {
+                    let Ok(outcome) = landed.wait_for(Option::is_some).await.map(|outcome| outcome.clone()) else {
+                        // Whoever led went away; somebody else leads now.
+                        continue;
+                    };
+                    if let Some(outcome) = outcome {
+                        let mut brought = outcome?;
+                        // Nothing was transferred for this request, and all of its time was waiting.
+                        brought.transferred = Transferred::default();
+                        brought.timings = Timings { wait_ms: millis(begun), ..Timings::default() };
+                        return Ok((brought, None));
+                    }
+                }
+                Boarding::Lead(flight) => {
+                    let outcome = self.lead(&flight, wanted, begun).await;
+                    let (shared, outcome) = match outcome {
+                        Ok((brought, inspector)) => (Ok(brought.clone()), Ok((brought, Some(inspector)))),
+                        Err(failure) => (Err(failure.clone()), Err(failure)),
+                    };
+                    flight.land(shared);
+                    return outcome;
+                }
+            }
+        }
+    }
+
+    async fn lead(self: &Arc<Self>, flight: &Led<'_>, wanted: &Wanted, begun: Instant) -> Result<(Brought, Inspector), Failure> {
+        let mut swept = self.turn.lock().await;
+        let _room = self.room.acquire().await.map_err(|_| ending())?;
+        if wanted.sha.is_none() {
+            flight.close();
+        }
+        let wait_ms = millis(begun);
+        let mut tries = AGAIN.iter();
+        let outcome = loop {
+            let trouble = match self.try_bring(&mut swept, wanted).await {
+                Ok(outcome) => break Ok(outcome),
+                Err(trouble) => trouble,
+            };
+            // Half a pack is of no use to anybody.
+            if self.exists()
+                && let Err(error) = self.sweep(false)
+            {
+                tracing::warn!(error = &error as &dyn std::error::Error, said = error.said, "cache.sweep_failed");
+            }
+            let error = match trouble {
+                Trouble::Failure(failure) => break Err(failure),
+                Trouble::Git(error) => error,
+            };
+            let passes = matches!(error.fault, Fault::Unreachable | Fault::ServerFailed | Fault::Locked);
+            let Some(pause) = tries.next().filter(|_| passes) else {
+                tracing::info!(fault = ?error.fault, said = error.said, source = %wanted.source, "source.failed");
+                break Err(of_source(&error, &wanted.source));
+            };
+            tracing::debug!(fault = ?error.fault, said = error.said, source = %wanted.source, "source.tried_again");
+            tokio::time::sleep(*pause).await;
+        };
+        drop(swept);
+        let (mut brought, inspector) = outcome?;
+        brought.timings.wait_ms = wait_ms;
+        if brought.transferred.objects > 0 {
+            self.keep_up();
+        }
+        Ok((brought, inspector))
+    }
+
+    async fn try_bring(&self, swept: &mut Swept, wanted: &Wanted) -> Result<(Brought, Inspector), Trouble> {
+        let before = self.measure();
+        let mut timings = Timings::default();
+        let mut inspector = None;
+        if self.exists() {
+            self.sweep_once(swept)?;
+            // It starts while the server is asked.
+            inspector = Some(self.inspect()?);
+        }
+        let found = match &wanted.sha {
+            // A new commit of which we were told: the fetch itself finds out whether the ref points to it.
+            Some(sha) if !known(inspector.as_mut(), sha).await? => {
+                self.fetch_told(swept, wanted, sha, &mut inspector, &mut timings).await?
+            }
+            _ => None,
+        };
+        let (ref_name, sha) = match found {
+            Some(found) => found,
+            None => self.resolve_and_fetch(swept, wanted, &mut inspector, &mut timings).await?,
+        };
+        let inspector = match inspector {
+            Some(inspector) => inspector,
+            None => self.inspect()?,
+        };
+        let after = self.measure();
+        let transferred =
+            Transferred { objects: after.objects.saturating_sub(before.objects), bytes: after.bytes.saturating_sub(before.bytes) };
+        Ok((Brought { sha, ref_name, transferred, timings }, inspector))
+    }
+
+    /// Fetches the first ref that may be meant, in the belief that it points to `sha`. None if it does not, or is not there:
+    /// then the server has to be asked.
+    async fn fetch_told(
+        &self,
+        swept: &mut Swept,
+        wanted: &Wanted,
+        sha: &CommitSha,
+        inspector: &mut Option<Inspector>,
+        timings: &mut Timings,
+    ) -> Result<Option<(RefName, CommitSha)>, Trouble> {
+        let Some(candidate) = wanted.ref_name.candidates().into_iter().next() else {
+            return Ok(None);
+        };
+        match self.fetch(swept, wanted, &candidate, sha, inspector, timings).await {
+            Ok(actual) if actual == *sha => Ok(Some((candidate, actual))),
+            Ok(_) => Ok(None),
+            // All of these have another explanation than that nothing can be had: the ref is a tag, the URL wants `.git`.
+            Err(Trouble::Git(error)) if matches!(error.fault, Fault::NoSuchRef | Fault::NotFound | Fault::Redirects) => Ok(None),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    /// Asks the server what the ref points to, and fetches that if it is not here.
+    async fn resolve_and_fetch(
+        &self,
+        swept: &mut Swept,
+        wanted: &Wanted,
+        inspector: &mut Option<Inspector>,
+        timings: &mut Timings,
+    ) -> Result<(RefName, CommitSha), Trouble> {
+        let begun = Instant::now();
+        let shown = self.ask(wanted).await?;
+        timings.resolve_ms += millis(begun);
+        // Of a branch and a tag with one name, the one that points to the commit is meant; else the branch.
+        let exact = shown.iter().find(|shown| wanted.sha.as_ref() == Some(&shown.sha));
+        let Some(chosen) = exact.or(shown.first()) else {
+            return Err(Trouble::Failure(
+                Failure::new(FailureCode::RefNotFound, format!("{} has no ref {}.", wanted.source, wanted.ref_name))
+                    .hint("Check the ref's name; it may have been deleted."),
+            ));
+        };
+        if let Some(sha) = wanted.sha.as_ref().filter(|sha| **sha != chosen.sha) {
+            return Err(Trouble::Failure(self.moved(wanted, sha, &chosen.sha, inspector.as_mut()).await));
+        }
+        if known(inspector.as_mut(), &chosen.sha).await? {
+            return Ok((chosen.name.clone(), chosen.sha.clone()));
+        }
+        let actual = self.fetch(swept, wanted, &chosen.name, &chosen.sha, inspector, timings).await?;
+        if let Some(sha) = wanted.sha.as_ref().filter(|sha| **sha != actual) {
+            // It moved between the question and the fetch.
+            return Err(Trouble::Failure(self.moved(wanted, sha, &actual, inspector.as_mut()).await));
+        }
+        Ok((chosen.name.clone(), actual))
+    }
+
+    /// Asks the server for the refs that may be meant, in the spelling of the URL that it wants.
+    async fn ask(&self, wanted: &Wanted) -> Result<Vec<signalbox_service::git::Shown>, GitError> {
+        let candidates = wanted.ref_name.candidates();
+        let deadline = self.limits.fetch_timeout;
+        let first = self.git.ls_remote(&self.spelled(&wanted.remote)?, &candidates, deadline).await;
+        match first {
+            Err(error) if matches!(error.fault, Fault::NotFound | Fault::Redirects) && wanted.remote.url().scheme() != "ssh" => {
+                // GitLab, for one, redirects to the URL with `.git`; a plain folder's server knows only its exact name.
+                self.suffixed.fetch_not(Ordering::Relaxed);
+                let second = self.git.ls_remote(&self.spelled(&wanted.remote)?, &candidates, deadline).await;
+                if second.is_err() {
+                    self.suffixed.fetch_not(Ordering::Relaxed);
+                    return Err(error);
+                }
+                second
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// The remote, with `.git` after its path where its server wants that.
+    fn spelled(&self, remote: &Remote) -> Result<Remote, GitError> {
+        if self.suffixed.load(Ordering::Relaxed) { remote.with_suffix(".git") } else { Ok(remote.clone()) }
+    }
+
+    /// Fetches a ref that is believed to point to `believed`, remembers what it really points to as proven, and answers it.
+    async fn fetch(
+        &self,
+        swept: &mut Swept,
+        wanted: &Wanted,
+        ref_name: &RefName,
+        believed: &CommitSha,
+        inspector: &mut Option<Inspector>,
+        timings: &mut Timings,
+    ) -> Result<CommitSha, Trouble> {
+        let begun = Instant::now();
+        self.prepare(swept, believed.as_str().len()).await?;
+        let proof = format!("{PROVEN}{believed}");
+        let room = self.limits.max_repository.saturating_sub(self.measure().bytes);
+        let order = Fetch {
+            remote: &self.spelled(&wanted.remote)?,
+            refs: &[(ref_name.as_str(), proof.as_str())],
+            deadline: self.limits.fetch_timeout,
+            max_bytes: room,
+            cancel: tokio_util::sync::CancellationToken::new(),
+        };
+        let fetched = self.git.fetch(&self.path, order).await;
+        timings.fetch_ms += millis(begun);
+        if let Err(error) = fetched {
+            // A ref may have been written before the fetch was found wanting.
+            self.update_refs(&format!("delete {proof}\n")).await?;
+            return Err(error.into());
+        }
+        let inspector = match inspector {
+            Some(inspector) => inspector,
+            None => inspector.insert(self.inspect()?),
+        };
+        let actual = inspector.commit(&proof).await?;
+        if actual.as_ref() == Some(believed) {
+            return Ok(believed.clone());
+        }
+        // What came is something else: it is proven under its own name, if it is a commit.
+        let lines = match &actual {
+            Some(actual) => format!(
+                "delete {proof}
+update {PROVEN}{actual} {actual}
+"
+            ),
+            None => format!(
+                "delete {proof}
+"
+            ),
+        };
+        self.update_refs(&lines).await?;
+        actual.ok_or_else(|| {
+            let words = format!("{ref_name} of {} is no commit.", wanted.source);
+            Trouble::Failure(Failure::new(FailureCode::CommitNotFound, words).hint("Ask for a branch, or for a tag of a commit."))
+        })
+    }
+
+    /// The ref points elsewhere: whether the commit is still to be had makes the difference between moved and gone.
+    async fn moved(&self, wanted: &Wanted, sha: &CommitSha, now: &CommitSha, inspector: Option<&mut Inspector>) -> Failure {
+        let here = match inspector {
+            Some(inspector) => inspector.commit(sha.as_str()).await.ok().flatten().is_some(),
+            None => false,
+        };
+        if !here && self.is_gone(wanted, sha).await {
+            let words = format!("{} no longer has the commit {sha}; {} points to {now} now.", wanted.source, wanted.ref_name);
+            return Failure::new(FailureCode::CommitNotFound, words)
+                .hint("It was replaced, and cleaned up since; start a run of the new commit.");
+        }
+        let words = format!("{} of {} points to {now} now, no longer to {sha}.", wanted.ref_name, wanted.source);
+        Failure::new(FailureCode::RefMoved, words).hint("Start a run of the new commit if it is the one that is wanted.")
+    }
+
+    /// Whether the source does not give out the commit at all: asked from an empty repository, for the commit alone.
+    async fn is_gone(&self, wanted: &Wanted, sha: &CommitSha) -> bool {
+        let scratch = self.path.with_extension("probe.new");
+        let asked = async {
+            self.git.init_bare(&scratch, sha.as_str().len()).await?;
+            let remote = self.spelled(&wanted.remote)?;
+            self.git
+                .toward(&scratch, &remote)
+                .args(["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--depth=1", "--filter=tree:0"])
+                .deadline(self.limits.fetch_timeout)
+                .at_most(self.limits.max_repository)
+                .operands([remote.url().as_str(), sha.as_str()])
+                .run()
+                .await
+        };
+        let gone = asked.await.is_err_and(|error| error.fault == Fault::NotOurRef);
+        let _ = std::fs::remove_dir_all(&scratch);
+        gone
+    }
+}
+
+async fn known(inspector: Option<&mut Inspector>, sha: &CommitSha) -> Result<bool, GitError> {
+    match inspector {
+        Some(inspector) => inspector.proven(sha).await,
+        None => Ok(false),
+    }
+}
+
+fn ending() -> Failure {
+    Failure::new(FailureCode::Internal, "The VCS worker is ending.").hint("Ask again.")
+}
+
+fn millis(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+}

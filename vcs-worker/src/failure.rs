@@ -1,0 +1,34 @@
+//! What a caller is told when git failed: what happened, and what to do about it.
+
+use signalbox_contract::{Failure, SourceUrl};
+use signalbox_service::git::{Fault, GitError};
+
+/// The failure to answer with when `source` could not be fetched.
+pub(crate) fn of_source(error: &GitError, source: &SourceUrl) -> Failure {
+    let said = if error.said.is_empty() { String::new() } else { format!(" ({})", error.said) };
+    let detail = format!("Fetching from {source} failed: {}{said}.", error.fault.as_str());
+    Failure::new(error.fault.failure_code(), detail).hint(hint(error.fault))
+}
+
+/// What to do about a fault.
+const fn hint(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Denied => "Give the source's [[sources]] entry a credential that may read the repository.",
+        Fault::NotFound => "Check the URL; a server may also say this to those whose credential may not see the repository.",
+        Fault::NoSuchRef => "Check the ref's name; it may have been deleted.",
+        Fault::NotOurRef | Fault::NoSuchObject => "The commit is gone from the source or hidden there; ask for one that a ref points to.",
+        Fault::Redirects => "Use the URL to which the server redirects: redirects are not followed, so that no credential goes astray.",
+        Fault::Unreachable => "Check that the server runs and that the VCS worker's network reaches it.",
+        Fault::Certificate => "Name the server's certificate authority as `ca` in its [[sources]] entry.",
+        Fault::HostKey => "If the server's host key was changed on purpose, put the new one into the entry's known_hosts.",
+        Fault::Timeout => "Try again later, or raise fetch_timeout in the VCS worker's configuration.",
+        Fault::DiskFull => "Make room on the VCS worker's disk.",
+        Fault::TooLarge => "Raise max_repository in the VCS worker's configuration if the repository is meant to be this large.",
+        Fault::BrokenObjects => "Run `git fsck` on the source; objects that it complains about are not taken.",
+        Fault::NotGit => "Check the URL: what answers there is not a git server that speaks git's own protocol.",
+        Fault::ServerFailed => "Look at the source's server; it failed by itself.",
+        Fault::NonFastForward | Fault::HiddenRef | Fault::Rejected => "Look at the other server's rules for this ref.",
+        Fault::Cancelled | Fault::Locked => "Ask again.",
+        Fault::Local | Fault::Other => "See the VCS worker's log.",
+    }
+}

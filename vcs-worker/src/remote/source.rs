@@ -1,0 +1,182 @@
+//! One entry of the allow-list.
+
+use std::path::PathBuf;
+
+use signalbox_contract::SourceUrl;
+use signalbox_service::config::Reader;
+use signalbox_service::git::Access;
+use signalbox_service::secret::{SecretFileError, read_secret};
+use url::Url;
+
+/// A place from which repositories may be fetched, and how to show who we are there.
+#[derive(Debug, Clone)]
+pub struct Source {
+    prefix: Url,
+    private: bool,
+    credential: Credential,
+    ca: Option<PathBuf>,
+}
+
+/// Where the credential lies. It is read each time it is used, so that a new one counts at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Credential {
+    None,
+    Bearer { file: PathBuf },
+    Basic { username: String, file: PathBuf },
+    SshKey { key: PathBuf, known_hosts: PathBuf },
+}
+
+impl Source {
+    /// Reads one `[[sources]]` entry.
+    pub fn read(reader: &mut Reader) -> Option<Self> {
+        let url: Option<String> = reader.required("url");
+        let private = reader.or("private", false);
+        let credential: Option<PathBuf> = reader.optional("credential");
+        let username: Option<String> = reader.optional("username");
+        let key: Option<PathBuf> = reader.optional("key");
+        let known_hosts: Option<PathBuf> = reader.optional("known_hosts");
+        let ca: Option<PathBuf> = reader.optional("ca");
+        let url = url?;
+        let prefix = match parse_prefix(&url) {
+            Ok(prefix) => prefix,
+            Err(why) => {
+                reader.refuse("url", why);
+                return None;
+            }
+        };
+        for (key, file) in [("credential", &credential), ("key", &key)] {
+            if let Some(Err(error)) = file.as_deref().map(read_secret) {
+                reader.refuse(key, error.to_string());
+            }
+        }
+        for (key, file) in [("known_hosts", &known_hosts), ("ca", &ca)] {
+            if let Some(file) = file.as_deref().filter(|file| !file.is_file()) {
+                reader.refuse(key, format!("names {}, which is not there", file.display()));
+            }
+        }
+        let ssh = prefix.scheme() == "ssh";
+        for (name, given) in [("credential", credential.is_some()), ("username", username.is_some()), ("ca", ca.is_some())] {
+            if ssh && given {
+                reader.refuse(name, "is for https and http; ssh takes key and known_hosts");
+            }
+        }
+        for (name, given) in [("key", key.is_some()), ("known_hosts", known_hosts.is_some())] {
+            if !ssh && given {
+                reader.refuse(name, "is for ssh");
+            }
+        }
+        if username.is_some() && credential.is_none() && !ssh {
+            reader.refuse("username", "needs a credential");
+        }
+        if username.as_deref().is_some_and(|name| name.contains(':') || name.chars().any(char::is_control)) {
+            reader.refuse("username", "must hold neither a colon nor control characters");
+        }
+        if ssh && (key.is_none() || known_hosts.is_none()) {
+            reader.refuse("url", "is ssh, so it needs key and known_hosts: the host's key is pinned");
+        }
+        let credential = match (credential, username, key, known_hosts) {
+            (Some(file), Some(username), ..) => Credential::Basic { username, file },
+            (Some(file), None, ..) => Credential::Bearer { file },
+            (None, _, Some(key), Some(known_hosts)) => Credential::SshKey { key, known_hosts },
+            _ => Credential::None,
+        };
+        Some(Self { prefix, private, credential, ca })
+    }
+
+    /// Whether a repository lies in this place: scheme, user, host and port are the same, and the path begins with the same
+    /// whole parts.
+    pub(super) fn covers(&self, source: &SourceUrl) -> bool {
+        let url = source.url();
+        let path = self.path();
+        self.prefix.scheme() == url.scheme()
+            && self.prefix.host_str() == url.host_str()
+            && self.port() == source.port()
+            && self.prefix.username() == url.username()
+            && (url.path() == path || url.path().strip_prefix(path).is_some_and(|rest| rest.starts_with('/')))
+    }
+
+    pub(super) fn prefix_len(&self) -> usize {
+        self.path().len()
+    }
+
+    pub(super) const fn allows_private(&self) -> bool {
+        self.private
+    }
+
+    pub(super) const fn ca(&self) -> Option<&PathBuf> {
+        self.ca.as_ref()
+    }
+
+    /// What tells this entry's credential from another's, without holding it.
+    pub(super) fn identity(&self) -> String {
+        match &self.credential {
+            Credential::None => "anonymous".to_owned(),
+            Credential::Bearer { file } => format!("bearer\0{}", file.display()),
+            Credential::Basic { username, file } => format!("basic\0{username}\0{}", file.display()),
+            Credential::SshKey { key, .. } => format!("key\0{}", key.display()),
+        }
+    }
+
+    /// The credential itself.
+    pub(super) fn access(&self) -> Result<Access, SecretFileError> {
+        Ok(match &self.credential {
+            Credential::None => Access::Anonymous,
+            Credential::Bearer { file } => Access::Bearer(read_secret(file)?),
+            Credential::Basic { username, file } => Access::Basic { username: username.clone(), password: read_secret(file)? },
+            Credential::SshKey { key, known_hosts } => Access::SshKey { key: key.clone(), known_hosts: known_hosts.clone() },
+        })
+    }
+
+    fn path(&self) -> &str {
+        self.prefix.path().trim_end_matches('/')
+    }
+
+    fn port(&self) -> u16 {
+        self.prefix.port_or_known_default().unwrap_or(22)
+    }
+}
+
+/// A prefix obeys the rules of a source's URL, but may stop at the host.
+fn parse_prefix(text: &str) -> Result<Url, String> {
+    // A source's URL loses this ending too.
+    let trimmed = text.trim_end_matches('/').trim_end_matches(".git");
+    // A part is added so that a bare host has the path that a source must have.
+    let probe: SourceUrl = format!("{trimmed}/x").parse().map_err(|invalid: signalbox_contract::Invalid| invalid.rule.to_owned())?;
+    let mut prefix = probe.url().clone();
+    let path = prefix.path().strip_suffix("/x").unwrap_or_default().to_owned();
+    prefix.set_path(if path.is_empty() { "/" } else { &path });
+    Ok(prefix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(url: &str) -> Source {
+        let prefix = parse_prefix(url).expect("a prefix");
+        Source { prefix, private: false, credential: Credential::None, ca: None }
+    }
+
+    #[test]
+    fn an_entry_covers_whole_parts_of_one_place() {
+        let entry = source("https://git.example.org/r/");
+        let covers = |text: &str| entry.covers(&text.parse().expect("a source"));
+        assert!(covers("https://git.example.org/r/a/b"));
+        assert!(covers("https://GIT.example.org:443/r/a.git"));
+        for other in [
+            "http://git.example.org/r/a",
+            "https://git.example.org/rr/a",
+            "https://git.example.org/x",
+            "https://git.example.org:8443/r/a",
+            "https://git.example.org.evil.example/r/a",
+            "https://evil.example/r/a",
+        ] {
+            assert!(!covers(other), "{other}");
+        }
+        assert!(source("https://git.example.org").covers(&"https://git.example.org/any".parse().expect("a source")));
+        let ssh = source("ssh://git@git.example.org/");
+        assert!(ssh.covers(&"git@git.example.org:a/b".parse().expect("a source")));
+        assert!(!ssh.covers(&"ssh://root@git.example.org/a".parse().expect("a source")));
+        assert!(!ssh.covers(&"ssh://git@git.example.org:2222/a".parse().expect("a source")));
+    }
+}

@@ -1,0 +1,90 @@
+//! The two things that the worker is asked to do. Both can be repeated: the ledger does, after a crash.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use signalbox_contract::api::vcs::{RefsAction, RefsRequest, RefsResult, RepoRequest, RepoResult};
+use signalbox_contract::{AttemptKey, Failure, FailureCode};
+use signalbox_service::git::{Fault, GitError};
+use signalbox_service::ledger::WorkError;
+
+use crate::cache::{Brought, Cache, Wanted};
+use crate::failure::of_source;
+use crate::meters::Meters;
+use crate::mirror::{Mirror, MirrorError};
+use crate::names::{BindError, Binding, Names};
+use crate::remote::Sources;
+
+/// What the worker needs for what it is asked.
+pub(crate) struct Work {
+    pub(crate) sources: Sources,
+    pub(crate) names: Arc<Names>,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) mirror: Box<dyn Mirror>,
+    pub(crate) meters: Meters,
+}
+
+impl Work {
+    /// Fetches what was asked for, proves it, and reads the files that are wanted.
+    pub(crate) async fn mirror(&self, request: RepoRequest) -> Result<RepoResult, WorkError> {
+        let outcome = self.try_mirror(request).await;
+        self.meters.mirrored(outcome.as_ref().map(|result| result.transferred).map_err(|failure| failure.code));
+        outcome.map_err(WorkError::Failed)
+    }
+
+    async fn try_mirror(&self, request: RepoRequest) -> Result<RepoResult, Failure> {
+        let cleared = self.sources.clear(&request.git).await?;
+        let copy = self.cache.copy(&cleared.copy);
+        let wanted = Wanted { source: request.git.clone(), remote: cleared.remote, ref_name: request.ref_name, sha: request.sha };
+        let (brought, inspector) = copy.bring(&wanted).await?;
+        let begun = Instant::now();
+        let proven = async {
+            let mut inspector = match inspector {
+                Some(inspector) => inspector,
+                None => copy.inspect()?,
+            };
+            // Read back, whoever fetched it: a commit that is not in our copy is not answered.
+            if !inspector.proven(&brought.sha).await? {
+                return Ok(None);
+            }
+            inspector.files(&brought.sha, &request.files).await.map(Some)
+        };
+        let files = proven.await.map_err(|error: GitError| of_source(&error, &request.git))?.ok_or_else(|| {
+            let words = format!("The commit {} was fetched from {} and is not in our copy.", brought.sha, request.git);
+            Failure::new(FailureCode::ProofFailed, words).hint("Ask again; if it stays, see the VCS worker's log.")
+        })?;
+        let binding = Binding { name: request.name, source: request.git, copy: cleared.copy };
+        self.names.bind(binding).map_err(|error| match error {
+            BindError::Taken => Failure::new(FailureCode::SourceNotAllowed, "The name was given to another source meanwhile."),
+            BindError::Write(source) => {
+                tracing::error!(error = &source as &dyn std::error::Error, "names.not_written");
+                let full = source.kind() == std::io::ErrorKind::StorageFull;
+                let code = if full { FailureCode::DiskFull } else { FailureCode::Internal };
+                Failure::new(code, "The name's binding cannot be written.").hint("Make room on the VCS worker's disk.")
+            }
+        })?;
+        let Brought { sha, ref_name, transferred, mut timings } = brought;
+        timings.proof_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(RepoResult { sha, ref_name, files, transferred, timings })
+    }
+
+    /// Shows an attempt's ref, or takes it away.
+    pub(crate) async fn change_refs(&self, key: &AttemptKey, request: &RefsRequest) -> Result<RefsResult, WorkError> {
+        let changed = match request.action {
+            RefsAction::Publish => self.mirror.show(&request.name, key, &request.sha).await,
+            RefsAction::Remove => self.mirror.hide(&request.name, key, &request.sha).await,
+        };
+        changed.map_err(|error| match error {
+            MirrorError::Failed(failure) => WorkError::Failed(failure),
+            MirrorError::Git(error) => {
+                tracing::error!(fault = ?error.fault, said = error.said, "mirror.not_changed");
+                let (code, hint) = match error.fault {
+                    Fault::DiskFull => (FailureCode::DiskFull, "Make room on the VCS worker's disk."),
+                    _ => (FailureCode::Internal, "See the VCS worker's log."),
+                };
+                // It lies with us, and may pass.
+                WorkError::Again(Failure::new(code, format!("The ref was not changed: {}.", error.fault.as_str())).hint(hint))
+            }
+        })
+    }
+}

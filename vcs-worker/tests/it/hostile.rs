@@ -1,0 +1,160 @@
+//! Sources that lie, hang, flood and point elsewhere.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use signalbox_contract::FailureCode;
+use signalbox_service::git::testing::{Fixture, GitServer, Misbehaviour, SshServer};
+
+use crate::house::{House, config_errors};
+
+const CANARY: &str = "c4nary-token";
+
+/// A worker whose source wants a token that is the canary.
+async fn with_canary(settings: &str) -> (House, tempfile::TempDir) {
+    let secrets = tempfile::tempdir().expect("a folder");
+    let token = secrets.path().join("token");
+    std::fs::write(&token, CANARY).expect("written");
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).expect("private");
+    let house = House::with(settings, &format!("credential = \"{}\"", token.display())).await;
+    house.server.require(&format!("Bearer {CANARY}"));
+    (house, secrets)
+}
+
+// Threats 25 and 65.
+#[tokio::test]
+async fn a_redirect_is_not_followed_and_the_credential_stays_here() {
+    let (house, _secrets) = with_canary("").await;
+    let other = GitServer::start(&house.folder.path().join("server")).await;
+    house.server.misbehave(Misbehaviour::Redirect(302, other.url("").to_string().trim_end_matches('/').to_owned()));
+    let failure = house.mirror_fails(&house.order("main"), FailureCode::SourceRedirects).await;
+    assert!(!failure.to_string().contains(CANARY));
+    assert!(other.seen().is_empty(), "the other host saw nothing");
+
+    house.server.misbehave(Misbehaviour::None);
+    house.mirror(&house.order("main")).await;
+    // The canary lies in none of the worker's files.
+    let mut folders = vec![house.data()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+            } else {
+                let bytes = std::fs::read(entry.path()).expect("readable");
+                assert!(!bytes.windows(CANARY.len()).any(|window| window == CANARY.as_bytes()), "{}", entry.path().display());
+            }
+        }
+    }
+}
+
+// Threat 30.
+#[tokio::test]
+async fn what_a_source_says_is_escaped_and_scrubbed_in_the_answer() {
+    let (house, _secrets) = with_canary("").await;
+    house.server.misbehave(Misbehaviour::Complaint(format!("\u{1b}[31mgive me {CANARY}\u{7}").into_bytes()));
+    let failure = house.mirror_fails(&house.order("main"), FailureCode::SourceBroken).await;
+    let text = failure.to_string();
+    assert!(!text.contains(CANARY) && text.chars().all(|character| !character.is_control()), "{text}");
+}
+
+#[tokio::test]
+async fn each_way_of_not_answering_has_its_own_code() {
+    let house = House::with("fetch_timeout = \"2s\"", "").await;
+    for (how, code) in [
+        (Misbehaviour::Status(401), FailureCode::SourceDenied),
+        (Misbehaviour::Status(403), FailureCode::SourceDenied),
+        (Misbehaviour::Status(404), FailureCode::SourceNotFound),
+        (Misbehaviour::Status(500), FailureCode::SourceBroken),
+        (Misbehaviour::Garbage, FailureCode::SourceBroken),
+        (Misbehaviour::Hang, FailureCode::SourceTimeout),
+        (Misbehaviour::HangAtObjects, FailureCode::SourceTimeout),
+    ] {
+        let words = format!("{how:?}");
+        house.server.misbehave(how);
+        let begun = Instant::now();
+        house.mirror_fails(&house.order("main"), code).await;
+        assert!(begun.elapsed() < Duration::from_secs(20), "{words}");
+    }
+    house.server.misbehave(Misbehaviour::None);
+    house.mirror(&house.order("main")).await;
+}
+
+// Threat 29.
+#[tokio::test]
+async fn a_source_without_end_is_cut_off_and_leaves_nothing() {
+    let house = House::with("max_repository = \"2MiB\"", "").await;
+    house.mirror(&house.order("main")).await;
+    house.source.commit("refs/heads/main", &[("x", "y")]).await;
+    house.server.misbehave(Misbehaviour::Endless(1_000_000));
+    house.mirror_fails(&house.order("main"), FailureCode::SourceTooLarge).await;
+    let left = std::fs::read_dir(house.copies()[0].join("objects/pack")).expect("a folder");
+    let left: Vec<String> = left.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    assert!(left.iter().all(|name| !name.contains("tmp")), "{left:?}");
+    house.server.misbehave(Misbehaviour::None);
+    house.mirror(&house.order("main")).await;
+}
+
+// Threats 22, 24 and 26.
+#[tokio::test]
+async fn only_allowed_sources_are_fetched_and_never_from_forbidden_addresses() {
+    let house =
+        House::with("[[sources]]\nurl = \"http://169.254.169.254/\"\nprivate = true\n[[sources]]\nurl = \"http://localhost/\"\n", "").await;
+    let order = |git: String| json!({ "git": git, "ref": "main", "name": "x" });
+    let port = house.server.address().port();
+    for url in [
+        format!("http://127.0.0.1:{port}/other/hello"),
+        format!("http://127.0.0.1:{port}/rr/hello"),
+        "https://127.0.0.1/r/hello".to_owned(),
+    ] {
+        house.mirror_fails(&order(url), FailureCode::SourceNotAllowed).await;
+    }
+    house.mirror_fails(&order("http://169.254.169.254/latest".to_owned()), FailureCode::SourceAddress).await;
+    // A name that resolves to a private address is no better than the address.
+    house.mirror_fails(&order("http://localhost/x".to_owned()), FailureCode::SourceAddress).await;
+    assert!(house.server.seen().is_empty());
+}
+
+#[tokio::test]
+async fn ssh_is_fetched_with_the_pinned_host_key_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ssh = SshServer::start(&folder.path().join("ssh"), None).await;
+    let repo = Fixture::new(folder.path(), "repo").await;
+    let sha = repo.commit("refs/heads/main", &[("x", "y")]).await;
+    let entry = |known_hosts: &str| {
+        let (key, known_hosts) = (ssh.file("client"), ssh.file(known_hosts));
+        format!(
+            "[[sources]]\nurl = \"ssh://{}@{}{}\"\nprivate = true\nkey = \"{}\"\nknown_hosts = \"{}\"\n",
+            ssh.user(),
+            ssh.address(),
+            folder.path().display(),
+            key.display(),
+            known_hosts.display()
+        )
+    };
+    let order = json!({ "git": ssh.url(repo.path()), "ref": "main", "name": "x" });
+    let house = House::with(&entry("known_hosts"), "").await;
+    assert_eq!(house.mirror(&order).await.sha, sha);
+    let house = House::with(&entry("wrong_hosts"), "").await;
+    let failure = house.mirror_fails(&order, FailureCode::SourceUnreachable).await;
+    assert!(failure.to_string().contains("host key"), "{failure}");
+}
+
+#[test]
+fn a_source_that_cannot_work_is_refused_when_the_configuration_is_read() {
+    for (entry, words) in [
+        ("url = \"ext::sh\"", "must begin with"),
+        ("url = \"https://u:p@example.org/\"", "credentials"),
+        ("url = \"ssh://git@example.org/\"", "pinned"),
+        ("url = \"https://example.org/\"\ncredential = \"/nonexistent\"", "cannot be read"),
+        ("url = \"https://example.org/\"\nusername = \"x\"", "needs a credential"),
+        ("url = \"https://example.org/\"\nkey = \"/nonexistent\"", "is for ssh"),
+        ("url = \"https://example.org/\"\nca = \"/nonexistent\"", "not there"),
+        ("url = \"https://example.org/\"\nprivat = true", "privat"),
+        ("private = true", "url"),
+    ] {
+        let errors = config_errors(&format!("[[sources]]\n{entry}\n"));
+        assert!(errors.contains(words), "{entry}: {errors}");
+    }
+    assert_eq!(config_errors("[[sources]]\nurl = \"https://example.org/r/\"\n"), "");
+}
