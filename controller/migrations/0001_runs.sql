@@ -11,6 +11,7 @@ CREATE TABLE run (
     id          TEXT PRIMARY KEY,
     repo        TEXT,
     environment TEXT,
+    name        TEXT,
     ref         TEXT,
     number      INTEGER NOT NULL,
     state       TEXT NOT NULL,
@@ -24,6 +25,8 @@ CREATE TABLE run (
 CREATE INDEX run_active ON run (id) WHERE state <> 'finished';
 CREATE INDEX run_by_repo ON run (repo, id);
 CREATE INDEX run_by_ref ON run (repo, ref, id);
+-- Runs without a repository are seen by whoever may see what they change.
+CREATE INDEX run_by_target ON run (environment, name) WHERE repo IS NULL;
 CREATE INDEX run_finished ON run (finished_at) WHERE state = 'finished';
 
 -- The audit: what happened to a run, numbered from 1. Nothing is ever rebuilt from it.

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::FromRef;
+use signalbox_contract::RunId;
 use signalbox_contract::grant::{Action, Target};
-use signalbox_contract::{EnvironmentName, RepoName, RunId};
 use signalbox_controller_core::Run;
 use signalbox_service::auth::{Operator, Verifier};
 use signalbox_service::clock::SharedClock;
@@ -146,28 +146,18 @@ impl Api {
     }
 
     /// Which runs the reader may see. The lists are filtered by it before they are cut into pages.
-    pub(crate) fn visible(&self, operator: &Operator) -> Visible {
+    pub(crate) async fn visible(&self, operator: &Operator) -> http::Result<Visible> {
         let everything = |grant: &signalbox_contract::grant::Grant| {
             let all = |globs: &[signalbox_contract::grant::Glob]| globs.iter().any(|glob| glob.as_str() == "*");
             grant.actions.contains(&Action::Read) && all(&grant.repos) && all(&grant.environments) && all(&grant.names)
         };
         if operator.0.grants.iter().any(everything) {
-            return Visible::All;
+            return Ok(Visible::All);
         }
-        let repos: Vec<RepoName> = self
-            .config
-            .repositories
-            .keys()
-            .filter(|repo| operator.sees(&Target { repo: Some(repo), ..Target::default() }))
-            .cloned()
-            .collect();
-        let environments: Vec<EnvironmentName> = self
-            .config
-            .repositories
-            .values()
-            .filter_map(|repository| repository.environment.clone())
-            .filter(|environment| operator.sees(&Target { environment: Some(environment), ..Target::default() }))
-            .collect();
-        Visible::Only { repos, environments }
+        let (mut repos, mut places) = self.store.known().await.map_err(refused)?;
+        repos.retain(|repo| operator.sees(&Target { repo: Some(repo), ..Target::default() }));
+        places
+            .retain(|(environment, name)| operator.sees(&Target { environment: Some(environment), name: Some(name), ..Target::default() }));
+        Ok(Visible::Only { repos, places })
     }
 }

@@ -7,17 +7,18 @@ pub mod reconciler;
 mod resolve;
 mod workers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use signalbox_adapters::executor::Executor;
 use signalbox_contract::build::Observation;
-use signalbox_contract::{ExecutorName, RunId};
+use signalbox_contract::{AttemptKey, ExecutorName, RunId};
 use signalbox_controller_core::{Effect, Event};
 use signalbox_service::clock::SharedClock;
 use signalbox_service::shutdown::Shutdown;
@@ -90,6 +91,9 @@ impl Engine {
                     Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "effects could not be leased"),
                 }
             }
+            for (lease, settlement) in dispatcher.unwritten(now) {
+                self.write(&mut dispatcher, lease, settlement).await;
+            }
             let renewals = dispatcher.renewals(now);
             if !renewals.is_empty()
                 && let Err(error) = self.store.renew(renewals, dispatcher.lease_until(now)).await
@@ -126,14 +130,18 @@ impl Engine {
 
     async fn settle(&self, dispatcher: &mut Dispatcher, lease: Lease, result: Result<Option<Event>, Fault>) {
         let Some(settlement) = dispatcher.outcome(lease, result, self.clock.now()) else { return };
-        let written = match settlement {
+        self.write(dispatcher, lease, settlement).await;
+    }
+
+    async fn write(&self, dispatcher: &mut Dispatcher, lease: Lease, settlement: Settlement) {
+        let written = match settlement.clone() {
             Settlement::Tell { run, event } => self.tell(run, event, Some(lease)).await,
             Settlement::Done => self.store.done(lease).await,
             Settlement::Later { due, error } => self.store.later(lease, due, error).await,
         };
         if let Err(error) = written {
-            // The lease runs out, and it is performed again.
             tracing::warn!(error = &error as &dyn std::error::Error, "what came of an effect could not be written");
+            dispatcher.keep(lease, settlement, self.clock.now());
         }
     }
 
@@ -153,21 +161,29 @@ impl Engine {
     /// Looks at each executor that has builds of ours, again and again, and tells what it saw.
     async fn reconcile(self, shutdown: Shutdown) {
         let mut reconciler = Reconciler::default();
+        // An executor that does not answer must not hold up the looks at the others.
+        let mut looks = FuturesUnordered::new();
         while !shutdown.begun() {
             match self.store.live().await {
                 Ok(live) => {
-                    for look in reconciler.due(self.clock.now(), &live) {
+                    looks.extend(reconciler.due(self.clock.now(), &live).into_iter().map(|look| async {
                         let seen = self.outside.observe(&look).await;
+                        (look, seen)
+                    }));
+                }
+                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the live attempts could not be read"),
+            }
+            let mut pace = std::pin::pin!(tokio::time::sleep(reconciler::PACE));
+            loop {
+                tokio::select! {
+                    Some((look, seen)) = looks.next() => {
                         for event in reconciler.seen(&look, seen, self.clock.now()) {
                             self.observed(event).await;
                         }
                     }
+                    () = &mut pace => break,
+                    () = shutdown.requested() => return,
                 }
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the live attempts could not be read"),
-            }
-            tokio::select! {
-                () = tokio::time::sleep(reconciler::PACE) => {}
-                () = shutdown.requested() => {}
             }
         }
     }
@@ -182,22 +198,28 @@ impl Engine {
 
     /// Reads on in the logs of what runs.
     async fn collect(self, shutdown: Shutdown) {
+        let mut reading = BTreeSet::new();
+        let mut reads = FuturesUnordered::new();
         while !shutdown.begun() {
             if let Ok(live) = self.store.live().await {
-                let reads = live.iter().map(|live| self.read_on(live));
-                futures_util::future::join_all(reads).await;
+                reads.extend(live.into_iter().filter(|live| reading.insert(live.key)).map(|live| self.read_on(live)));
             }
-            tokio::select! {
-                () = tokio::time::sleep(reconciler::PACE) => {}
-                () = shutdown.requested() => {}
+            let mut pace = std::pin::pin!(tokio::time::sleep(reconciler::PACE));
+            loop {
+                tokio::select! {
+                    Some(key) = reads.next() => { reading.remove(&key); }
+                    () = &mut pace => break,
+                    () = shutdown.requested() => return,
+                }
             }
         }
     }
 
-    async fn read_on(&self, live: &Live) {
+    async fn read_on(&self, live: Live) -> AttemptKey {
         if let Err(error) = self.collector.read_on(&live.key, &live.executor, live.build.as_deref()).await {
             tracing::debug!(key = %live.key, error = &error as &dyn std::error::Error, "a log could not be read on");
         }
+        live.key
     }
 }
 

@@ -171,6 +171,7 @@ impl Tidy {
     }
 
     async fn round(&self, shutdown: &Shutdown) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        self.store.sweep().await?;
         loop {
             let expired = self.store.expired(self.retention).await?;
             if expired.is_empty() || shutdown.begun() {

@@ -13,7 +13,7 @@ use crate::{ArtifactName, AttemptKey, CommitSha, RefName, RepoName};
 
 /// `POST /builds`: run this script on this commit. Idempotent by the attempt's key: asked twice, it is built once.
 /// Capabilities for reading the repository and for putting artifacts come in the request, not in the build's sight.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BuildRequest {
     /// The repository, by which the executor's own configuration says what its builds may do.
@@ -39,6 +39,20 @@ pub struct BuildRequest {
     pub read: String,
     /// The capability to put artifacts into this attempt's grant.
     pub put: String,
+}
+
+impl std::fmt::Debug for BuildRequest {
+    /// The capabilities and the variables' values are left out: they are for nobody's log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BuildRequest")
+            .field("repo", &self.repo)
+            .field("source", &self.source)
+            .field("artifacts", &self.artifacts)
+            .field("deadline", &self.deadline)
+            .field("timeout", &self.timeout)
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What to check out.

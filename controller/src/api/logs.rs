@@ -60,6 +60,8 @@ pub(super) async fn get(
     let complete = state.complete || ended;
     let range = wanted(headers.get(RANGE), query.tail, state.length)?;
     let (status, bytes) = match range {
+        // A tail of nothing is nothing, which no range of bytes can say.
+        Some(range) if range.is_empty() => (StatusCode::OK, range),
         Some(range) => (StatusCode::PARTIAL_CONTENT, range),
         None => (StatusCode::OK, 0..state.length),
     };
@@ -119,7 +121,7 @@ pub(crate) fn attempt_of(run: &Run, step: &str, attempt: Option<u16>) -> Result<
 /// The part that is asked for; none for all of it.
 fn wanted(header: Option<&HeaderValue>, tail: Option<u64>, length: u64) -> Result<Option<Range<u64>>, Problem> {
     if let Some(tail) = tail {
-        return Ok(Some(length.saturating_sub(tail)..length).filter(|range| !range.is_empty()));
+        return Ok(Some(length.saturating_sub(tail)..length));
     }
     // A header that is no range of bytes is ignored, as RFC 9110 (section 14.2) says; so are several ranges at once.
     let Some(spec) = header.and_then(|value| value.to_str().ok()).and_then(|value| value.strip_prefix("bytes=")) else {

@@ -42,7 +42,7 @@ pub(super) async fn status(
     Query(query): Query<StatusQuery>,
 ) -> service_http::Result<Json<Status>> {
     let limit = page_size(query.limit)?;
-    Ok(Json(api.store.status(&api.visible(&operator), query.cursor, limit).await.map_err(refused)?))
+    Ok(Json(api.store.status(&api.visible(&operator).await?, query.cursor, limit).await.map_err(refused)?))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -77,7 +77,7 @@ pub(super) async fn list(
 ) -> service_http::Result<Json<Page<RunSummary>>> {
     let limit = page_size(query.limit)?;
     let filter = RunFilter { repo: query.repo, ref_name: query.ref_name, state: query.state, before: query.cursor };
-    Ok(Json(api.store.runs(&filter, &api.visible(&operator), limit).await.map_err(refused)?))
+    Ok(Json(api.store.runs(&filter, &api.visible(&operator).await?, limit).await.map_err(refused)?))
 }
 
 /// One run, with its steps and attempts and what may be done with it now.

@@ -14,6 +14,9 @@ use crate::store::{Lease, Leased};
 /// How long a lease lasts. Its holder renews it when half of that is over.
 const LEASE: Duration = Duration::from_mins(1);
 
+/// A receiver that is at it is not asked again sooner than this. Most wait themselves before they say so.
+const PAUSE: Duration = Duration::from_millis(250);
+
 /// The longest wait between two tries.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
@@ -58,6 +61,8 @@ pub enum Settlement {
 #[derive(Debug, Default)]
 pub struct Dispatcher {
     flying: BTreeMap<Lease, Flying>,
+    /// What could not be written, and when its lease ends.
+    unwritten: Vec<(Lease, Settlement, Timestamp)>,
 }
 
 #[derive(Debug, Clone)]
@@ -67,6 +72,7 @@ struct Flying {
     lane: Lane,
     tries: u32,
     give_up: Timestamp,
+    begun: Timestamp,
     /// When the lease is to be renewed.
     renew: Timestamp,
 }
@@ -111,6 +117,7 @@ impl Dispatcher {
             lane: leased.effect.act.lane(),
             tries: leased.tries,
             give_up: leased.effect.give_up,
+            begun: now,
             renew: after(now, LEASE / 2),
         };
         self.flying.insert(leased.lease, flying);
@@ -129,12 +136,14 @@ impl Dispatcher {
     /// What is to be written of an effect that was performed; `None` if it is not ours.
     pub fn outcome(&mut self, lease: Lease, result: Result<Option<Event>, Fault>, now: Timestamp) -> Option<Settlement> {
         let flying = self.flying.remove(&lease)?;
-        let Flying { key, kind, tries, give_up, .. } = flying;
+        let Flying { key, kind, tries, give_up, begun, .. } = flying;
         let failed = |failure| Settlement::Tell { run: key.run, event: Event::EffectFailed { key, kind, failure } };
         Some(match result {
             Ok(Some(event)) => Settlement::Tell { run: key.run, event },
             Ok(None) => Settlement::Done,
-            Err(Fault::Working) if now < give_up => Settlement::Later { due: now, error: String::new() },
+            Err(Fault::Working) if now < give_up => {
+                Settlement::Later { due: after(begun, PAUSE).max(now).min(give_up), error: String::new() }
+            }
             Err(Fault::Again { after: wait, why }) if now < give_up => {
                 let wait = wait.unwrap_or_else(|| backoff(tries, &key)).min(LONGEST_WAIT);
                 // Its last try comes when its time is over, not after.
@@ -144,6 +153,17 @@ impl Dispatcher {
             Err(Fault::Again { why, .. }) => failed(Failure::new(FailureCode::WorkerUnavailable, why)),
             Err(Fault::Failed(failure)) => failed(failure),
         })
+    }
+
+    /// What came of an effect could not be written; it is tried again until the lease ends. Then somebody performs it again.
+    pub fn keep(&mut self, lease: Lease, settlement: Settlement, now: Timestamp) {
+        self.unwritten.push((lease, settlement, after(now, LEASE / 2)));
+    }
+
+    /// What is to be written again.
+    pub fn unwritten(&mut self, now: Timestamp) -> Vec<(Lease, Settlement)> {
+        let kept = std::mem::take(&mut self.unwritten);
+        kept.into_iter().filter(|(_, _, until)| *until > now).map(|(lease, settlement, _)| (lease, settlement)).collect()
     }
 }
 

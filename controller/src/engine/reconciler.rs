@@ -33,6 +33,8 @@ pub struct Look {
 #[derive(Debug, Default)]
 pub struct Reconciler {
     next: BTreeMap<ExecutorName, Turn>,
+    /// How many looks at each executor have not come back.
+    looking: BTreeMap<ExecutorName, usize>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -42,25 +44,35 @@ struct Turn {
 }
 
 impl Reconciler {
-    /// The looks that are due.
+    /// The looks that are due. An executor is not looked at again while a look at it is out.
     pub fn due(&mut self, now: Timestamp, live: &[Live]) -> Vec<Look> {
         let mut by_executor: BTreeMap<&ExecutorName, Vec<Live>> = BTreeMap::new();
         for live in live {
             by_executor.entry(&live.executor).or_default().push(live.clone());
         }
         self.next.retain(|executor, _| by_executor.contains_key(executor));
-        by_executor
+        let looks: Vec<Look> = by_executor
             .into_iter()
-            .filter(|(executor, _)| self.next.get(*executor).is_none_or(|turn| turn.at <= now))
+            .filter(|(executor, _)| !self.looking.contains_key(*executor) && self.next.get(*executor).is_none_or(|turn| turn.at <= now))
             .flat_map(|(executor, live)| {
                 let executor = executor.clone();
                 live.chunks(MANY).map(move |live| Look { executor: executor.clone(), live: live.to_vec() }).collect::<Vec<_>>()
             })
-            .collect()
+            .collect();
+        for look in &looks {
+            *self.looking.entry(look.executor.clone()).or_default() += 1;
+        }
+        looks
     }
 
     /// What a look saw; `None` if the executor could not be asked. Answers what the runs are told.
     pub fn seen(&mut self, look: &Look, seen: Option<Vec<Observation>>, now: Timestamp) -> Vec<Observation> {
+        if let Some(out) = self.looking.get_mut(&look.executor) {
+            *out -= 1;
+            if *out == 0 {
+                self.looking.remove(&look.executor);
+            }
+        }
         let failures = self.next.get(&look.executor).map_or(0, |turn| turn.failures);
         let (failures, wait) = match &seen {
             Some(_) => (0, PACE),

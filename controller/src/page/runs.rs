@@ -35,7 +35,7 @@ pub(super) struct RunsQuery {
 
 /// `GET /`
 pub(super) async fn get(State(api): State<Api>, operator: Operator, Query(query): Query<RunsQuery>) -> Result<Response, PageError> {
-    let status = api.store.status(&api.visible(&operator), query.cursor, 50).await?;
+    let status = api.store.status(&api.visible(&operator).await?, query.cursor, 50).await?;
     let now = api.clock.now();
     let rows = |ids: &[RunId]| ids.iter().filter_map(|id| status.builds.get(id)).map(|run| Row::of(run, now)).collect::<Vec<_>>();
     let first = query.cursor.is_none();

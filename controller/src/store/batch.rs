@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use jiff::Timestamp;
 use signalbox_contract::{AttemptKey, Digest, RunId};
 use signalbox_controller_core::decide::{Acceptance, Decision, Limits, LogEntry};
-use signalbox_controller_core::{Effect, Event, Message, Resource, ResourceKey, Run, accept, decide};
+use signalbox_controller_core::{Effect, Event, Granted, Message, Resource, ResourceKey, Run, accept, decide};
 use sqlx::SqliteConnection;
 
 use super::memory::{Memory, record_row};
@@ -131,23 +131,42 @@ impl<'a> Batch<'a> {
             if let Message::Release { holder, .. } = &message {
                 self.touched.insert((key.clone(), *holder));
             }
-            // What is not configured any more still has its queue: with no room, so that what waits there waits visibly.
-            let resource = self.memory.resources.entry(key.clone()).or_insert_with(|| Resource::new(key.clone(), 0));
-            for granted in resource.take(&message) {
-                self.touched.insert((key.clone(), granted.key));
-                let id = granted.key.run;
-                let holder = granted.key;
-                let decided = self.run(&id).map(|run| (run.version, decide(run, &Event::Granted(granted), self.now, &self.limits)));
-                match decided {
-                    Some((before, Ok(Some(decision)))) => {
-                        self.changed.entry(id).or_insert(Some(before));
-                        queue.extend(self.take(decision));
-                    }
-                    // A claim without a run that wants it would hold its place for ever.
-                    _ => queue.push_back(Message::Release { resource: key.clone(), holder }),
-                }
+            let resource = self.memory.resources.entry(key.clone()).or_insert_with(|| Resource::new(key.clone(), unsaid(&key)));
+            let granted = resource.take(&message);
+            queue.extend(self.deliver(&key, granted));
+        }
+    }
+
+    /// Gives the places that are free because there are more of them than when the claims were made.
+    pub(super) fn grant_free(&mut self) {
+        let keys: Vec<ResourceKey> = self.memory.resources.keys().cloned().collect();
+        for key in keys {
+            let granted = self.memory.resources.get_mut(&key).map(|resource| resource.resize(resource.capacity)).unwrap_or_default();
+            if !granted.is_empty() {
+                self.resources.insert(key.clone());
+                let messages = self.deliver(&key, granted);
+                self.settle(messages);
             }
         }
+    }
+
+    /// Tells runs of the places that they were given, and hands on what they say to that.
+    fn deliver(&mut self, key: &ResourceKey, granted: Vec<Granted>) -> Vec<Message> {
+        let mut messages = Vec::new();
+        for granted in granted {
+            let holder = granted.key;
+            self.touched.insert((key.clone(), holder));
+            let decided = self.run(&holder.run).map(|run| (run.version, decide(run, &Event::Granted(granted), self.now, &self.limits)));
+            match decided {
+                Some((before, Ok(Some(decision)))) => {
+                    self.changed.entry(holder.run).or_insert(Some(before));
+                    messages.extend(self.take(decision));
+                }
+                // A claim without a run that wants it would hold its place for ever.
+                _ => messages.push(Message::Release { resource: key.clone(), holder }),
+            }
+        }
+        messages
     }
 
     /// Writes everything, a statement a table.
@@ -173,8 +192,8 @@ impl<'a> Batch<'a> {
             );
         }
         sqlx::query(
-            "INSERT INTO run (id, repo, environment, ref, number, state, outcome, accepted_at, finished_at, version, summary, body)
-             SELECT value->>'id', value->>'repo', value->>'environment', value->>'ref', value->>'number', value->>'state', value->>'outcome',
+            "INSERT INTO run (id, repo, environment, name, ref, number, state, outcome, accepted_at, finished_at, version, summary, body)
+             SELECT value->>'id', value->>'repo', value->>'environment', value->>'name', value->>'ref', value->>'number', value->>'state', value->>'outcome',
                     value->>'accepted_at', value->>'finished_at', value->>'version', value->>'summary', value->>'body'
              FROM json_each($1) WHERE true
              ON CONFLICT (id) DO UPDATE SET ref = excluded.ref, state = excluded.state, outcome = excluded.outcome,
@@ -334,12 +353,22 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// How many may hold a resource of which the configuration says nothing: an environment is changed by one at a time; an
+/// executor that is not configured any more has no room, so that what waits there waits visibly.
+const fn unsaid(key: &ResourceKey) -> u32 {
+    match key {
+        ResourceKey::Environment(_) => 1,
+        ResourceKey::Executor(_) => 0,
+    }
+}
+
 /// A run's row.
 #[derive(serde::Serialize)]
 struct RunRow {
     id: RunId,
     repo: Option<String>,
     environment: Option<String>,
+    name: Option<String>,
     #[serde(rename = "ref")]
     ref_name: Option<String>,
     number: u64,
@@ -359,6 +388,7 @@ impl RunRow {
             id: run.id,
             repo: summary.repo.as_ref().map(ToString::to_string),
             environment: summary.environment.as_ref().map(ToString::to_string),
+            name: summary.published_name.as_ref().map(ToString::to_string),
             // Filters name a branch as people do, whichever way it was asked for.
             ref_name: summary.ref_name.as_ref().map(|name| name.short().to_owned()),
             number: run.number,

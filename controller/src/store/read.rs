@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use signalbox_contract::api::Page;
 use signalbox_contract::api::run::{EventView, RunState, RunSummary, Status};
-use signalbox_contract::{AttemptKey, EnvironmentName, ExecutorName, RefName, RepoName, RunId};
+use signalbox_contract::{AttemptKey, EnvironmentName, ExecutorName, PublishedName, RefName, RepoName, RunId};
 use signalbox_controller_core::Run;
 use sqlx::{QueryBuilder, Sqlite};
 
@@ -16,12 +16,12 @@ use super::{Store, StoreError};
 pub enum Visible {
     /// All of them.
     All,
-    /// Those of these repositories, and of those without one those that change these environments.
+    /// Those of these repositories, and of those without one those that change these names in these environments.
     Only {
         /// The repositories.
         repos: Vec<RepoName>,
-        /// The environments.
-        environments: Vec<EnvironmentName>,
+        /// The environments, and what is published there.
+        places: Vec<(EnvironmentName, PublishedName)>,
     },
 }
 
@@ -60,6 +60,18 @@ impl Store {
         let row: Option<(String,)> =
             sqlx::query_as("SELECT body FROM run WHERE id = $1").bind(id.to_string()).fetch_optional(&self.db.readers).await?;
         row.map(|(body,)| from_json("run", &body)).transpose()
+    }
+
+    /// All that there may be runs of: each repository, and for runs without one each name in each environment.
+    ///
+    /// # Errors
+    /// When it could not be read.
+    pub async fn known(&self) -> Result<(Vec<RepoName>, Vec<(EnvironmentName, PublishedName)>), StoreError> {
+        let repos: Vec<(String,)> = sqlx::query_as("SELECT name FROM repository").fetch_all(&self.db.readers).await?;
+        let places: Vec<(String, String)> =
+            sqlx::query_as("SELECT DISTINCT environment, name FROM run WHERE repo IS NULL").fetch_all(&self.db.readers).await?;
+        let places = places.into_iter().filter_map(|(environment, name)| Some((environment.parse().ok()?, name.parse().ok()?)));
+        Ok((repos.into_iter().filter_map(|(name,)| name.parse().ok()).collect(), places.collect()))
     }
 
     /// A page of runs, newest first.
@@ -167,9 +179,10 @@ impl Store {
 }
 
 fn push_visible(query: &mut QueryBuilder<Sqlite>, visible: &Visible) -> Result<(), StoreError> {
-    if let Visible::Only { repos, environments } = visible {
+    if let Visible::Only { repos, places } = visible {
         query.push(" AND (repo IN (SELECT value FROM json_each(").push_bind(to_json("run", repos)?);
-        query.push(")) OR (repo IS NULL AND environment IN (SELECT value FROM json_each(").push_bind(to_json("run", environments)?);
+        query.push(")) OR (repo IS NULL AND (environment, name) IN (SELECT value->>0, value->>1 FROM json_each(");
+        query.push_bind(to_json("run", places)?);
         query.push("))))");
     }
     Ok(())

@@ -56,9 +56,18 @@ impl Store {
             .bind(&ids)
             .execute(&mut *transaction)
             .await?;
-        sqlx::query("DELETE FROM idempotency WHERE expires_at <= $1").bind(millis(self.now())).execute(&mut *transaction).await?;
-        sqlx::query("DELETE FROM token WHERE expires_at <= $1").bind(millis(self.now())).execute(&mut *transaction).await?;
         transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Forgets idempotency keys and tokens whose time is over.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub async fn sweep(&self) -> Result<(), StoreError> {
+        for table in ["DELETE FROM idempotency WHERE expires_at <= $1", "DELETE FROM token WHERE expires_at <= $1"] {
+            sqlx::query(table).bind(millis(self.now())).execute(&self.db.writer).await?;
+        }
         Ok(())
     }
 }

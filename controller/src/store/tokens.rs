@@ -1,6 +1,7 @@
 //! What is kept of operators' tokens: everything but the tokens.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use signalbox_contract::api::Page;
@@ -90,16 +91,24 @@ impl Store {
         row.map(info).transpose()
     }
 
-    /// Revokes a token. Revoking it twice keeps the first time.
+    /// Revokes a token. Revoking it twice keeps the first time. One that was not recorded, because it was made with the keys
+    /// at hand, is recorded by it as somebody's, and for as long as a token can last.
     ///
     /// # Errors
     /// When it could not be written.
-    pub async fn revoke_token(&self, jti: Uuid) -> Result<(), StoreError> {
-        sqlx::query("UPDATE token SET revoked_at = coalesce(revoked_at, $1) WHERE jti = $2")
-            .bind(millis(self.now()))
-            .bind(jti.to_string())
-            .execute(&self.db.writer)
-            .await?;
+    pub async fn revoke_token(&self, jti: Uuid, longest: Duration) -> Result<(), StoreError> {
+        let now = self.now();
+        sqlx::query(
+            "INSERT INTO token (jti, principal, audience, grants, created_at, expires_at, revoked_at) VALUES ($1, $2, $3, '[]', $4, $5, $4)
+             ON CONFLICT (jti) DO UPDATE SET revoked_at = coalesce(revoked_at, excluded.revoked_at)",
+        )
+        .bind(jti.to_string())
+        .bind("unrecorded")
+        .bind(to_json("token", &Service::Controller)?)
+        .bind(millis(now))
+        .bind(millis(now.saturating_add(longest).unwrap_or(Timestamp::MAX)))
+        .execute(&self.db.writer)
+        .await?;
         Ok(())
     }
 

@@ -31,6 +31,8 @@ pub(super) struct Writer {
     nudge: Arc<Notify>,
     /// The last batch could not be written, so the memory may be ahead of the file.
     doubtful: bool,
+    /// The capacities were just read from the configuration, so there may be free places that somebody waits for.
+    resized: bool,
 }
 
 /// What is sent once the batch is durable.
@@ -53,11 +55,15 @@ impl Writer {
         committed: watch::Sender<u64>,
         nudge: Arc<Notify>,
     ) -> Self {
-        Self { pool, memory, settings, owner, clock, committed, nudge, doubtful: false }
+        Self { pool, memory, settings, owner, clock, committed, nudge, doubtful: false, resized: true }
     }
 
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Command>, shutdown: Shutdown) {
         let mut commands = Vec::with_capacity(BATCH);
+        if let Err((error, _)) = self.commit(Vec::new()).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the free places could not be given");
+            self.doubtful = true;
+        }
         loop {
             tokio::select! {
                 biased;
@@ -104,10 +110,14 @@ impl Writer {
         if self.doubtful {
             self.memory = Memory::load(&self.pool, &self.settings, &self.owner).await?;
             self.doubtful = false;
+            self.resized = true;
         }
         let now = self.clock.now();
         let mut transaction = self.pool.begin_with(Database::BEGIN).await?;
         let mut batch = Batch::new(&mut self.memory, now, self.settings.limits);
+        if std::mem::take(&mut self.resized) {
+            batch.grant_free();
+        }
         let asked = commands.iter().filter_map(|command| match command {
             Command::Happened { run, .. } => Some(*run),
             _ => None,

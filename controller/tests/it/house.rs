@@ -13,8 +13,8 @@ use signalbox_contract::api::run::{Accepted, Outcome, RunState, RunView};
 use signalbox_contract::grant::{Action, Glob, Grant};
 use signalbox_contract::token::{ISSUER, OperatorClaims, Service};
 use signalbox_contract::{Problem, RunId};
-use signalbox_controller::start::{StartError, start};
 use signalbox_controller::Config;
+use signalbox_controller::{StartError, start};
 use signalbox_service::auth::{Signer, init_keys};
 use signalbox_service::clock::{Clock as _, SystemClock};
 use signalbox_service::http::bind;
@@ -39,6 +39,7 @@ pub(crate) struct Setup {
     top: String,
     tables: String,
     capacity: Option<u32>,
+    source: Option<&'static str>,
     data: Option<PathBuf>,
 }
 
@@ -63,6 +64,12 @@ impl Setup {
         self
     }
 
+    /// Another source of `hello`.
+    pub(crate) fn source(mut self, url: &'static str) -> Self {
+        self.source = Some(url);
+        self
+    }
+
     /// Where the data is.
     pub(crate) fn data(mut self, folder: &Path) -> Self {
         self.data = Some(folder.to_owned());
@@ -74,12 +81,13 @@ impl Setup {
         let (vcs, store, deploy) = (world.url(At::Vcs), world.url(At::Store), world.url(At::Deploy));
         let (local, spare) = (world.url(At::Executor), world.url(At::Spare));
         let capacity = self.capacity.unwrap_or(2);
+        let source = self.source.unwrap_or(SOURCE);
         let data = self.data.as_deref().unwrap_or(Path::new("data")).display();
         format!(
             "data = \"{data}\"\nvcs_worker = \"{vcs}\"\nartifact_store = \"{store}\"\ndeploy_worker = \"{deploy}\"\n{top}
             [executors.local]\nurl = \"{local}\"\ncapacity = {capacity}
             [executors.spare]\nurl = \"{spare}\"\ncapacity = {capacity}
-            [repositories.hello]\nsource = \"{SOURCE}\"\nexecutor = \"local\"\nenvironment = \"test\"
+            [repositories.hello]\nsource = \"{source}\"\nexecutor = \"local\"\nenvironment = \"test\"
             [repositories.\"team/other\"]\nsource = \"https://git.example.org/other\"\nexecutor = \"local\"
             [repositories.bare]\nsource = \"https://git.example.org/bare\"\n{tables}"
         )
@@ -107,7 +115,9 @@ impl House {
 
     /// A controller with further settings.
     pub(crate) async fn with(setup: Setup) -> Self {
-        init_logging("controller");
+        if std::env::var_os("SIGNALBOX_LOG").is_some() {
+            init_logging("controller");
+        }
         let folder = tempfile::tempdir().expect("a folder");
         let keys = folder.path().join("keys");
         init_keys(&keys).expect("keys");

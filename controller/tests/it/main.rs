@@ -1,5 +1,18 @@
 //! The controller from its public border: a real one, with real tokens, on a real socket; what it calls are stand-ins.
 
+mod asking;
+mod choosing;
+mod environments;
+mod follow;
+mod hostile;
 mod house;
+mod keeping;
+mod logs;
+mod pages;
+mod restarts;
+mod rights;
 mod stand_ins;
+mod stopping;
+mod tokens;
+mod unwell;
 mod whole;

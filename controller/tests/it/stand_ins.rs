@@ -10,6 +10,7 @@ mod sources;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -92,6 +93,8 @@ struct Worker {
     mood: watch::Sender<Mood>,
     book: Mutex<BTreeMap<(String, AttemptKey), Entry>>,
     serving: Mutex<Option<Shutdown>>,
+    /// How often it was called, for whatever.
+    calls: AtomicU32,
 }
 
 /// All of them, and what they know.
@@ -133,6 +136,7 @@ impl World {
                 mood: watch::channel(Mood::Well).0,
                 book: Mutex::default(),
                 serving: Mutex::default(),
+                calls: AtomicU32::new(0),
             };
             (at, worker)
         };
@@ -203,7 +207,12 @@ impl World {
         held(&self.hosts)
     }
 
-    /// How often each act was asked for, by what it is and its key.
+    /// How often it was called so far, for whatever.
+    pub(crate) fn calls(&self, at: At) -> u32 {
+        self.worker(at).calls.load(Ordering::Relaxed)
+    }
+
+    /// How often an act was asked for, over all keys.
     pub(crate) fn asked(&self, at: At, what: &str) -> u32 {
         held(&self.worker(at).book).iter().filter(|((one, _), _)| one == what).map(|(_, entry)| entry.asked).sum()
     }
@@ -231,6 +240,7 @@ impl Desk {
 
     /// What it answers instead of doing anything, if it is not well.
     async fn mood(&self) -> Result<(), Response> {
+        self.world.worker(self.at).calls.fetch_add(1, Ordering::Relaxed);
         let mut moods = self.world.worker(self.at).mood.subscribe();
         loop {
             let mood = moods.borrow_and_update().clone();

@@ -16,7 +16,7 @@ use signalbox_service::telemetry::Telemetry;
 use tokio::net::TcpListener;
 
 use crate::api::{Api, router};
-use crate::build::{Desk, Ended, Parts};
+use crate::build::{Desk, Ended, Metrics, Parts};
 use crate::config::Config;
 use crate::limits::{Cgroups, end_marked, end_with};
 use crate::log::Logs;
@@ -93,7 +93,19 @@ pub async fn start(
         Ok(_) => readiness.met("sandbox"),
         Err(_) => readiness.missing("sandbox", "builds cannot be isolated here"),
     }
-    let desk = Desk::new(Parts { config, store, sandbox, cgroups, instance, work, logs, git, clock, shutdown: shutdown.clone() });
+    let desk = Desk::new(Parts {
+        config,
+        store,
+        sandbox,
+        cgroups,
+        instance,
+        work,
+        logs,
+        git,
+        clock,
+        metrics: Metrics::register(&telemetry),
+        shutdown: shutdown.clone(),
+    });
     let router = http::finish(router(Api { desk: Arc::clone(&desk), verifier }), &options, &telemetry);
     let serving = shutdown.clone();
     shutdown.spawn("sweep", async move { desk.sweep().await });

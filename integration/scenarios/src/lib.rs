@@ -6,10 +6,12 @@
 
 mod authority;
 mod binary;
+mod debian;
 mod services;
 mod words;
 mod world;
 
+pub use debian::hello_source;
 pub use services::Services;
 pub use words::{State, job_file};
 pub use world::{World, WorldOptions};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderMap, Method};
@@ -16,7 +17,7 @@ use signalbox_deploy_worker::testing::{Host, HostOptions};
 use signalbox_service::client::{CallError, Client};
 use signalbox_service::git::testing::{Fixture, GitServer};
 use signalbox_service::process::{Bounds, Program};
-use signalbox_service::secret::{SecretString, read_secret};
+use signalbox_service::secret::{SecretString, read_secret, write_secret};
 use signalbox_service::testing::{eventually, free_port};
 use tempfile::TempDir;
 use url::Url;
@@ -36,12 +37,13 @@ pub struct WorldOptions {
     pub force_command: Option<PathBuf>,
     /// Lines for configurations, by service.
     pub besides: BTreeMap<&'static str, String>,
+    /// Files that only their owner may read, by their names in the folder `secrets` beside the configurations.
+    pub secrets: BTreeMap<&'static str, String>,
 }
-
 
 impl Default for WorldOptions {
     fn default() -> Self {
-        Self { hosts: 2, force_command: None, besides: BTreeMap::new() }
+        Self { hosts: 2, force_command: None, besides: BTreeMap::new(), secrets: BTreeMap::new() }
     }
 }
 
@@ -82,6 +84,10 @@ impl World {
         assert!(init.status.success(), "init: {}", String::from_utf8_lossy(&init.stderr));
         let site = path.join("site");
         authority::issue(&site);
+        fs::create_dir(site.join("secrets")).expect("a folder");
+        for (name, secret) in &options.secrets {
+            write_secret(&site.join("secrets").join(name), &SecretString::from(secret.clone())).expect("written");
+        }
         let repositories = path.join("repositories");
         let repository = Fixture::new(&repositories, "hello").await;
         let git = GitServer::start(&repositories).await;
@@ -183,15 +189,34 @@ impl World {
     /// When it does not come to hold.
     pub async fn until(&self, run: RunId, what: &str, holds: impl Fn(&RunView) -> bool) -> RunView {
         let path = format!("/runs/{run}");
+        let last = Mutex::new(None);
         let seen = || async {
-            let view: Option<RunView> = self.ask(Method::GET, &path, None).await.ok();
-            view.filter(|view| {
-                let over = view.summary.state == RunState::Finished;
-                assert!(holds(view) || !over, "{what}, but the run has ended: {view:#?}");
-                holds(view)
-            })
+            let view: RunView = self.ask(Method::GET, &path, None).await.ok()?;
+            let (held, over) = (holds(&view), view.summary.state == RunState::Finished);
+            assert!(held || !over, "{what}, but the run has ended: {view:#?}");
+            *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(view.clone());
+            held.then_some(view)
         };
-        eventually(what, PATIENCE, seen).await
+        let Ok(view) = tokio::time::timeout(PATIENCE, eventually(what, PATIENCE * 2, seen)).await else {
+            let last = last.into_inner().unwrap_or_else(PoisonError::into_inner);
+            panic!("still waiting until {what}: {last:#?}\n{}", self.logs())
+        };
+        view
+    }
+
+    /// The end of what each service has written to its log.
+    fn logs(&self) -> String {
+        let logs: Vec<String> = ALL.into_iter().map(|service| format!("--- {service}\n{}", tail(&self.services.log(service)))).collect();
+        logs.join("\n")
+    }
+
+    /// Waits until the log of a step holds some words.
+    ///
+    /// # Panics
+    /// When it does not come to hold them.
+    pub async fn until_log(&self, run: RunId, step: &str, words: &str) {
+        let seen = || async { self.step_log(run, step).await.contains(words).then_some(()) };
+        eventually(&format!("the log of {step} holds {words:?}"), PATIENCE, seen).await;
     }
 
     /// Waits until a step's latest attempt is in this phase.
@@ -298,7 +323,9 @@ fn configuration(service: Service, listen: &BTreeMap<&'static str, std::net::Soc
         Service::ArtifactStore => format!("controller = \"{}\"\n{tls}", at("controller")),
         Service::DeployWorker => {
             let named: Vec<(&str, &Host)> = NAMES.iter().copied().zip(hosts).collect();
-            format!("store = \"{}\"\n{tls}{}", at("artifact-store"), Host::environment("test", &named, &["*"]))
+            // What is published is run in some stories.
+            let environment = Host::environment("test", &named, &["*"]).replacen("root =", "file_mode = \"0755\"\nroot =", 1);
+            format!("store = \"{}\"\n{tls}{environment}", at("artifact-store"))
         }
         Service::LocalExecutor => tls.to_owned(),
     };

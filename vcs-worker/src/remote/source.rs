@@ -65,6 +65,9 @@ impl Source {
                 reader.refuse(name, "is for ssh");
             }
         }
+        if credential.is_some() && prefix.scheme() == "http" && !private {
+            reader.refuse("url", "is http, so the credential would cross public networks in clear text: use https, or say private = true");
+        }
         if username.is_some() && credential.is_none() && !ssh {
             reader.refuse("username", "needs a credential");
         }

@@ -151,6 +151,7 @@ fn a_source_that_cannot_work_is_refused_when_the_configuration_is_read() {
         ("url = \"https://example.org/\"\nkey = \"/nonexistent\"", "is for ssh"),
         ("url = \"https://example.org/\"\nca = \"/nonexistent\"", "not there"),
         ("url = \"https://example.org/\"\nprivat = true", "privat"),
+        ("url = \"http://example.org/\"\ncredential = \"/nonexistent\"", "clear text"),
         ("private = true", "url"),
     ] {
         let errors = config_errors(&format!("[[sources]]\n{entry}\n"));

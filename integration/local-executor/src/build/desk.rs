@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use super::Metrics;
 use super::slot::Slots;
 use crate::config::Config;
 use crate::limits::Cgroups;
@@ -66,6 +67,7 @@ pub(crate) struct Parts {
     pub(crate) logs: Logs,
     pub(crate) git: Git,
     pub(crate) clock: SharedClock,
+    pub(crate) metrics: Metrics,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -137,6 +139,7 @@ impl Desk {
         }
         let cancel = CancellationToken::new();
         self.live().insert(key, cancel.clone());
+        self.parts.metrics.live.inc();
         drop(turn);
         let build = claimed.row.build();
         let order = Order {
@@ -158,6 +161,7 @@ impl Desk {
         self.parts.shutdown.spawn("build", async move {
             desk.work(order, cancel).await;
             desk.live().remove(&key);
+            desk.parts.metrics.live.dec();
         });
         Ok(BuildAccepted { build })
     }

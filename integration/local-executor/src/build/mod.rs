@@ -11,6 +11,7 @@
 mod deliver;
 mod desk;
 mod ended;
+mod metrics;
 mod script;
 mod slot;
 mod socket;
@@ -18,6 +19,7 @@ mod work;
 
 pub(crate) use desk::{AcceptError, Desk, Parts};
 pub(crate) use ended::{Ended, plain};
+pub(crate) use metrics::Metrics;
 
 /// The one part that a build shows.
 pub(crate) const PART: &str = "build";

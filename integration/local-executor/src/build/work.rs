@@ -41,6 +41,7 @@ impl Desk {
         });
         self.clear_away(&order).await;
         tracing::info!(%key, verdict = ?ended.verdict, elapsed_ms = begun.elapsed().as_millis(), "build.ended");
+        self.parts.metrics.ended(word(ended.verdict));
         for n in 1..=TRIES {
             match self.parts.store.end(&key, &ended).await {
                 Ok(()) => return,

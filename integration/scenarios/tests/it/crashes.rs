@@ -1,6 +1,5 @@
 //! Whatever dies while a run is at work: when it is back, the run goes on by itself, and nothing is done twice.
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
@@ -26,10 +25,11 @@ impl Gated {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("passable");
         let (gate, program) = (folder.path().join("gate"), folder.path().join("wait"));
-        let script = format!("#!/bin/sh\nwhile [ -e {} ]; do sleep 0.05; done\nexec /bin/sh -c \"$SSH_ORIGINAL_COMMAND\"\n", gate.display());
+        let script =
+            format!("#!/bin/sh\nwhile [ -e {} ]; do sleep 0.05; done\nexec /bin/sh -c \"$SSH_ORIGINAL_COMMAND\"\n", gate.display());
         std::fs::write(&program, script).expect("written");
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("runnable");
-        let options = WorldOptions { force_command: Some(program), besides: BTreeMap::new(), ..WorldOptions::default() };
+        let options = WorldOptions { force_command: Some(program), ..WorldOptions::default() };
         Self { world: World::with(options).await, gate, _folder: folder }
     }
 

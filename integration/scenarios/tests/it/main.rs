@@ -1,4 +1,8 @@
 //! Scenarios: stories about the whole system, each as a user would tell it.
 
+#![expect(clippy::expect_used, reason = "a scenario that cannot set its stage cannot go on")]
+
 mod crashes;
+mod hello;
 mod main_job;
+mod secrets;

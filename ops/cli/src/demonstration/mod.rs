@@ -16,7 +16,7 @@ use signalbox_deploy_worker::testing::Host;
 use signalbox_service::folder::DataFolder;
 use signalbox_service::git::testing::GitServer;
 use signalbox_service::http::{ServeOptions, bind, finish, serve};
-use signalbox_service::process::{Bounds, Program, Running};
+use signalbox_service::process::{self, Bounds, Program};
 use signalbox_service::shutdown::Shutdown;
 use signalbox_service::telemetry::Telemetry;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -27,7 +27,7 @@ use crate::child;
 use crate::command::cd;
 use crate::connection::Connection;
 use crate::install::admin_token;
-use crate::mistake::Mistake;
+use crate::mistake::{Mistake, code};
 use crate::output::{self, Output, duration, line};
 use crate::settings;
 use place::Place;
@@ -48,8 +48,12 @@ pub(crate) async fn show(folder: &Path, keep: bool, output: Output) -> Result<u8
     let place = Place::open(&folder)?;
     let end = Shutdown::new();
     let result = tokio::select! {
-        result = demonstrate(&place, begun, keep, output, &end) => result,
-        () = Shutdown::asked_by_the_system() => Err(Mistake { message: "interrupted".to_owned(), code: crate::mistake::code::INTERRUPTED }.into()),
+        result = demonstrate(&place, begun, output, &end) => result,
+        () = Shutdown::asked_by_the_system() => Err(Mistake { message: "interrupted".to_owned(), code: code::INTERRUPTED }.into()),
+    };
+    let result = match result {
+        Ok(running) => running.stay(&place, keep).await,
+        Err(error) => Err(error),
     };
     end.drained(Duration::from_secs(5)).await;
     result
@@ -60,9 +64,18 @@ fn say(begun: Instant, text: &str) -> Result<()> {
     line(&format!("[{:>8}] {text}", duration(begun.elapsed())))
 }
 
-async fn demonstrate(place: &Place, begun: Instant, keep: bool, output: Output, end: &Shutdown) -> Result<u8> {
+/// What goes on after the demonstration, until it is asked to end.
+struct Running {
+    services: process::Running,
+    /// How the run ended, as an exit code.
+    code: u8,
+    _host: Host,
+    _forge: GitServer,
+}
+
+async fn demonstrate(place: &Place, begun: Instant, output: Output, end: &Shutdown) -> Result<Running> {
     let example = Example::prepare(&place.repositories()).await?;
-    let _forge = GitServer::start_at(&place.repositories(), place.git()).await;
+    let forge = GitServer::start_at(&place.repositories(), place.git()).await;
     say(begun, &format!("a repository: {} at {}, commit {}", example.folder.display(), place.source(), example.commit))?;
 
     let host = Host::start(&place.hosts()?, "example-host").await.context("starting the example host")?;
@@ -70,30 +83,35 @@ async fn demonstrate(place: &Place, begun: Instant, keep: bool, output: Output, 
     say(begun, &format!("a host: sshd on 127.0.0.1:{} publishes what is in {}", host.port, host.files.display()))?;
 
     place.write_site(&host)?;
-    let mut services = start_services(place).await?;
+    let services = start_services(place).await?;
     say(begun, &format!("the services: signalbox up {}", place.site().display()))?;
 
-    let code = deploy(place, output).await;
-    let code = match code {
-        Ok(0) => look(place, begun).await.map(|()| 0),
-        other => other,
-    };
-    if code.as_ref().is_ok_and(|code| *code == 0) {
+    let code = deploy(place, output).await?;
+    if code == 0 {
+        look(place, begun).await?;
         explain(place, begun, &example)?;
-        if keep || (std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
-            line("\nEverything runs until Ctrl-C.")?;
-            tokio::select! {
-                () = Shutdown::asked_by_the_system() => line("ending …")?,
-                _ = services.wait() => line(&format!("the services ended by themselves; {} says why", place.log().display()))?,
-            }
-        } else {
-            line("\nNo terminal is looking on, so everything ends now; `ops/try --keep` goes on.")?;
-        }
     } else {
         line(&format!("It did not work. The services' log is {}.", place.log().display()))?;
     }
-    child::end(&mut services).await;
-    code
+    Ok(Running { services, code, _host: host, _forge: forge })
+}
+
+impl Running {
+    /// Goes on until Ctrl-C where somebody looks on, and ends the services. The rest ends with this value.
+    async fn stay(mut self, place: &Place, keep: bool) -> Result<u8> {
+        let watched = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+        if self.code == 0 && (keep || watched) {
+            line("\nEverything runs until Ctrl-C.")?;
+            tokio::select! {
+                () = Shutdown::asked_by_the_system() => line("ending …")?,
+                _ = self.services.wait() => line(&format!("the services ended by themselves; {} says why", place.log().display()))?,
+            }
+        } else if self.code == 0 {
+            line("\nNobody looks on at a terminal, so everything ends now; with --keep it goes on until it is interrupted.")?;
+        }
+        child::end(&mut self.services).await;
+        Ok(self.code)
+    }
 }
 
 /// Serves what the host publishes over http, as a web server on it would.
@@ -108,7 +126,7 @@ fn publish(files: &Path, place: &Place, end: &Shutdown) -> Result<()> {
 }
 
 /// Starts `signalbox up` and waits until it says that it is ready.
-async fn start_services(place: &Place) -> Result<Running> {
+async fn start_services(place: &Place) -> Result<process::Running> {
     let arguments =
         ["up".as_ref(), place.site().as_os_str(), "--end-with-input".as_ref(), "--json".as_ref()].map(std::ffi::OsStr::to_owned);
     let mut running = child::program(arguments)?.start()?;

@@ -24,7 +24,7 @@ pub enum Misbehaviour {
     None,
     /// Every request is sent elsewhere, with this status.
     Redirect(u16, String),
-    /// No request is ever answered.
+    /// No request is answered for as long as this lasts; afterwards those that wait are.
     Hang,
     /// Requests for a repository without `.git` after its name are redirected to the one with it, as GitLab does.
     WantsSuffix,
@@ -71,6 +71,16 @@ struct Shared {
     credential: Mutex<Option<String>>,
     misbehaviour: Mutex<Misbehaviour>,
     seen: Mutex<Vec<Seen>>,
+}
+
+impl Shared {
+    /// Waits until the server does not hang any more.
+    async fn hung(&self) {
+        let hangs = || matches!(*self.misbehaviour.lock().unwrap_or_else(PoisonError::into_inner), Misbehaviour::Hang);
+        while hangs() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
 }
 
 /// A git server on loopback. It ends when it is dropped.
@@ -179,7 +189,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
             let to = parts.uri.to_string().replacen("/info/refs", ".git/info/refs", 1);
             return (StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, to)]).into_response();
         }
-        Misbehaviour::Hang => std::future::pending().await,
+        Misbehaviour::Hang => shared.hung().await,
         Misbehaviour::HangAtObjects if fetches => std::future::pending().await,
         Misbehaviour::Status(status) => return StatusCode::from_u16(status).unwrap_or(StatusCode::IM_A_TEAPOT).into_response(),
         Misbehaviour::Garbage => return (StatusCode::OK, "<html>\nWelcome to the proxy\u{1b}[31m\n</html>\n").into_response(),

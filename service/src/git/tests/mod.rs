@@ -4,6 +4,7 @@ mod faults;
 mod hardening;
 mod hostile;
 mod ssh;
+mod tls;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

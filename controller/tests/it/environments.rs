@@ -1,0 +1,80 @@
+//! Environments: what is there, deploying from the store, going back.
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use signalbox_contract::api::deploy::EnvironmentInfo;
+use signalbox_contract::api::run::{Accepted, Environments, Outcome, RunKind};
+use signalbox_contract::{Code, RunId};
+
+use crate::house::{House, expect, refused};
+use crate::stand_ins::{At, Mood};
+
+async fn ask(house: &House, path: &str, body: &Value) -> RunId {
+    let accepted: Accepted = expect(house.post(path, body), StatusCode::ACCEPTED).await;
+    accepted.run
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_the_store_is_deployed_and_rolled_back() {
+    let house = House::open().await;
+    let body = json!({ "artifact_id": "tool/x", "published_name": "tool" });
+    let one = house.world.blobs().publish("tool/x", b"1");
+    let run = ask(&house, "/environments/test/deploy", &body).await;
+    let view = house.ends(run, Outcome::Passed).await;
+    assert_eq!((view.summary.kind, view.steps.len()), (RunKind::Deploy, 1));
+    assert!(house.world.blobs().pinned.contains(&run), "the bytes stay while the run is kept");
+    let two = house.world.blobs().publish("tool/x", b"2");
+    let run = ask(&house, "/environments/test/deploy", &body).await;
+    house.ends(run, Outcome::Passed).await;
+    assert_eq!(house.world.hosts().shows("test", "tool"), Some(two));
+
+    let back = ask(&house, "/environments/test/rollback", &json!({ "published_name": "tool" })).await;
+    let view = house.ends(back, Outcome::Passed).await;
+    assert_eq!(view.summary.kind, RunKind::Rollback);
+    assert_eq!(house.world.hosts().shows("test", "tool"), Some(one));
+    let named = json!({ "published_name": "tool", "digest": two });
+    let run = ask(&house, "/environments/test/rollback", &named).await;
+    house.ends(run, Outcome::Passed).await;
+    assert_eq!(house.world.hosts().shows("test", "tool"), Some(two));
+    let past = house.world.hosts().past("test", "tool").to_vec();
+    assert!(past.is_sorted_by(|a, b| a.1 < b.1), "{past:?}");
+    assert_eq!(house.world.asked(At::Deploy, "deploy"), 2, "a rollback moves no bytes");
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_cannot_be_deployed_or_gone_back_to() {
+    let house = House::open().await;
+    let run = ask(&house, "/environments/test/deploy", &json!({ "artifact_id": "nothing", "published_name": "x" })).await;
+    assert!(house.ends(run, Outcome::Failed).await.summary.reason.contains("nothing"));
+    house.world.blobs().publish("tool", b"1");
+    let run = ask(&house, "/environments/moon/deploy", &json!({ "artifact_id": "tool", "published_name": "x" })).await;
+    assert!(house.ends(run, Outcome::Failed).await.summary.reason.contains("moon"));
+    let run = ask(&house, "/environments/test/rollback", &json!({ "published_name": "x" })).await;
+    assert_eq!(house.ends(run, Outcome::Failed).await.summary.reason, "The hosts keep no such release.");
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_environment_shows_what_its_hosts_show() {
+    let house = House::open().await;
+    let run = house.branch("main").await;
+    house.ends(run, Outcome::Passed).await;
+    let list: Environments = expect(house.get("/environments"), StatusCode::OK).await;
+    let names: Vec<&str> = list.environments.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["production", "test"]);
+    let one: EnvironmentInfo = expect(house.get("/environments/test"), StatusCode::OK).await;
+    assert_eq!(one.shown.len(), 2);
+    assert!(one.shown.iter().all(|host| host.releases[0].run == run && host.releases[0].name.as_str() == "hello"));
+    refused(house.get("/environments/moon"), 404).await;
+
+    for mood in [Mood::Broken, Mood::Babbling, Mood::Overloaded] {
+        house.world.is(At::Deploy, mood);
+        for path in ["/environments", "/environments/test"] {
+            assert_eq!(refused(house.get(path), 502).await.code, Code::Upstream);
+        }
+    }
+    house.world.goes_away(At::Deploy).await;
+    refused(house.get("/environments"), 502).await;
+    house.close().await;
+}

@@ -1,0 +1,190 @@
+//! Bad input: every endpoint, every field. Nothing is stored, and the answer names what is wrong.
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use signalbox_contract::Code;
+use signalbox_contract::api::Page;
+use signalbox_contract::api::run::{Outcome, RunSummary};
+
+use crate::house::{House, answer, expect, refused};
+
+async fn nothing_is_stored(house: &House) {
+    let runs: Page<RunSummary> = expect(house.get("/runs"), StatusCode::OK).await;
+    assert!(runs.items.is_empty(), "{runs:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_for_a_run_that_makes_no_sense_names_the_field() {
+    let house = House::open().await;
+    let many: serde_json::Map<String, Value> = (0..33).map(|n| (format!("V{n}"), json!("x"))).collect();
+    for (field, value) in [
+        ("ref", json!("")),
+        ("ref", json!("-x")),
+        ("ref", json!("a..b")),
+        ("ref", json!("HEAD")),
+        ("ref", json!("a\u{0}b")),
+        ("ref", json!("x".repeat(256))),
+        ("ref", json!(["main"])),
+        ("repo", json!(7)),
+        ("artifact", json!("../../etc/passwd")),
+        ("artifact", json!("/x")),
+        ("artifact", json!("a".repeat(201))),
+        ("job", json!("a/b")),
+        ("job", json!("")),
+        ("environment", json!("a b")),
+        ("published_name", json!("a/b")),
+        ("published_name", json!("current")),
+        ("executor", json!("$(id)")),
+        ("inputs", json!("x")),
+        ("inputs", Value::Object(many)),
+        ("inputs.A", json!({ "A": "x".repeat(4097) })),
+        ("inputs.A", json!({ "A": "x\u{0}" })),
+        ("inputs.A", json!({ "A": 1 })),
+        ("branch", json!("main")),
+        ("REPO", json!("hello")),
+    ] {
+        let mut body = json!({ "repo": "hello", "ref": "main", "artifact": "site/hello" });
+        body[field.split('.').next().unwrap_or(field)] = value.clone();
+        let problem = refused(house.post("/cd", &body), 400).await;
+        assert_eq!((problem.code, problem.errors[0].field.as_str()), (Code::InvalidBody, field), "{problem:?}");
+        if let Some(text) = value.as_str().filter(|text| text.len() > 5) {
+            assert!(!serde_json::to_string(&problem).expect("JSON").contains(text), "what was sent is not repeated");
+        }
+    }
+    for (field, body) in [
+        ("ref", json!({ "repo": "hello" })),
+        ("repo", json!({ "ref": "main" })),
+        ("environment", json!({ "repo": "hello", "ref": "main", "environment": "test" })),
+        ("published_name", json!({ "repo": "hello", "ref": "main", "published_name": "x" })),
+    ] {
+        assert_eq!(refused(house.post("/cd", &body), 400).await.errors[0].field, field);
+    }
+    let problem = refused(house.post("/cd", &json!({ "repo": "hello", "ref": "main", "inputs": { "A B": "x" } })), 400).await;
+    assert!(problem.errors[0].field.starts_with("inputs"), "{problem:?}");
+    nothing_is_stored(&house).await;
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_configured_is_named() {
+    let house = House::open().await;
+    for (field, body) in [
+        ("repo", json!({ "repo": "nothing", "ref": "main" })),
+        ("repo", json!({ "repo": "https://evil.example.org/x", "ref": "main" })),
+        ("repo", json!({ "repo": "file:///etc/passwd", "ref": "main" })),
+        ("repo", json!({ "repo": "--upload-pack=id", "ref": "main" })),
+        ("repo", json!({ "repo": "", "ref": "main" })),
+        ("repo", json!({ "repo": "x".repeat(3000), "ref": "main" })),
+        ("executor", json!({ "repo": "hello", "ref": "main", "executor": "mars" })),
+        ("executor", json!({ "repo": "bare", "ref": "main" })),
+        ("environment", json!({ "repo": "team/other", "ref": "main", "artifact": "x" })),
+    ] {
+        let problem = refused(house.post("/cd", &body), 422).await;
+        assert_eq!((problem.code, problem.errors[0].field.as_str()), (Code::NotConfigured, field), "{problem:?}");
+    }
+    nothing_is_stored(&house).await;
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_no_json_or_too_large_is_refused() {
+    let house = House::open().await;
+    let run = "01jd8qk4wmfvt9e3v1n0t2m6xz";
+    let paths = ["/cd".to_owned(), "/environments/test/deploy".to_owned(), "/environments/test/rollback".to_owned(), "/tokens".to_owned()];
+    for path in paths.into_iter().chain([format!("/runs/{run}/rerun")]) {
+        let post = || house.by(house.token(), Method::POST, &path);
+        refused(post().body("{}"), 415).await;
+        refused(post().header("content-type", "text/plain").body("{}"), 415).await;
+        refused(post().header("content-type", "application/x-www-form-urlencoded").body("repo=hello"), 415).await;
+        let json = || post().header("content-type", "application/json");
+        for body in ["", "{", "nonsense", "[]", "null", "{\"a\":1}}", "{\"repo\":\"hello\",\"repo\":\"hello\"}"] {
+            let problem = refused(json().body(body), 400).await;
+            assert_eq!(problem.code, Code::InvalidBody, "{path} {body}");
+        }
+        refused(json().body(vec![b' '; 65 * 1024]), 413).await;
+        let stream = futures_util::stream::iter((0..70).map(|_| Ok::<_, std::io::Error>(vec![b' '; 1024])));
+        refused(json().body(reqwest::Body::wrap_stream(stream)), 413).await;
+        refused(json().body("[".repeat(60_000)), 400).await;
+    }
+    nothing_is_stored(&house).await;
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn environments_take_only_what_makes_sense() {
+    let house = House::open().await;
+    let deploy = json!({ "artifact_id": "a", "published_name": "a" });
+    for (field, value) in [("artifact_id", "../x"), ("published_name", "a/b"), ("digest", "x")] {
+        let mut body = deploy.clone();
+        body[field] = json!(value);
+        assert_eq!(refused(house.post("/environments/test/deploy", &body), 400).await.errors[0].field, field);
+    }
+    let back = json!({ "published_name": "a" });
+    for (field, value) in [("published_name", json!("")), ("digest", json!("sha256:xyz")), ("digest", json!(1)), ("artifact_id", json!("a"))] {
+        let mut body = back.clone();
+        body[field] = value;
+        assert_eq!(refused(house.post("/environments/test/rollback", &body), 400).await.errors[0].field, field);
+    }
+    for name in ["-x", "a%20b", "..%2fx", &"x".repeat(64)] {
+        assert_eq!(refused(house.get(&format!("/environments/{name}")), 400).await.errors[0].field, "name", "{name}");
+        refused(house.post(&format!("/environments/{name}/deploy"), &deploy), 400).await;
+        refused(house.post(&format!("/environments/{name}/rollback"), &back), 400).await;
+    }
+    nothing_is_stored(&house).await;
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parameters_are_checked() {
+    let house = House::open().await;
+    let run = house.branch("main").await;
+    house.ends(run, Outcome::Passed).await;
+    let events = format!("/runs/{run}/events");
+    let log = format!("/runs/{run}/steps/build/log");
+    for path in ["/status", "/runs", "/tokens", &events] {
+        for limit in ["0", "201", "-1", "x", "99999999999"] {
+            assert_eq!(refused(house.get(&format!("{path}?limit={limit}")), 400).await.errors[0].field, "limit", "{path} {limit}");
+        }
+        assert_eq!(refused(house.get(&format!("{path}?page=2")), 400).await.errors[0].field, "page", "{path}");
+        refused(house.get(&format!("{path}?limit=1&limit=2")), 400).await;
+        answer(house.get(&format!("{path}?limit=200")), StatusCode::OK).await;
+    }
+    for (path, field, value) in [
+        ("/status", "cursor", "x"),
+        ("/runs", "cursor", "%27%20OR%201=1"),
+        ("/runs", "repo", "..%2f"),
+        ("/runs", "ref", "-x"),
+        ("/runs", "state", "happy"),
+        ("/tokens", "cursor", "x"),
+        (events.as_str(), "after", "-1"),
+        (log.as_str(), "attempt", "x"),
+        (log.as_str(), "tail", "-1"),
+        (log.as_str(), "lines", "1"),
+    ] {
+        assert_eq!(refused(house.get(&format!("{path}?{field}={value}")), 400).await.errors[0].field, field, "{path}");
+    }
+    for id in ["x", "01JD8QK4WMFVT9E3V1N0T2M6XZ", "8zzzzzzzzzzzzzzzzzzzzzzzzz", "%00"] {
+        for what in ["", "/events", "/live"] {
+            assert_eq!(refused(house.get(&format!("/runs/{id}{what}")), 400).await.errors[0].field, "id", "{id}{what}");
+        }
+        refused(house.post(&format!("/runs/{id}/stop"), &json!({})), 400).await;
+    }
+    for what in ["", "/events", "/live", "/steps/build/log"] {
+        refused(house.get(&format!("/runs/01jd8qk4wmfvt9e3v1n0t2m6xz{what}")), 404).await;
+    }
+    assert_eq!(refused(house.post(&format!("/runs/{run}/rerun"), &json!({ "from": "middle" })), 400).await.errors[0].field, "from");
+    assert_eq!(refused(house.post(&format!("/runs/{run}/rerun"), &json!({ "step": 1 })), 400).await.errors[0].field, "step");
+    let live = house.get(&format!("/runs/{run}/live")).header("last-event-id", "x");
+    assert_eq!(refused(live, 400).await.errors[0].field, "Last-Event-ID");
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_an_endpoint_is_a_problem_too() {
+    let house = House::open().await;
+    assert_eq!(refused(house.get("/nowhere"), 404).await.code, Code::NotFound);
+    let response = answer(house.by(house.token(), Method::PUT, "/cd"), StatusCode::METHOD_NOT_ALLOWED).await;
+    assert!(response.headers().contains_key("allow"));
+    refused(house.by(house.token(), Method::DELETE, "/runs"), 405).await;
+    house.close().await;
+}

@@ -1,0 +1,168 @@
+//! The pages, as a browser asks for them.
+
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde_json::json;
+use signalbox_contract::api::run::{Outcome, RunState};
+use signalbox_contract::grant::{Action, Grant};
+use signalbox_contract::{Failure, FailureCode, RunId};
+
+use crate::house::{House, answer, on_repos, refused};
+use crate::stand_ins::{At, Mood};
+
+fn with_cookie(request: RequestBuilder, token: &str) -> RequestBuilder {
+    request.header("cookie", format!("other=1; signalbox-session={token}")).header("accept", "text/html")
+}
+
+async fn page(house: &House, path: &str) -> String {
+    let response = answer(with_cookie(house.bare(Method::GET, path), house.token()), StatusCode::OK).await;
+    checked(&response);
+    let text = response.text().await.expect("a page");
+    assert!(!text.contains("<script") && !text.contains("javascript:"), "no page needs a script");
+    text
+}
+
+fn checked(response: &reqwest::Response) {
+    let headers = response.headers();
+    let policy = headers["content-security-policy"].to_str().expect("text");
+    assert!(policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"), "{policy}");
+    assert_eq!(headers["x-content-type-options"], "nosniff");
+    assert!(headers["content-type"].to_str().expect("text").starts_with("text/html"));
+    assert_eq!(headers["cache-control"], "no-store");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_signs_in_with_a_token_and_out_again() {
+    let house = House::open().await;
+    let response = answer(house.bare(Method::GET, "/"), StatusCode::SEE_OTHER).await;
+    assert_eq!(response.headers()["location"], "/sign-in");
+    checked(&answer(house.bare(Method::GET, "/sign-in"), StatusCode::OK).await);
+    let sign_in = |body: String| {
+        house.bare(Method::POST, "/sign-in").header("content-type", "application/x-www-form-urlencoded").header("sec-fetch-site", "same-origin").body(body)
+    };
+    let wrong = answer(sign_in("token=wrong".to_owned()), StatusCode::UNAUTHORIZED).await;
+    checked(&wrong);
+    assert!(!wrong.headers().contains_key("set-cookie"));
+    assert!(wrong.text().await.expect("a page").contains("role=\"alert\""));
+    let odd = sign_in("tok=x".to_owned()).send().await.expect("an answer");
+    assert!(odd.status().is_client_error());
+    assert!(!odd.headers()["content-type"].to_str().expect("text").starts_with("text/plain"));
+
+    let right = answer(sign_in(format!("token=+{}%0A", house.token())), StatusCode::SEE_OTHER).await;
+    let cookie = right.headers()["set-cookie"].to_str().expect("text").to_owned();
+    for flag in ["HttpOnly", "SameSite=Strict", "Path=/", "Max-Age="] {
+        assert!(cookie.contains(flag), "{cookie}");
+    }
+    assert!(page(&house, "/").await.contains("tester"));
+    let out = answer(with_cookie(house.bare(Method::POST, "/sign-out"), house.token()), StatusCode::SEE_OTHER).await;
+    assert!(out.headers()["set-cookie"].to_str().expect("text").contains("Max-Age=0"));
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_show_what_the_api_answers() {
+    let house = House::open().await;
+    house.world.builds().says = b"a line of the log\n".to_vec();
+    let run = house.branch("main").await;
+    let view = house.ends(run, Outcome::Passed).await;
+    let list = page(&house, "/").await;
+    assert!(list.contains(&format!("/view/runs/{run}")) && list.contains("passed"));
+    let one = page(&house, &format!("/view/runs/{run}")).await;
+    let sha = view.summary.sha.expect("a commit");
+    for text in [sha.as_str(), "mirror", "build", "deploy", "web1", "a line of the log", "Rerun"] {
+        assert!(one.contains(text), "{text}");
+    }
+    assert!(!one.contains("http-equiv=\"refresh\""), "what is over needs no look again");
+    assert!(page(&house, &format!("/view/runs/{run}/steps/build/log?attempt=1")).await.contains("a line of the log"));
+    assert!(page(&house, "/view/environments").await.contains("production"));
+    house.world.goes_away(At::Deploy).await;
+    let away = answer(with_cookie(house.bare(Method::GET, "/view/environments"), house.token()), StatusCode::BAD_GATEWAY).await;
+    checked(&away);
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_has_a_page_of_its_own() {
+    let house = House::open().await;
+    let run = house.branch("main").await;
+    house.ends(run, Outcome::Passed).await;
+    for path in ["/view/runs/01jd8qk4wmfvt9e3v1n0t2m6xz", "/view/runs/01jd8qk4wmfvt9e3v1n0t2m6xz/steps/build/log", "/nowhere"] {
+        let response = answer(with_cookie(house.bare(Method::GET, path), house.token()), StatusCode::NOT_FOUND).await;
+        checked(&response);
+        assert!(response.text().await.expect("a page").contains("href=\"/\""), "{path}");
+    }
+    checked(&answer(with_cookie(house.bare(Method::GET, "/view/runs/x"), house.token()), StatusCode::BAD_REQUEST).await);
+    let reader = house.token_of("reader", vec![on_repos(&[Action::Read], &["team/*"])]);
+    answer(with_cookie(house.bare(Method::GET, &format!("/view/runs/{run}")), &reader), StatusCode::NOT_FOUND).await;
+    let empty = answer(with_cookie(house.bare(Method::GET, "/"), &reader), StatusCode::OK).await.text().await.expect("a page");
+    assert!(!empty.contains(&run.to_string()));
+    house.close().await;
+}
+
+async fn press(house: &House, run: RunId, what: &str, site: Option<&str>, status: StatusCode) {
+    let mut request = with_cookie(house.bare(Method::POST, &format!("/view/runs/{run}/{what}")), house.token());
+    if let Some(site) = site {
+        request = request.header("sec-fetch-site", site);
+    }
+    answer(request, status).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_site_cannot_press_our_buttons() {
+    let house = House::open().await;
+    house.world.sources().script("slow", "wait");
+    let run = house.branch("slow").await;
+    house.builds(run).await;
+    press(&house, run, "stop", Some("cross-site"), StatusCode::FORBIDDEN).await;
+    press(&house, run, "stop", Some("same-site"), StatusCode::FORBIDDEN).await;
+    let foreign = with_cookie(house.bare(Method::POST, &format!("/view/runs/{run}/stop")), house.token()).header("origin", "https://evil.example");
+    refused(foreign, 403).await;
+    let api = with_cookie(house.bare(Method::POST, &format!("/runs/{run}/stop")), house.token()).header("sec-fetch-site", "cross-site");
+    refused(api, 403).await;
+    assert_eq!(house.run(run).await.summary.state, RunState::Building);
+    press(&house, run, "stop", Some("same-origin"), StatusCode::SEE_OTHER).await;
+    house.ends(run, Outcome::Stopped).await;
+    press(&house, run, "stop", Some("same-origin"), StatusCode::CONFLICT).await;
+    press(&house, run, "rerun", Some("same-origin"), StatusCode::SEE_OTHER).await;
+    house.builds(run).await;
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_is_shown_becomes_markup() {
+    let house = House::open().await;
+    let evil = "\"'><img/src=x/onerror=alert(1)>";
+    let token = house.token_of(evil, vec![Grant::everything()]);
+    house.world.builds().says = format!("{evil}</pre><script>alert(1)</script>\n").into_bytes();
+    house.world.sources().script(evil, "wait");
+    let run: serde_json::Value = house
+        .by(&token, Method::POST, "/cd")
+        .json(&json!({ "repo": "hello", "ref": evil, "artifact": "site/hello" }))
+        .send()
+        .await
+        .expect("an answer")
+        .json()
+        .await
+        .expect("JSON");
+    let run: RunId = run["run"].as_str().expect("a run").parse().expect("a run");
+    house.builds(run).await;
+    house.world.builds().queue(run, evil);
+    house.until("it is shown", run, |view| view.steps[1].reason == evil).await;
+    let paths = [format!("/view/runs/{run}"), format!("/view/runs/{run}/steps/build/log"), "/".to_owned(), "/view/environments".to_owned()];
+    let harmless = async || {
+        for path in &paths {
+            let text = page(&house, path).await;
+            assert!(!text.contains("<img") && !text.contains("'><"), "{path}: {text}");
+        }
+    };
+    harmless().await;
+    house.world.build_ends(run, signalbox_contract::Verdict::Success);
+    house.ends(run, Outcome::Passed).await;
+    house.world.is(At::Vcs, Mood::Failing(Failure::new(FailureCode::RefNotFound, evil).hint(evil)));
+    let failed = house.branch("main").await;
+    house.ends(failed, Outcome::Failed).await;
+    harmless().await;
+    let text = page(&house, &format!("/view/runs/{failed}")).await;
+    assert!(text.contains("&#60;img") || text.contains("&lt;img"), "it is shown as it is");
+    assert!(!text.contains("<img"));
+    house.close().await;
+}

@@ -1,0 +1,153 @@
+//! Who may see and do what.
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use signalbox_contract::api::Page;
+use signalbox_contract::api::deploy::EnvironmentInfo;
+use signalbox_contract::api::run::{Accepted, Environments, Outcome, RunSummary, Status};
+use signalbox_contract::grant::{Action, Grant};
+
+use crate::house::{House, answer, expect, globs, on_repos, refused};
+
+/// Every endpoint that needs a token.
+fn endpoints(run: &str) -> Vec<(Method, String)> {
+    let get = ["/status", "/runs", "/environments", "/environments/test", "/tokens"].map(|path| (Method::GET, path.to_owned()));
+    let of_run = ["", "/events", "/live", "/steps/build/log"].map(|what| (Method::GET, format!("/runs/{run}{what}")));
+    let post = ["/cd", "/environments/test/deploy", "/environments/test/rollback", "/tokens"].map(|path| (Method::POST, path.to_owned()));
+    let change = ["stop", "rerun"].map(|what| (Method::POST, format!("/runs/{run}/{what}")));
+    let delete = [(Method::DELETE, "/tokens/01936f00-0000-7000-8000-000000000000".to_owned())];
+    get.into_iter().chain(of_run).chain(post).chain(change).chain(delete).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_answered_without_a_token() {
+    let house = House::open().await;
+    let run = house.branch("main").await;
+    let stranger = House::open().await;
+    let foreign = stranger.token().to_owned();
+    for (method, path) in endpoints(&run.to_string()) {
+        for request in [
+            house.bare(method.clone(), &path),
+            house.bare(method.clone(), &path).header("authorization", "Basic c2lnbmFsYm94Ong="),
+            house.by("not-a-token", method.clone(), &path),
+            house.by(&foreign, method.clone(), &path),
+        ] {
+            let response = answer(request.json(&json!({})), StatusCode::UNAUTHORIZED).await;
+            assert_eq!(response.headers()["www-authenticate"], "Bearer", "{method} {path}");
+        }
+        refused(house.bare(method.clone(), &format!("{path}?access_token={}", house.token())), 401).await;
+    }
+    let open: Value = expect(house.bare(Method::GET, "/revocations"), StatusCode::OK).await;
+    assert_eq!(open, json!({ "revoked": [] }), "revocations are public");
+    house.ends(run, Outcome::Passed).await;
+    stranger.close().await;
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_reader_may_not_see_is_not_there() {
+    let house = House::open().await;
+    let run = house.branch("main").await;
+    house.ends(run, Outcome::Passed).await;
+    let mine = house.cd(&json!({ "repo": "team/other", "ref": "main" })).await;
+    house.ends(mine, Outcome::Passed).await;
+    let reader = house.token_of("reader", vec![on_repos(&[Action::Read, Action::Stop, Action::Rerun], &["team/*"])]);
+    for what in ["", "/events", "/live", "/steps/build/log"] {
+        refused(house.by(&reader, Method::GET, &format!("/runs/{run}{what}")), 404).await;
+    }
+    for what in ["stop", "rerun"] {
+        refused(house.by(&reader, Method::POST, &format!("/runs/{run}/{what}")).json(&json!({})), 404).await;
+    }
+    let status: Status = expect(house.by(&reader, Method::GET, "/status"), StatusCode::OK).await;
+    assert_eq!(status.finished, [mine]);
+    let runs: Page<RunSummary> = expect(house.by(&reader, Method::GET, "/runs"), StatusCode::OK).await;
+    assert_eq!(runs.items.len(), 1);
+    let runs: Page<RunSummary> = expect(house.by(&reader, Method::GET, "/runs?repo=hello"), StatusCode::OK).await;
+    assert!(runs.items.is_empty());
+    let environments: Environments = expect(house.by(&reader, Method::GET, "/environments"), StatusCode::OK).await;
+    assert!(environments.environments.is_empty());
+    refused(house.by(&reader, Method::GET, "/environments/test"), 404).await;
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_without_a_repository_are_seen_by_environment_and_name() {
+    let house = House::open().await;
+    house.world.blobs().publish("tool", b"1");
+    let mut runs = Vec::new();
+    for name in ["mine", "theirs"] {
+        let body = json!({ "artifact_id": "tool", "published_name": name });
+        let accepted: Accepted = expect(house.post("/environments/production/deploy", &body), StatusCode::ACCEPTED).await;
+        house.ends(accepted.run, Outcome::Passed).await;
+        runs.push(accepted.run);
+    }
+    let grant = Grant { actions: vec![Action::Read], environments: globs(&["production"]), names: globs(&["mine"]), ..Grant::default() };
+    let reader = house.token_of("reader", vec![grant]);
+    let list: Page<RunSummary> = expect(house.by(&reader, Method::GET, "/runs"), StatusCode::OK).await;
+    assert_eq!(list.items.iter().map(|run| run.id).collect::<Vec<_>>(), [runs[0]], "lists and runs follow the same rule");
+    answer(house.by(&reader, Method::GET, &format!("/runs/{}", runs[0])), StatusCode::OK).await;
+    refused(house.by(&reader, Method::GET, &format!("/runs/{}", runs[1])), 404).await;
+    let shown: EnvironmentInfo = expect(house.by(&reader, Method::GET, "/environments/production"), StatusCode::OK).await;
+    assert!(shown.shown.iter().all(|host| host.releases.iter().all(|release| release.name.as_str() == "mine")));
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn starting_what_deploys_needs_the_right_to_deploy_and_says_so() {
+    let house = House::open().await;
+    let builder = house.token_of("builder", vec![on_repos(&[Action::Start, Action::Read], &["hello"])]);
+    let deploys = json!({ "repo": "hello", "ref": "main", "artifact": "site/hello" });
+    let problem = refused(house.by(&builder, Method::POST, "/cd").json(&deploys), 403).await;
+    for word in ["deploy", "hello", "site/hello", "test"] {
+        assert!(problem.detail.contains(word), "{word}: {}", problem.detail);
+    }
+    let builds = json!({ "repo": "hello", "ref": "main" });
+    let _: Accepted = expect(house.by(&builder, Method::POST, "/cd").json(&builds), StatusCode::ACCEPTED).await;
+    // Whether a repository is there is no business of those who may not start it.
+    let (there, not) = (json!({ "repo": "team/other", "ref": "main" }), json!({ "repo": "team/nothing", "ref": "main" }));
+    let one = refused(house.by(&builder, Method::POST, "/cd").json(&there), 403).await;
+    let other = refused(house.by(&builder, Method::POST, "/cd").json(&not), 403).await;
+    assert_eq!(one.detail.replace("team/other", ""), other.detail.replace("team/nothing", ""));
+
+    let narrow = Grant {
+        actions: vec![Action::Start, Action::Deploy],
+        repos: globs(&["hello"]),
+        artifacts: globs(&["site/*"]),
+        environments: globs(&["test"]),
+        names: globs(&["hello"]),
+    };
+    let narrow = house.token_of("narrow", vec![narrow]);
+    let _: Accepted = expect(house.by(&narrow, Method::POST, "/cd").json(&deploys), StatusCode::ACCEPTED).await;
+    for (field, value) in [("environment", "production"), ("published_name", "other"), ("artifact", "x/y")] {
+        let mut body = deploys.clone();
+        body[field] = json!(value);
+        let problem = refused(house.by(&narrow, Method::POST, "/cd").json(&body), 403).await;
+        assert!(problem.detail.contains(value), "{}", problem.detail);
+    }
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_action_needs_its_own_grant() {
+    let house = House::open().await;
+    house.world.hosts().stuck = Some("web1");
+    let run = house.branch("main").await;
+    house.ends(run, Outcome::Failed).await;
+    let reader = house.token_of("reader", vec![on_repos(&[Action::Read], &["*"])]);
+    for what in ["stop", "rerun"] {
+        let problem = refused(house.by(&reader, Method::POST, &format!("/runs/{run}/{what}")).json(&json!({})), 403).await;
+        assert!(problem.detail.contains(what), "{}", problem.detail);
+    }
+    let rerunner = house.token_of("rerunner", vec![on_repos(&[Action::Read, Action::Rerun], &["*"])]);
+    let problem = refused(house.by(&rerunner, Method::POST, &format!("/runs/{run}/rerun")).json(&json!({})), 403).await;
+    assert!(problem.detail.contains("deploy"), "running again deploys: {}", problem.detail);
+    let all = || globs(&["*"]);
+    let deployer = Grant { actions: vec![Action::Deploy], artifacts: all(), environments: globs(&["test"]), names: all(), ..Grant::default() };
+    let deployer = house.token_of("deployer", vec![deployer]);
+    let body = json!({ "artifact_id": "a", "published_name": "a" });
+    answer(house.by(&deployer, Method::POST, "/environments/test/deploy").json(&body), StatusCode::ACCEPTED).await;
+    refused(house.by(&deployer, Method::POST, "/environments/production/deploy").json(&body), 403).await;
+    refused(house.by(&deployer, Method::POST, "/environments/test/rollback").json(&json!({ "published_name": "a" })), 403).await;
+    refused(house.by(&deployer, Method::GET, "/tokens"), 403).await;
+    house.close().await;
+}
