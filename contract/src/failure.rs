@@ -68,10 +68,16 @@ failures! {
     JobNotFound = "job_not_found", Work;
     /// The job does not declare the artifact that was asked for.
     ArtifactNotDeclared = "artifact_not_declared", Work;
+    /// The token that started the run may not publish an artifact that the job declares.
+    ArtifactNotAllowed = "artifact_not_allowed", Configuration;
     /// The job ended well and did not make the artifact that was asked for.
     ArtifactMissing = "artifact_missing", Work;
     /// An artifact is larger than its grant allows.
     ArtifactTooLarge = "artifact_too_large", Work;
+    /// The build ended without success; the detail is what its executor says.
+    BuildFailed = "build_failed", Work;
+    /// Nobody knows how the build ended.
+    BuildLost = "build_lost", Infrastructure;
     /// The executor refused the build.
     ExecutorRefused = "executor_refused", Configuration;
     /// The executor cannot be reached.

@@ -74,20 +74,33 @@ text_type! {
 }
 
 impl Glob {
-    /// Whether the pattern covers `name`.
+    /// Whether the pattern covers `name`. It takes a number of steps that is at most the product of the two lengths, however
+    /// the stars stand.
     pub fn matches(&self, name: &str) -> bool {
-        fn walk(pattern: &[u8], name: &[u8]) -> bool {
-            match pattern {
-                [] => name.is_empty(),
-                [b'*', b'*', rest @ ..] => (0..=name.len()).any(|skip| walk(rest, &name[skip..])),
-                [b'*', rest @ ..] => {
-                    let part = name.iter().position(|byte| *byte == b'/').unwrap_or(name.len());
-                    (0..=part).any(|skip| walk(rest, &name[skip..]))
+        if self.as_str() == "*" {
+            return true;
+        }
+        let name = name.as_bytes();
+        // `reached[i]`: what was read of the pattern so far covers the first `i` bytes of the name.
+        let mut reached = vec![false; name.len() + 1];
+        reached[0] = true;
+        let mut rest = self.as_str().as_bytes();
+        while let Some((first, tail)) = rest.split_first() {
+            if *first == b'*' {
+                let anything = tail.first() == Some(&b'*');
+                for end in 1..reached.len() {
+                    reached[end] |= reached[end - 1] && (anything || name[end - 1] != b'/');
                 }
-                [first, rest @ ..] => name.split_first().is_some_and(|(head, tail)| head == first && walk(rest, tail)),
+                rest = if anything { &tail[1..] } else { tail };
+            } else {
+                for end in (1..reached.len()).rev() {
+                    reached[end] = reached[end - 1] && name[end - 1] == *first;
+                }
+                reached[0] = false;
+                rest = tail;
             }
         }
-        self.as_str() == "*" || walk(self.as_str().as_bytes(), name.as_bytes())
+        reached[name.len()]
     }
 }
 
@@ -178,6 +191,13 @@ mod tests {
         assert!(glob("*").matches("team/a/b"));
         assert!(glob("hello-*.tar").matches("hello-1.2.tar"));
         assert!(!glob("hello").matches("hello2"));
+        assert!(glob("a**").matches("a") && glob("***").matches("a/b") && !glob("*b").matches("a/b") && glob("*/*").matches("a/b"));
+    }
+
+    #[test]
+    fn a_pattern_full_of_stars_is_matched_at_once() {
+        let stars = glob(&format!("{}b", "**a*a*a".repeat(2)));
+        assert!(!stars.matches(&"a".repeat(200)));
     }
 
     #[test]

@@ -19,6 +19,15 @@ const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 pub struct RunId(u128);
 
 impl RunId {
+    /// Before every other.
+    pub const FIRST: Self = Self(0);
+
+    /// The id right after this one.
+    #[must_use]
+    pub const fn successor(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
     /// The run id with the bits of `uuid`, which the caller made (ids are inputs to the core, never made by it).
     pub const fn from_uuid(uuid: Uuid) -> Self {
         Self(uuid.as_u128())

@@ -6,6 +6,7 @@ mod environments;
 mod live;
 mod logs;
 mod runs;
+mod schema;
 mod tokens;
 
 pub(crate) use logs::{LogQuery, attempt_of};
@@ -77,7 +78,8 @@ fn described() -> (OpenApiRouter<Api>, OpenApiRouter<Api>) {
         .routes(routes!(environments::rollback))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
-        .routes(routes!(tokens::revocations));
+        .routes(routes!(tokens::revocations))
+        .routes(routes!(schema::get));
     let streaming = OpenApiRouter::new().routes(routes!(logs::get)).routes(routes!(live::get));
     (ordinary, streaming)
 }

@@ -64,10 +64,11 @@ mod tests {
 
     #[test]
     fn bombs_do_not_explode() {
-        let mut bomb = String::from("a: &a [x, x, x, x, x, x, x, x, x]\n");
-        for (from, to) in ('a'..='h').zip('b'..='i') {
-            bomb.push_str(&format!("{to}: &{to} [*{from}, *{from}, *{from}, *{from}, *{from}, *{from}, *{from}, *{from}, *{from}]\n"));
-        }
+        let lines = ('a'..='h').zip('b'..='i').map(|(from, to)| {
+            let items = vec![format!("*{from}"); 9].join(", ");
+            format!("{to}: &{to} [{items}]\n")
+        });
+        let bomb: String = std::iter::once("a: &a [x, x, x, x, x, x, x, x, x]\n".to_owned()).chain(lines).collect();
         assert!(parse(&bomb).is_err());
         assert!(parse(&"[".repeat(60_000)).is_err());
         assert!(parse(&format!("version: 1\njobs: {}", "x".repeat(70_000))).is_err());

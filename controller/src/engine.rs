@@ -22,6 +22,7 @@ use signalbox_contract::{AttemptKey, ExecutorName, RunId};
 use signalbox_controller_core::{Effect, Event};
 use signalbox_service::clock::SharedClock;
 use signalbox_service::shutdown::Shutdown;
+use signalbox_service::telemetry::causes;
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
@@ -88,7 +89,7 @@ impl Engine {
                             self.perform(leased, report.clone());
                         }
                     }
-                    Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "effects could not be leased"),
+                    Err(error) => tracing::warn!(error = %causes(&error), "effects could not be leased"),
                 }
             }
             for (lease, settlement) in dispatcher.unwritten(now) {
@@ -98,7 +99,7 @@ impl Engine {
             if !renewals.is_empty()
                 && let Err(error) = self.store.renew(renewals, dispatcher.lease_until(now)).await
             {
-                tracing::warn!(error = &error as &dyn std::error::Error, "leases could not be renewed");
+                tracing::warn!(error = %causes(&error), "leases could not be renewed");
             }
             tokio::select! {
                 Some((lease, result)) = outcomes.recv() => self.settle(&mut dispatcher, lease, result).await,
@@ -140,7 +141,7 @@ impl Engine {
             Settlement::Later { due, error } => self.store.later(lease, due, error).await,
         };
         if let Err(error) = written {
-            tracing::warn!(error = &error as &dyn std::error::Error, "what came of an effect could not be written");
+            tracing::warn!(error = %causes(&error), "what came of an effect could not be written");
             dispatcher.keep(lease, settlement, self.clock.now());
         }
     }
@@ -171,7 +172,7 @@ impl Engine {
                         (look, seen)
                     }));
                 }
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the live attempts could not be read"),
+                Err(error) => tracing::warn!(error = %causes(&error), "the live attempts could not be read"),
             }
             let mut pace = std::pin::pin!(tokio::time::sleep(reconciler::PACE));
             loop {
@@ -192,7 +193,7 @@ impl Engine {
         let run = observation.key.run;
         if let Err(error) = self.tell(run, Event::Observed(observation), None).await {
             // It is seen again at the next look.
-            tracing::warn!(%run, error = &error as &dyn std::error::Error, "an observation could not be written");
+            tracing::warn!(%run, error = %causes(&error), "an observation could not be written");
         }
     }
 
@@ -217,7 +218,7 @@ impl Engine {
 
     async fn read_on(&self, live: Live) -> AttemptKey {
         if let Err(error) = self.collector.read_on(&live.key, &live.executor, live.build.as_deref()).await {
-            tracing::debug!(key = %live.key, error = &error as &dyn std::error::Error, "a log could not be read on");
+            tracing::debug!(key = %live.key, error = %causes(&error), "a log could not be read on");
         }
         live.key
     }

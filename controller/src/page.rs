@@ -38,6 +38,8 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/view/environments", get(environments::get))
         .route("/assets/style.css", get(style))
         .with_state(api)
+        .layer(map_response(error::as_page))
+        .fallback(error::nowhere)
         .layer(map_response(protect))
 }
 

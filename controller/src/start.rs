@@ -17,7 +17,7 @@ use signalbox_service::folder::{DataFolder, FolderError};
 use signalbox_service::http::{self, ServeOptions, StreamLimits};
 use signalbox_service::shutdown::Shutdown;
 use signalbox_service::sqlite::DatabaseError;
-use signalbox_service::telemetry::Telemetry;
+use signalbox_service::telemetry::{Telemetry, causes};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -161,7 +161,7 @@ impl Tidy {
         loop {
             if let Err(error) = self.round(&shutdown).await {
                 // What was not removed is found again in the next round.
-                tracing::warn!(error = %error, "finished runs could not be tidied up");
+                tracing::warn!(error = %causes(error.as_ref()), "finished runs could not be tidied up");
             }
             tokio::select! {
                 () = tokio::time::sleep(TIDY) => {}

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -17,6 +17,22 @@ pub enum FolderError {
         path: PathBuf,
         /// Who has it, as it wrote itself: `controller, process 4711`.
         holder: String,
+    },
+    /// It holds something else.
+    #[error("the data folder {path} holds {what}; give a new or empty folder")]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+        /// What it holds, as far as that is known.
+        what: String,
+    },
+    /// Others may read or change it.
+    #[error("the data folder {path} may be read or changed by others than its owner (mode {mode:03o}); make it 0700")]
+    Exposed {
+        /// The folder.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
     },
     /// It cannot be made or opened.
     #[error("the data folder {path} cannot be used")]
@@ -38,13 +54,29 @@ pub struct DataFolder {
 }
 
 impl DataFolder {
-    /// Claims a folder for `service`, and makes it if it is not there, readable by its owner alone.
+    /// Claims a folder for `service`, and makes it if it is not there, readable by its owner alone. Services tidy up in
+    /// their folders, so one that holds anything else is not taken.
     ///
     /// # Errors
-    /// When another process has it, or when it cannot be made.
+    /// When another process has it, when it holds what is not this service's, when others may read it, or when it cannot be
+    /// made.
     pub fn claim(path: &Path, service: &str) -> Result<Self, FolderError> {
         let unusable = |source| FolderError::Unusable { path: path.to_owned(), source };
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
+        let mode = std::fs::metadata(path).map_err(unusable)?.mode() & 0o777;
+        if mode & 0o066 != 0 {
+            return Err(FolderError::Exposed { path: path.to_owned(), mode });
+        }
+        let others: Vec<String> = std::fs::read_dir(path)
+            .map_err(unusable)?
+            .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+            .filter(|name| name != "lock")
+            .take(3)
+            .collect();
+        // Nothing but a folder that was claimed before may hold anything; a lock is made in no other.
+        if !others.is_empty() && !path.join("lock").exists() {
+            return Err(FolderError::Foreign { path: path.to_owned(), what: format!("files of something else: {}", others.join(", ")) });
+        }
         let mut lock =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path.join("lock")).map_err(unusable)?;
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
@@ -53,6 +85,12 @@ impl DataFolder {
             let _ = (&mut lock).take(200).read_to_string(&mut holder);
             let holder = if holder.trim().is_empty() { "another process".to_owned() } else { holder.trim().to_owned() };
             return Err(FolderError::Held { path: path.to_owned(), holder });
+        }
+        let mut owner = String::new();
+        (&mut lock).take(200).read_to_string(&mut owner).map_err(unusable)?;
+        let owner = owner.split(',').next().unwrap_or_default();
+        if !(owner == service || owner.is_empty() && others.is_empty()) {
+            return Err(FolderError::Foreign { path: path.to_owned(), what: format!("the data of {owner}") });
         }
         lock.set_len(0).map_err(unusable)?;
         lock.rewind().map_err(unusable)?;
@@ -93,5 +131,22 @@ mod tests {
         assert!(refused.contains(&format!("controller, process {}", std::process::id())), "{refused}");
         drop(first);
         DataFolder::claim(&path, "controller").expect("free again");
+    }
+
+    #[test]
+    fn a_folder_that_holds_something_else_is_not_taken() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().expect("a folder");
+        let mine = folder.path().join("mine");
+        std::fs::create_dir(&mine).expect("made");
+        std::fs::set_permissions(&mine, std::fs::Permissions::from_mode(0o755)).expect("changed");
+        assert!(matches!(DataFolder::claim(&mine, "controller"), Err(FolderError::Exposed { mode: 0o755, .. })));
+        std::fs::set_permissions(&mine, std::fs::Permissions::from_mode(0o700)).expect("changed");
+        drop(DataFolder::claim(&mine, "controller").expect("empty"));
+        assert!(matches!(DataFolder::claim(&mine, "vcs-worker"), Err(FolderError::Foreign { .. })), "another service's");
+        std::fs::remove_file(mine.join("lock")).expect("removed");
+        std::fs::write(mine.join("precious"), "").expect("written");
+        assert!(matches!(DataFolder::claim(&mine, "controller"), Err(FolderError::Foreign { .. })), "somebody's files");
+        assert!(!mine.join("lock").exists(), "and nothing was changed there");
     }
 }

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sqlx::Connection as _;
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
 /// The first SQLite whose write-ahead log cannot lose commits when it is reset; older ones are refused.
 const OLDEST: (u32, u32, u32) = (3, 51, 3);
@@ -73,6 +74,7 @@ impl Database {
             .idle_timeout(None)
             .max_lifetime(None)
             .test_before_acquire(false)
+            .before_acquire(|connection, _| Box::pin(async move { is_clean(connection).await }))
             .connect_with(options.clone())
             .await
             .map_err(failed)?;
@@ -94,6 +96,18 @@ impl Database {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+/// Whether a connection can begin a transaction. When a disk is full, SQLite ends the transaction by itself; the driver, whose
+/// own end of it then fails, goes on to believe that there is one, and refuses every other. Such a connection is closed, and
+/// the pool opens another.
+async fn is_clean(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    if !connection.is_in_transaction() {
+        return Ok(true);
+    }
+    // Most likely the end of the last one is still on its way; this comes behind it.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }
 
 enum Doubt {

@@ -9,11 +9,11 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use signalbox_contract::api::Answer;
 use signalbox_contract::api::vcs::{MAX_FILES, RefsAction, RefsRequest, RefsResult, RepoRequest, RepoResult};
-use signalbox_contract::{Code, Problem};
+use signalbox_contract::{AttemptKey, Code, Failure, FailureCode, Problem};
 use signalbox_service::auth::{Act, Verifier};
 use signalbox_service::http::{Result, ServeOptions, StreamLimits, finish_with, streaming};
-use signalbox_service::ledger::{Ledger, respond};
-use signalbox_service::telemetry::Telemetry;
+use signalbox_service::ledger::{Ledger, WorkError, respond};
+use signalbox_service::telemetry::{Telemetry, causes};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
@@ -92,12 +92,36 @@ async fn post_refs(State(api): State<Api>, act: Act<RefsRequest>) -> Result<Resp
     let work = Arc::clone(&api.work);
     // An attempt's ref is shown and taken away under one key: two acts, and so two operations.
     let operation = match act.body.action {
-        RefsAction::Publish => "POST /refs publish",
-        RefsAction::Remove => "POST /refs remove",
+        RefsAction::Publish => PUBLISH,
+        RefsAction::Remove => REMOVE,
     };
-    let answer =
-        api.ledger.ask(operation, &key, &act.digest, act.wait, move || async move { work.change_refs(&key, &act.body).await }).await?;
-    Ok(respond(answer))
+    let ledger = api.ledger.clone();
+    let change = move || async move {
+        let changed = work.change_refs(&key, &act.body).await?;
+        if act.body.action == RefsAction::Publish {
+            withdraw_if_removed(&ledger, &work, &key, &act.body).await?;
+        }
+        Ok(changed)
+    };
+    Ok(respond(api.ledger.ask(operation, &key, &act.digest, act.wait, change).await?))
+}
+
+/// The two operations on an attempt's ref, as the ledger knows them.
+const PUBLISH: &str = "POST /refs publish";
+const REMOVE: &str = "POST /refs remove";
+
+/// A ref that is to be removed stays removed, even if it was still being published. The ledger writes down that it is to
+/// go before it is taken away; so either this finds that written, or the removal comes after the publication.
+async fn withdraw_if_removed(ledger: &Ledger, work: &Work, key: &AttemptKey, request: &RefsRequest) -> std::result::Result<(), WorkError> {
+    let asked = ledger.find(REMOVE, key).await.map_err(|error| {
+        tracing::error!(error = %causes(&error), "ledger.not_read");
+        WorkError::Again(Failure::new(FailureCode::Internal, "The ledger cannot be read."))
+    })?;
+    if asked.is_none() {
+        return Ok(());
+    }
+    work.change_refs(key, &RefsRequest { action: RefsAction::Remove, ..request.clone() }).await?;
+    Err(WorkError::Failed(Failure::new(FailureCode::CommitNotFound, "The attempt's ref was removed while it was being published.")))
 }
 
 #[derive(OpenApi)]

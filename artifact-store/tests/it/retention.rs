@@ -44,8 +44,8 @@ async fn old_versions_and_deleted_names_give_their_room_back() {
 #[tokio::test]
 async fn a_second_store_on_the_same_folder_is_refused() {
     let house = House::open().await;
-    let refused = signalbox_service::folder::DataFolder::claim(&house.data(), "other").expect_err("held");
+    let refused = signalbox_service::folder::DataFolder::claim(&house.data(), "artifact-store").expect_err("held");
     assert!(refused.to_string().contains("artifact-store, process"), "{refused}");
     let (folder, _) = house.close().await;
-    signalbox_service::folder::DataFolder::claim(&folder.path().join("data"), "other").expect("free");
+    signalbox_service::folder::DataFolder::claim(&folder.path().join("data"), "artifact-store").expect("free");
 }

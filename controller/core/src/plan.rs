@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use signalbox_contract::grant::Glob;
 use signalbox_contract::job::{JobFile, JobSpec, Variables};
 use signalbox_contract::{
     ArtifactName, Digest, EnvironmentName, ExecutorName, Failure, FailureCode, JobName, PublishedName, RefName, RepoName, SourceUrl,
@@ -48,6 +49,8 @@ pub struct CdOrder {
     pub executor: ExecutorName,
     /// What the build gets.
     pub inputs: Variables,
+    /// Which artifacts whoever asked may publish: the job is the change's own, so what it declares is not taken on its word.
+    pub artifacts: Vec<Glob>,
     /// What is deployed, if anything.
     pub deploy: Option<(ArtifactName, DeployTarget)>,
 }
@@ -193,9 +196,16 @@ impl Work {
 /// Resolves the plan once the commit's job file is known: which job, what it makes, where that goes.
 ///
 /// # Errors
-/// With the failure that ends the run: no such job, several to choose from, an artifact that the job does not declare.
+/// With the failure that ends the run: no such job, several to choose from, an artifact that the job does not declare, or one
+/// that it may not publish.
 pub fn resolve(order: &CdOrder, ref_name: &RefName, file: JobFile) -> Result<Vec<PlannedStep>, Failure> {
     let (job, spec) = choose(order.job.as_ref(), file.jobs)?;
+    if let Some(beyond) = spec.artifacts.keys().find(|name| !order.artifacts.iter().any(|glob| glob.matches(name.as_str()))) {
+        let detail = format!("The job {job} declares the artifact {beyond}, which the token that started the run may not publish.");
+        return Err(
+            Failure::new(FailureCode::ArtifactNotAllowed, detail).hint("Its grant to start runs needs a pattern for it under `artifacts`.")
+        );
+    }
     if let Some((artifact, _)) = &order.deploy
         && !spec.artifacts.contains_key(artifact)
     {

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use signalbox_contract::api::run::{Accepted, CdRequest, MAX_INPUT, MAX_INPUTS};
-use signalbox_contract::grant::{Action, Target};
+use signalbox_contract::grant::{Action, Glob, Target};
 use signalbox_contract::{Code, Digest, Problem, PublishedName, RepoName};
 use signalbox_controller_core::plan::{CdOrder, DeployTarget, Request};
 use signalbox_service::auth::{Operator, sha256};
@@ -53,7 +53,8 @@ pub(super) async fn post(
             .field("repo", "is neither the name of a configured repository nor the source URL of one")
             .into());
     };
-    let order = order(&api, name, repository, request)?;
+    let mut order = order(&api, name, repository, request)?;
+    order.artifacts = publishable(&operator, name);
     if let Some((artifact, DeployTarget { environment, name: published })) = &order.deploy {
         let target = Target { repo: Some(name), artifact: Some(artifact), environment: Some(environment), name: Some(published) };
         operator.require(Action::Deploy, &target)?;
@@ -126,5 +127,11 @@ fn order(api: &Api, name: &RepoName, repository: &RepositoryConfig, request: CdR
         }
         None
     };
-    Ok(CdOrder { repo: name.clone(), source: repository.source.clone(), ref_name, job, executor, inputs, deploy })
+    Ok(CdOrder { repo: name.clone(), source: repository.source.clone(), ref_name, job, executor, inputs, artifacts: Vec::new(), deploy })
+}
+
+/// Which artifacts may be published by the grants that allow starting runs of this repository.
+fn publishable(operator: &Operator, name: &RepoName) -> Vec<Glob> {
+    let starting = operator.0.grants.iter().filter(|grant| grant.allows(Action::Start, &of(name)));
+    starting.flat_map(|grant| grant.artifacts.iter().cloned()).collect()
 }

@@ -11,6 +11,7 @@ use signalbox_controller_core::plan::{DeployTarget, Request};
 use signalbox_service::auth::Operator;
 use signalbox_service::client::CallError;
 use signalbox_service::http::{self as service_http, Json, Path};
+use signalbox_service::telemetry::causes;
 
 use super::cd::{accepted, idempotency};
 use super::{Api, refused};
@@ -121,6 +122,6 @@ fn not_answered(error: &CallError) -> service_http::Refusal {
     if error.problem().is_some_and(|problem| problem.code == Code::NotFound) {
         return Problem::not_found().into();
     }
-    tracing::warn!(error = error as &dyn std::error::Error, "the deployment worker could not be asked");
+    tracing::warn!(error = %causes(error), "the deployment worker could not be asked");
     Problem::new(Code::Upstream).detail("The deployment worker did not answer; try again.").into()
 }

@@ -56,8 +56,10 @@ pub(super) async fn get(
     let key = attempt_of(&run, &step, query.attempt)?;
     let ended = run.steps[usize::from(key.step)].attempts.get(usize::from(key.attempt) - 1).is_some_and(Attempt::ended);
     let state = api.book.state(&key, PART).await.map_err(service_http::internal)?;
-    // An attempt that ended before its build began has an empty log, and that is all there will be.
+    // An attempt that ended before its build began has an empty log, and that is all there will be. But only a log that was
+    // read to its end is promised never to change.
     let complete = state.complete || ended;
+    let caching = if state.complete { "private, max-age=31536000, immutable" } else { "no-store" };
     let range = wanted(headers.get(RANGE), query.tail, state.length)?;
     let (status, bytes) = match range {
         // A tail of nothing is nothing, which no range of bytes can say.
@@ -70,7 +72,7 @@ pub(super) async fn get(
         (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (ACCEPT_RANGES, HeaderValue::from_static("bytes")),
         (CONTENT_LENGTH, HeaderValue::from(bytes.end - bytes.start)),
-        (CACHE_CONTROL, HeaderValue::from_static(if complete { "private, max-age=31536000, immutable" } else { "no-store" })),
+        (CACHE_CONTROL, HeaderValue::from_static(caching)),
     ]
     .into_iter()
     .collect::<HeaderMap>();

@@ -42,6 +42,8 @@ pub(super) async fn create(
     }
     let now = api.clock.now();
     let expires_at = now.saturating_add(Duration::from_secs(request.lifetime.into())).unwrap_or(jiff::Timestamp::MAX);
+    // The token's own end is a whole second; what is said of it is the same.
+    let expires_at = jiff::Timestamp::from_second(expires_at.as_second()).unwrap_or(expires_at);
     let TokenRequest { principal, audience, grants, .. } = request;
     let jti = api.clock.uuid();
     let claims = OperatorClaims {

@@ -23,6 +23,7 @@ use signalbox_controller_core::{Act, Effect, Event, Work};
 use signalbox_service::auth::SignError;
 use signalbox_service::client::{Call, CallError, Client};
 use signalbox_service::clock::SharedClock;
+use signalbox_service::telemetry::causes;
 
 use super::{Executors, Fault, Look, Observe, Perform, Workers, after, resolve};
 use crate::log::Collector;
@@ -57,12 +58,11 @@ impl Observe for Outside {
     fn observe<'a>(&'a self, look: &'a Look) -> BoxFuture<'a, Option<Vec<Observation>>> {
         async move {
             let executor = self.executors.get(&look.executor)?;
-            let tracked: Vec<Tracked> =
-                look.live.iter().filter_map(|live| tracked(live.key, live.build.as_deref()?).ok()).collect();
+            let tracked: Vec<Tracked> = look.live.iter().filter_map(|live| tracked(live.key, live.build.as_deref()?).ok()).collect();
             match executor.observe(&Scope::default(), &tracked).await {
                 Ok(seen) => Some(seen),
                 Err(error) => {
-                    tracing::warn!(executor = %look.executor, error = &error as &dyn std::error::Error, "an executor could not be looked at");
+                    tracing::warn!(executor = %look.executor, error = %causes(&error), "an executor could not be looked at");
                     None
                 }
             }
@@ -261,7 +261,7 @@ fn tracked(key: AttemptKey, build: &str) -> Result<Tracked, Fault> {
 }
 
 fn unsigned(error: &SignError) -> Fault {
-    tracing::error!(error = error as &dyn std::error::Error, "a capability could not be signed");
+    tracing::error!(error = %causes(error), "a capability could not be signed");
     Fault::Again { after: None, why: "A capability could not be signed.".to_owned() }
 }
 
@@ -276,7 +276,7 @@ fn answered<R>(answer: Result<Answer<R>, CallError>) -> Result<R, Fault> {
 }
 
 fn called(error: &CallError) -> Fault {
-    tracing::warn!(error = error as &dyn std::error::Error, "a worker did not do what was asked");
+    tracing::warn!(error = %causes(error), "a worker did not do what was asked");
     match error {
         // A worker that has not read the new keys yet refuses our token for a moment.
         CallError::Refused(problem) if problem.status < 500 && problem.code != Code::Unauthenticated => Fault::Failed(
@@ -295,7 +295,7 @@ fn fault(error: ExecutorError) -> Fault {
         ExecutorError::Refused(failure) => Fault::Failed(failure),
         ExecutorError::Retry { after } => Fault::Again { after, why: error.to_string() },
         ExecutorError::NotSent(_) | ExecutorError::Unknown(_) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "an executor did not answer");
+            tracing::warn!(error = %causes(&error), "an executor did not answer");
             Fault::Again { after: None, why: error.to_string() }
         }
     }

@@ -43,6 +43,13 @@ struct Turn {
     failures: u32,
 }
 
+impl Turn {
+    /// Whether its time has come. A time further ahead than any wait was set before the clock was set back.
+    fn is_due(&self, now: Timestamp) -> bool {
+        self.at <= now || self.at > after(now, LONGEST_WAIT * 2)
+    }
+}
+
 impl Reconciler {
     /// The looks that are due. An executor is not looked at again while a look at it is out.
     pub fn due(&mut self, now: Timestamp, live: &[Live]) -> Vec<Look> {
@@ -53,7 +60,7 @@ impl Reconciler {
         self.next.retain(|executor, _| by_executor.contains_key(executor));
         let looks: Vec<Look> = by_executor
             .into_iter()
-            .filter(|(executor, _)| !self.looking.contains_key(*executor) && self.next.get(*executor).is_none_or(|turn| turn.at <= now))
+            .filter(|(executor, _)| !self.looking.contains_key(*executor) && self.next.get(*executor).is_none_or(|turn| turn.is_due(now)))
             .flat_map(|(executor, live)| {
                 let executor = executor.clone();
                 live.chunks(MANY).map(move |live| Look { executor: executor.clone(), live: live.to_vec() }).collect::<Vec<_>>()

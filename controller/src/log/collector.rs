@@ -102,17 +102,18 @@ impl Collector {
         // The pieces that `window` and the bytes to be skipped came from.
         let mut pieces: VecDeque<(LogCursor, u64)> = VecDeque::new();
         let mut at = state.cursor.clone();
-        for _ in 0..PIECES {
-            if state.complete {
-                break;
-            }
+        let begun = state.length;
+        let mut read = 0;
+        while !state.complete {
             let chunk = executor.log(&part, &at).await?;
             let known = if pieces.is_empty() { usize::try_from(state.skip).unwrap_or(usize::MAX) } else { 0 };
             window.extend_from_slice(chunk.bytes.get(known..).unwrap_or_default());
             pieces.push_back((at, chunk.bytes.len() as u64));
             let idle = chunk.bytes.len() <= known;
             self.keep(key, &mut window, &mut pieces, &mut state, &chunk.next, chunk.complete).await?;
-            if idle {
+            read += 1;
+            // What may be the beginning of a secret can be longer than many pieces: then it has to be read on all the same.
+            if idle || (read >= PIECES && state.length > begun) {
                 break;
             }
             at = chunk.next;

@@ -3,6 +3,7 @@
 use askama::Template;
 use axum::Form;
 use axum::extract::State;
+use axum::extract::rejection::FormRejection;
 use axum::response::{IntoResponse, Redirect, Response};
 use http::header::SET_COOKIE;
 use http::{HeaderValue, StatusCode};
@@ -36,7 +37,9 @@ pub(super) async fn get(operator: Result<Operator, Refusal>) -> Result<Response,
 }
 
 /// `POST /sign-in`: the token goes into a cookie that scripts cannot read and other sites cannot use, and that ends with it.
-pub(super) async fn sign_in(State(api): State<Api>, Form(Credentials { token }): Form<Credentials>) -> Result<Response, PageError> {
+pub(super) async fn sign_in(State(api): State<Api>, form: Result<Form<Credentials>, FormRejection>) -> Result<Response, PageError> {
+    // A form that is not ours holds no token.
+    let token = form.map(|Form(Credentials { token })| token).unwrap_or_default();
     let token = token.trim();
     let Ok(claims) = api.verifier.operator(token) else {
         let notice = "This is not a token that is valid here. It may have ended, been revoked, or be for another service.";

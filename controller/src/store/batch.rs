@@ -8,7 +8,7 @@ use signalbox_controller_core::decide::{Acceptance, Decision, Limits, LogEntry};
 use signalbox_controller_core::{Effect, Event, Granted, Message, Resource, ResourceKey, Run, accept, decide};
 use sqlx::SqliteConnection;
 
-use super::memory::{Memory, record_row};
+use super::memory::{Memory, record_row, unsaid};
 use super::rows::{from_json, millis, state_word, to_json};
 use super::{Lease, StoreError};
 
@@ -350,15 +350,6 @@ impl<'a> Batch<'a> {
             .await?;
         }
         Ok(())
-    }
-}
-
-/// How many may hold a resource of which the configuration says nothing: an environment is changed by one at a time; an
-/// executor that is not configured any more has no room, so that what waits there waits visibly.
-const fn unsaid(key: &ResourceKey) -> u32 {
-    match key {
-        ResourceKey::Environment(_) => 1,
-        ResourceKey::Executor(_) => 0,
     }
 }
 

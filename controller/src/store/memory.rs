@@ -16,6 +16,8 @@ pub(super) struct Memory {
     /// Every run that is not finished.
     pub(super) runs: HashMap<RunId, Run>,
     pub(super) resources: BTreeMap<ResourceKey, Resource>,
+    /// The newest run.
+    pub(super) last_run: Option<RunId>,
     /// The last number that was given in each scope that was asked for so far.
     pub(super) sequences: HashMap<String, u64>,
     /// Which source each name is bound to.
@@ -35,6 +37,8 @@ impl Memory {
             let run: Run = from_json("run", &body)?;
             memory.runs.insert(run.id, run);
         }
+        let newest: Option<String> = sqlx::query_scalar("SELECT max(id) FROM run").fetch_one(writer).await?;
+        memory.last_run = newest.and_then(|id| id.parse().ok());
         let mut claims: BTreeMap<String, Vec<Claim>> = BTreeMap::new();
         let rows: Vec<(String, String)> = sqlx::query_as("SELECT resource, body FROM claim").fetch_all(writer).await?;
         for (resource, body) in rows {
@@ -81,6 +85,15 @@ impl Memory {
         let last = self.sequences.entry(scope.to_owned()).or_default();
         *last += 1;
         Ok(*last)
+    }
+}
+
+/// How many may hold a resource of which the configuration says nothing: an environment is changed by one at a time; an
+/// executor that is not configured any more has no room, so that what waits there waits visibly.
+pub(super) const fn unsaid(key: &ResourceKey) -> u32 {
+    match key {
+        ResourceKey::Environment(_) => 1,
+        ResourceKey::Executor(_) => 0,
     }
 }
 

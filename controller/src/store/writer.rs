@@ -9,6 +9,7 @@ use signalbox_controller_core::decide::Acceptance;
 use signalbox_service::clock::SharedClock;
 use signalbox_service::shutdown::Shutdown;
 use signalbox_service::sqlite::Database;
+use signalbox_service::telemetry::causes;
 use sqlx::{SqliteConnection, SqlitePool};
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -17,6 +18,9 @@ use super::command::Command;
 use super::memory::Memory;
 use super::rows::{from_json, millis, to_json};
 use super::{Lease, Leased, NewRun, StoreError, StoreSettings};
+
+/// Longer than any wait between two tries of an effect, in milliseconds.
+const LONGEST_WAIT_MS: i64 = 60_000;
 
 /// How many commands one transaction takes.
 const BATCH: usize = 256;
@@ -61,7 +65,7 @@ impl Writer {
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Command>, shutdown: Shutdown) {
         let mut commands = Vec::with_capacity(BATCH);
         if let Err((error, _)) = self.commit(Vec::new()).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the free places could not be given");
+            tracing::error!(error = %causes(&error), "the free places could not be given");
             self.doubtful = true;
         }
         loop {
@@ -81,7 +85,7 @@ impl Writer {
             let (written, answers, nudges) = match self.commit(std::mem::take(&mut commands)).await {
                 Ok((answers, nudges)) => (true, answers, nudges),
                 Err((error, answers)) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "a batch could not be written");
+                    tracing::error!(error = %causes(&error), "a batch could not be written");
                     self.doubtful = true;
                     (false, answers, false)
                 }
@@ -222,7 +226,9 @@ async fn accept(
     }
     let scope = request.repo().map_or_else(|| "/environments".to_owned(), ToString::to_string);
     let number = batch.memory.next_number(writer, &scope).await?;
-    let id = RunId::from_uuid(clock.uuid());
+    // Later runs have greater ids, whatever the clock does: what is deployed is compared by them.
+    let id = RunId::from_uuid(clock.uuid()).max(batch.memory.last_run.map_or(RunId::FIRST, RunId::successor));
+    batch.memory.last_run = Some(id);
     if let Some((key, digest)) = idempotency {
         known.insert((principal.clone(), key.clone()), (digest, id));
         batch.keys.push((principal.clone(), key, digest, id));
@@ -241,7 +247,8 @@ async fn lease(
 ) -> Result<Vec<Leased>, StoreError> {
     let rows: Vec<(i64, String, String, i64, i64)> = sqlx::query_as(
         "UPDATE effect SET owner = $1, epoch = epoch + 1, until = $2, tries = tries + 1
-         WHERE id IN (SELECT id FROM effect WHERE lane = $3 AND due <= $4 AND (until IS NULL OR until <= $4) ORDER BY due, id LIMIT $5)
+         WHERE id IN (SELECT id FROM effect WHERE lane = $3 AND (until IS NULL OR until <= $4)
+                 AND (due <= $4 OR (lane <> 'timer' AND (tries = 0 OR due > $4 + $6))) ORDER BY due, id LIMIT $5)
          RETURNING id, run, payload, epoch, tries",
     )
     .bind(owner)
@@ -249,6 +256,9 @@ async fn lease(
     .bind(lane)
     .bind(millis(now))
     .bind(i64::from(limit))
+    // But for timers, what was never tried is due, and no try is put off for longer than this: if one is, the clock was set
+    // back, and nobody waits until it has caught up.
+    .bind(LONGEST_WAIT_MS)
     .fetch_all(writer)
     .await?;
     rows.into_iter()

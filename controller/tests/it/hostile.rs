@@ -47,7 +47,7 @@ async fn a_request_for_a_run_that_makes_no_sense_names_the_field() {
         body[field.split('.').next().unwrap_or(field)] = value.clone();
         let problem = refused(house.post("/cd", &body), 400).await;
         assert_eq!((problem.code, problem.errors[0].field.as_str()), (Code::InvalidBody, field), "{problem:?}");
-        if let Some(text) = value.as_str().filter(|text| text.len() > 5) {
+        if let Some(text) = value.as_str().filter(|text| text.len() > 5 && *text != "current") {
             assert!(!serde_json::to_string(&problem).expect("JSON").contains(text), "what was sent is not repeated");
         }
     }
@@ -97,7 +97,7 @@ async fn a_body_that_is_no_json_or_too_large_is_refused() {
         refused(post().header("content-type", "text/plain").body("{}"), 415).await;
         refused(post().header("content-type", "application/x-www-form-urlencoded").body("repo=hello"), 415).await;
         let json = || post().header("content-type", "application/json");
-        for body in ["", "{", "nonsense", "[]", "null", "{\"a\":1}}", "{\"repo\":\"hello\",\"repo\":\"hello\"}"] {
+        for body in ["", "{", "nonsense", "7", "null", "{\"a\":1}}", "{\"repo\":\"hello\",\"repo\":\"hello\"}"] {
             let problem = refused(json().body(body), 400).await;
             assert_eq!(problem.code, Code::InvalidBody, "{path} {body}");
         }
@@ -120,7 +120,9 @@ async fn environments_take_only_what_makes_sense() {
         assert_eq!(refused(house.post("/environments/test/deploy", &body), 400).await.errors[0].field, field);
     }
     let back = json!({ "published_name": "a" });
-    for (field, value) in [("published_name", json!("")), ("digest", json!("sha256:xyz")), ("digest", json!(1)), ("artifact_id", json!("a"))] {
+    for (field, value) in
+        [("published_name", json!("")), ("digest", json!("sha256:xyz")), ("digest", json!(1)), ("artifact_id", json!("a"))]
+    {
         let mut body = back.clone();
         body[field] = value;
         assert_eq!(refused(house.post("/environments/test/rollback", &body), 400).await.errors[0].field, field);

@@ -122,7 +122,7 @@ impl House {
         let keys = folder.path().join("keys");
         init_keys(&keys).expect("keys");
         let signer = Arc::new(Signer::open(&keys, SystemClock::shared()).expect("a signer"));
-        let world = World::open(&keys.join("public.json")).await;
+        let world = World::open(&keys.join("public.json"));
         let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
         let token = token(&signer, "tester", vec![Grant::everything()]);
         let mut house = Self { folder, address: free_port(), signer, world, http, token, setup, running: None };
@@ -133,6 +133,7 @@ impl House {
     /// Starts the controller, with what the last one left.
     pub(crate) async fn comes_back(&mut self) {
         assert!(self.running.is_none(), "it is here");
+        eventually("the port is free", LONG, async || bind(self.address).is_ok().then_some(())).await;
         let started = eventually("the controller starts", LONG, async || match self.try_start().await {
             Ok(running) => Some(running),
             // The one that was ended just now may still have the folder for a moment.
@@ -269,10 +270,6 @@ impl House {
         })
         .await;
     }
-
-    pub(crate) fn database(&self) -> PathBuf {
-        self.folder.path().join("data/controller.db")
-    }
 }
 
 impl Drop for House {
@@ -283,7 +280,7 @@ impl Drop for House {
 
 /// How far the run's current attempt is.
 pub(crate) fn phase(view: &RunView) -> &str {
-    let live = view.steps.iter().flat_map(|step| step.attempts.last()).find(|attempt| !attempt.ended);
+    let live = view.steps.iter().filter_map(|step| step.attempts.last()).find(|attempt| !attempt.ended);
     live.map_or("", |attempt| &attempt.phase)
 }
 

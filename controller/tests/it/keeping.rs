@@ -72,7 +72,7 @@ async fn a_run_is_kept_until_the_store_has_let_go_of_its_bytes() {
     assert!(!is_gone(&house, run).await);
     house.stops().await;
     assert!(house.world.blobs().pinned.contains(&run));
-    house.world.comes_back(At::Store).await;
+    house.world.comes_back(At::Store);
     house.comes_back().await;
     house.sees("the run is removed", async || is_gone(&house, run).await).await;
     assert!(house.world.blobs().pinned.is_empty());

@@ -1,7 +1,7 @@
 //! Logs: read while they are written, masked, bounded, kept.
 
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 
 use base64::Engine as _;
 use reqwest::StatusCode;
@@ -33,7 +33,10 @@ async fn a_log_can_be_read_while_it_is_written() {
     house.world.builds().write(run, b"one\n");
     house.sees("the first line", async || text(&house, run).await == b"one\n").await;
     let response = answer(house.get(&path(run)), StatusCode::OK).await;
-    assert_eq!((&response.headers()["signalbox-log-next"], &response.headers()["signalbox-log-complete"]), (&"4".parse().expect("a header"), &"false".parse().expect("a header")));
+    assert_eq!(
+        (&response.headers()["signalbox-log-next"], &response.headers()["signalbox-log-complete"]),
+        (&"4".parse().expect("a header"), &"false".parse().expect("a header"))
+    );
     assert_eq!(response.headers()["cache-control"], "no-store");
     assert!(refused(house.get(&path(run)).header("range", "bytes=4-"), 416).await.detail.contains('4'));
     house.world.builds().write(run, b"two\n");
@@ -56,7 +59,12 @@ async fn parts_of_a_log_are_given_as_they_are_asked_for() {
     let run = build(&house, "pass").await;
     house.ends(run, Outcome::Passed).await;
     let path = path(run);
-    for (range, part, said) in [("bytes=0-0", "0", "bytes 0-0/10"), ("bytes=7-", "789", "bytes 7-9/10"), ("bytes=-3", "789", "bytes 7-9/10"), ("bytes=2-999", "23456789", "bytes 2-9/10")] {
+    for (range, part, said) in [
+        ("bytes=0-0", "0", "bytes 0-0/10"),
+        ("bytes=7-", "789", "bytes 7-9/10"),
+        ("bytes=-3", "789", "bytes 7-9/10"),
+        ("bytes=2-999", "23456789", "bytes 2-9/10"),
+    ] {
         let response = answer(house.get(&path).header("range", range), StatusCode::PARTIAL_CONTENT).await;
         assert_eq!(response.headers()["content-range"], said);
         assert_eq!(response.text().await.expect("text"), part, "{range}");
@@ -104,7 +112,7 @@ async fn secrets_are_masked_also_where_pieces_meet() {
     let file = folder.path().join("secret");
     let mut written = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&file).expect("a file");
     writeln!(written, "{secret}").expect("written");
-    for piece in [1, 3, 7, 16, 64] {
+    futures_util::future::join_all([1, 3, 7, 16, 64].map(async |piece| {
         let house = House::with(Setup::default().table(&format!("[[mask]]\nfile = \"{}\"", file.display()))).await;
         let encoded = base64::engine::general_purpose::STANDARD.encode(format!("user:{secret}"));
         let says = format!("a {secret} b\n{encoded}\ncorrect-horse is not all of it\n{secret}{secret}");
@@ -120,7 +128,8 @@ async fn secrets_are_masked_also_where_pieces_meet() {
         let page = answer(house.get(&format!("/view/runs/{run}")), StatusCode::OK).await.text().await.expect("a page");
         assert!(!page.contains("staple"));
         house.close().await;
-    }
+    }))
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

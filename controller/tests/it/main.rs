@@ -1,6 +1,9 @@
 //! The controller from its public border: a real one, with real tokens, on a real socket; what it calls are stand-ins.
 
+#![expect(clippy::expect_used, reason = "a test that cannot go on says why and ends")]
+
 mod asking;
+mod browser;
 mod choosing;
 mod environments;
 mod follow;

@@ -24,7 +24,10 @@ async fn page(house: &House, path: &str) -> String {
 fn checked(response: &reqwest::Response) {
     let headers = response.headers();
     let policy = headers["content-security-policy"].to_str().expect("text");
-    assert!(policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"), "{policy}");
+    assert!(
+        policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"),
+        "{policy}"
+    );
     assert_eq!(headers["x-content-type-options"], "nosniff");
     assert!(headers["content-type"].to_str().expect("text").starts_with("text/html"));
     assert_eq!(headers["cache-control"], "no-store");
@@ -37,7 +40,11 @@ async fn one_signs_in_with_a_token_and_out_again() {
     assert_eq!(response.headers()["location"], "/sign-in");
     checked(&answer(house.bare(Method::GET, "/sign-in"), StatusCode::OK).await);
     let sign_in = |body: String| {
-        house.bare(Method::POST, "/sign-in").header("content-type", "application/x-www-form-urlencoded").header("sec-fetch-site", "same-origin").body(body)
+        house
+            .bare(Method::POST, "/sign-in")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("sec-fetch-site", "same-origin")
+            .body(body)
     };
     let wrong = answer(sign_in("token=wrong".to_owned()), StatusCode::UNAUTHORIZED).await;
     checked(&wrong);
@@ -114,7 +121,8 @@ async fn another_site_cannot_press_our_buttons() {
     house.builds(run).await;
     press(&house, run, "stop", Some("cross-site"), StatusCode::FORBIDDEN).await;
     press(&house, run, "stop", Some("same-site"), StatusCode::FORBIDDEN).await;
-    let foreign = with_cookie(house.bare(Method::POST, &format!("/view/runs/{run}/stop")), house.token()).header("origin", "https://evil.example");
+    let foreign =
+        with_cookie(house.bare(Method::POST, &format!("/view/runs/{run}/stop")), house.token()).header("origin", "https://evil.example");
     refused(foreign, 403).await;
     let api = with_cookie(house.bare(Method::POST, &format!("/runs/{run}/stop")), house.token()).header("sec-fetch-site", "cross-site");
     refused(api, 403).await;

@@ -17,7 +17,7 @@ fn all_once(house: &House) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_was_being_mirrored_built_stored_or_deployed_goes_on() {
-    for at in [At::Vcs, At::Executor, At::Store, At::Deploy] {
+    futures_util::future::join_all([At::Vcs, At::Executor, At::Store, At::Deploy].map(async |at| {
         let mut house = House::open().await;
         house.world.is(at, Mood::Hanging);
         let run = house.branch("main").await;
@@ -30,7 +30,8 @@ async fn a_run_that_was_being_mirrored_built_stored_or_deployed_goes_on() {
         all_once(&house);
         assert_eq!(house.world.builds().begun(run).len(), 1, "{at:?}");
         house.close().await;
-    }
+    }))
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

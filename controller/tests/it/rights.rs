@@ -32,7 +32,8 @@ async fn nothing_is_answered_without_a_token() {
             house.by("not-a-token", method.clone(), &path),
             house.by(&foreign, method.clone(), &path),
         ] {
-            let response = answer(request.json(&json!({})), StatusCode::UNAUTHORIZED).await;
+            let request = if method == Method::POST { request.json(&json!({})) } else { request };
+            let response = answer(request, StatusCode::UNAUTHORIZED).await;
             assert_eq!(response.headers()["www-authenticate"], "Bearer", "{method} {path}");
         }
         refused(house.bare(method.clone(), &format!("{path}?access_token={}", house.token())), 401).await;
@@ -142,7 +143,8 @@ async fn each_action_needs_its_own_grant() {
     let problem = refused(house.by(&rerunner, Method::POST, &format!("/runs/{run}/rerun")).json(&json!({})), 403).await;
     assert!(problem.detail.contains("deploy"), "running again deploys: {}", problem.detail);
     let all = || globs(&["*"]);
-    let deployer = Grant { actions: vec![Action::Deploy], artifacts: all(), environments: globs(&["test"]), names: all(), ..Grant::default() };
+    let deployer =
+        Grant { actions: vec![Action::Deploy], artifacts: all(), environments: globs(&["test"]), names: all(), ..Grant::default() };
     let deployer = house.token_of("deployer", vec![deployer]);
     let body = json!({ "artifact_id": "a", "published_name": "a" });
     answer(house.by(&deployer, Method::POST, "/environments/test/deploy").json(&body), StatusCode::ACCEPTED).await;

@@ -127,7 +127,7 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl World {
     /// All stand-ins, well and serving, believing the public keys in `keys`.
-    pub(crate) async fn open(keys: &Path) -> Arc<Self> {
+    pub(crate) fn open(keys: &Path) -> Arc<Self> {
         let worker = |at: At| {
             let verifier = Verifier::open(keys, at.service(), SystemClock::shared()).expect("public keys");
             let worker = Worker {
@@ -149,7 +149,7 @@ impl World {
             complaints: Mutex::default(),
         });
         for at in At::ALL {
-            world.comes_back(at).await;
+            world.comes_back(at);
         }
         world
     }
@@ -175,7 +175,7 @@ impl World {
     }
 
     /// It is there again, on the same port, and knows what it knew.
-    pub(crate) async fn comes_back(self: &Arc<Self>, at: At) {
+    pub(crate) fn comes_back(self: &Arc<Self>, at: At) {
         let desk = Desk { world: Arc::clone(self), at };
         let router = match at {
             At::Vcs => sources::router(),

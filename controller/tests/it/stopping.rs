@@ -57,7 +57,10 @@ async fn a_run_is_stopped_while_it_is_built() {
     stop(&house, run).await;
     let view = house.ends(run, Outcome::Stopped).await;
     assert_eq!(view.steps[2].state, StepState::Skipped);
-    assert_eq!(house.world.builds().cancelled, house.world.builds().begun(run));
+    {
+        let builds = house.world.builds();
+        assert_eq!(builds.cancelled, builds.begun(run));
+    }
     assert_eq!(house.world.asked(At::Deploy, "deploy"), 0);
     assert_eq!(refused(house.post(&format!("/runs/{run}/stop"), &json!({})), 409).await.code, Code::NotAllowedNow);
     house.close().await;
@@ -100,7 +103,7 @@ async fn a_build_is_stopped_once_its_executor_is_back() {
     house.world.goes_away(At::Executor).await;
     stop(&house, run).await;
     assert_eq!(house.run(run).await.summary.state, RunState::Stopping);
-    house.world.comes_back(At::Executor).await;
+    house.world.comes_back(At::Executor);
     house.ends(run, Outcome::Stopped).await;
     assert_eq!(house.world.builds().running(), 0);
     house.close().await;

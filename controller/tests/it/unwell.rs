@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use signalbox_contract::api::run::{Outcome, RunView};
 use signalbox_contract::{Failure, FailureCode, Verdict};
 
@@ -12,17 +13,18 @@ const EACH: [At; 4] = [At::Vcs, At::Executor, At::Store, At::Deploy];
 
 /// A run waits while a worker is like this, and goes on when it is well again.
 async fn waits_while(mood: Mood) {
+    join_all(EACH.map(|at| waits_for(at, mood.clone()))).await;
+}
+
+async fn waits_for(at: At, mood: Mood) {
     let house = House::open().await;
-    for at in EACH {
-        house.world.is(at, mood.clone());
-        let before = house.world.calls(at);
-        let run = house.branch("main").await;
-        house.sees("it is asked again", async || house.world.calls(at) > before + 2).await;
-        assert_eq!(house.run(run).await.summary.outcome, None, "{at:?} {mood:?}");
-        house.world.is(at, Mood::Well);
-        let view = house.ends(run, Outcome::Passed).await;
-        assert!(view.steps.iter().all(|step| step.attempts.len() == 1), "{at:?}: nothing was tried anew");
-    }
+    house.world.is(at, mood.clone());
+    let run = house.branch("main").await;
+    house.sees("it is asked again", async || house.world.calls(at) > 2).await;
+    assert_eq!(house.run(run).await.summary.outcome, None, "{at:?} {mood:?}");
+    house.world.is(at, Mood::Well);
+    let view = house.ends(run, Outcome::Passed).await;
+    assert!(view.steps.iter().all(|step| step.attempts.len() == 1), "{at:?}: nothing was tried anew");
     house.close().await;
 }
 
@@ -56,7 +58,7 @@ async fn a_run_waits_for_a_worker_that_is_away() {
         }
         // What was asked for in the meantime is still to be had.
         assert_eq!(house.run(run).await.summary.outcome, None);
-        house.world.comes_back(at).await;
+        house.world.comes_back(at);
         let view = house.ends(run, Outcome::Passed).await;
         assert!(view.steps.iter().all(|step| step.attempts.len() == 1), "{at:?}: nothing was tried anew");
     }
@@ -124,13 +126,12 @@ async fn gives_up(limits: &str, at: At, mood: Mood) -> RunView {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_budget_that_is_over_ends_the_run_with_a_reason() {
-    gives_up("fetch = \"1s\"", At::Vcs, Mood::Broken).await;
-    gives_up("fetch = \"1s\"", At::Vcs, Mood::Hanging).await;
-    gives_up("fetch = \"1s\"", At::Vcs, Mood::Dawdling).await;
-    let stored = gives_up("settle = \"1s\"", At::Store, Mood::Overloaded).await;
+    let fetch = [Mood::Broken, Mood::Hanging, Mood::Dawdling].map(|mood| gives_up("fetch = \"1s\"", At::Vcs, mood));
+    let store = gives_up("settle = \"1s\"", At::Store, Mood::Overloaded);
+    let deploy = gives_up("deploy = \"1s\"", At::Deploy, Mood::Broken);
+    let build = gives_up("build = \"1s\"\nbuild_slack = \"1s\"\nsettle = \"1s\"", At::Executor, Mood::Broken);
+    let (_, stored, _, _) = tokio::join!(join_all(fetch), store, deploy, build);
     assert_eq!(stored.steps[1].verdict, Some(Verdict::Failed), "what could not be stored has not passed");
-    gives_up("deploy = \"1s\"", At::Deploy, Mood::Broken).await;
-    gives_up("build = \"1s\"\nbuild_slack = \"1s\"\nsettle = \"1s\"", At::Executor, Mood::Broken).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,7 +140,10 @@ async fn a_build_that_takes_too_long_is_cancelled() {
     house.world.sources().script("slow", "wait");
     let run = house.branch("slow").await;
     house.ends(run, Outcome::TimedOut).await;
-    assert_eq!(house.world.builds().cancelled, house.world.builds().begun(run));
+    {
+        let builds = house.world.builds();
+        assert_eq!(builds.cancelled, builds.begun(run));
+    }
     assert_eq!(house.world.asked(At::Deploy, "deploy"), 0);
     house.close().await;
 }

@@ -2,10 +2,10 @@
 
 use reqwest::StatusCode;
 use serde_json::json;
+use signalbox_contract::Verdict;
 use signalbox_contract::api::Page;
 use signalbox_contract::api::run::{EventView, Outcome, RunSummary, Status, StepState};
 use signalbox_contract::job::VariableName;
-use signalbox_contract::Verdict;
 
 use crate::house::{House, SOURCE, answer, expect};
 use crate::stand_ins::At;

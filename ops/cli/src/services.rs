@@ -69,7 +69,8 @@ impl Configured {
         let name = service.as_str();
         let Common { listen, metrics, .. } = *self.common();
         let telemetry = Telemetry::new(name);
-        let listener = bind(listen).with_context(|| format!("the {service} cannot listen on {listen}"))?;
+        let listener = bind(listen)
+            .with_context(|| format!("the {service} cannot listen on {listen} (`listen` in its configuration); is it running already?"))?;
         // The artifact store and the VCS worker serve their own.
         if let Some(address) = metrics.filter(|_| !matches!(service, Service::ArtifactStore | Service::VcsWorker)) {
             let listener = bind(address).with_context(|| format!("the {service}'s metrics cannot be served on {address}"))?;

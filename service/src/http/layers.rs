@@ -10,9 +10,9 @@ use axum::extract::{MatchedPath, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, ETAG};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, ETAG};
 use http::header::{REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version};
 use signalbox_contract::token::CAPABILITY_HEADER;
 use signalbox_contract::{Code, Problem};
 use tokio::sync::Semaphore;
@@ -94,10 +94,12 @@ async fn converse(State(shared): State<Arc<Conversation>>, mut request: Request<
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
     let span = tracing::info_span!("request", id = %id, method, route);
+    let version = request.version();
     conceal(request.headers_mut());
     let work = async {
         let mut response = answer(&shared, request, next).await;
         complete(&mut response);
+        part(&mut response, version);
         response.headers_mut().insert(request_id::HEADER, id.to_header());
         let (status, took) = (response.status().as_u16(), begun.elapsed());
         shared.telemetry.observe_request(method, route, status, took);
@@ -139,6 +141,15 @@ async fn answer(shared: &Conversation, request: Request<Body>, next: Next) -> Re
         }
     }
     problem
+}
+
+/// Says that the connection ends where the rest of a body is not waited for: a client that took it for a good one would lose
+/// its next request on it.
+fn part(response: &mut Response, version: Version) {
+    let unread = [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::REQUEST_TIMEOUT].contains(&response.status());
+    if unread && version <= Version::HTTP_11 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
 }
 
 /// Marks what must not be shown, should anything ever print a head.

@@ -268,6 +268,7 @@ pub(super) fn failure_of(verdict: Verdict, reason: String) -> Option<Failure> {
         Verdict::TimedOut if reason.is_empty() => Some(Failure::new(FailureCode::DeadlinePassed, "The time that it may take is over.")),
         Verdict::TimedOut => Some(Failure::new(FailureCode::DeadlinePassed, reason)),
         _ if reason.is_empty() => None,
-        _ => Some(Failure::new(FailureCode::Unknown, reason)),
+        Verdict::Lost => Some(Failure::new(FailureCode::BuildLost, reason)),
+        _ => Some(Failure::new(FailureCode::BuildFailed, reason)),
     }
 }

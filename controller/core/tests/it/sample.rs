@@ -54,6 +54,7 @@ pub(crate) fn cd(repo: &str, deploy: Option<(&str, DeployTarget)>) -> CdOrder {
         job: None,
         executor: named("local"),
         inputs: BTreeMap::new(),
+        artifacts: vec![named("*")],
         deploy: deploy.map(|(artifact, target)| (named(artifact), target)),
     }
 }

@@ -30,7 +30,7 @@ struct Build {
 /// What the executors know.
 #[derive(Default)]
 pub(crate) struct Builds {
-    builds: BTreeMap<AttemptKey, Build>,
+    known: BTreeMap<AttemptKey, Build>,
     fenced: Vec<AttemptKey>,
     /// The keys of the builds that were cancelled, and of those that were forgotten when we said so.
     pub(crate) cancelled: Vec<AttemptKey>,
@@ -45,17 +45,17 @@ pub(crate) struct Builds {
 
 impl Builds {
     fn of(&mut self, run: RunId) -> &mut Build {
-        self.builds.values_mut().rfind(|build| build.key_run() == Some(run)).expect("a build of the run")
+        self.known.values_mut().rfind(|build| build.key_run() == Some(run)).expect("a build of the run")
     }
 
     /// The keys of the builds of a run that ever began.
     pub(crate) fn begun(&self, run: RunId) -> Vec<AttemptKey> {
-        self.builds.keys().filter(|key| key.run == run).copied().collect()
+        self.known.keys().filter(|key| key.run == run).copied().collect()
     }
 
     /// How many builds run now.
     pub(crate) fn running(&self) -> usize {
-        self.builds.values().filter(|build| build.state == BuildState::Running).count()
+        self.known.values().filter(|build| build.state == BuildState::Running).count()
     }
 
     /// What the controller asked for, for the latest build of a run.
@@ -76,7 +76,7 @@ impl Builds {
 
     /// The executor forgets all that it knows of a run's builds.
     pub(crate) fn forget(&mut self, run: RunId) {
-        self.builds.retain(|key, _| key.run != run);
+        self.known.retain(|key, _| key.run != run);
     }
 }
 
@@ -131,23 +131,24 @@ async fn start(State(desk): State<Desk>, act: Act<BuildRequest>) -> Response {
     if builds.fenced.contains(&key) {
         return refusal(Problem::new(Code::NotAllowedNow).detail("The attempt was fenced."));
     }
-    let says = builds.says.clone();
-    if !builds.builds.contains_key(&key) {
-        let (at, request) = (desk.at, act.body);
-        let mut build = Build { at, request, state: BuildState::Running, stamp: 1, log: says };
-        match build.request.script.as_str() {
-            "pass" | "idle" => build.conclude(Verdict::Success),
-            "fail" => build.conclude(Verdict::Failed),
-            "unstable" => build.conclude(Verdict::Unstable),
-            "vanish" => build.state = BuildState::Gone,
-            _ => {}
-        }
-        if matches!(build.request.script.as_str(), "pass" | "unstable") {
-            desk.world.made(key, &build.request);
-        }
-        builds.builds.insert(key, build);
+    let accepted = Json(BuildAccepted { build: format!("build-{}", key.attempt) }).into_response();
+    if builds.known.contains_key(&key) {
+        return accepted;
     }
-    Json(BuildAccepted { build: format!("build-{}", key.attempt) }).into_response()
+    let (at, request, log) = (desk.at, act.body, builds.says.clone());
+    let mut build = Build { at, request, state: BuildState::Running, stamp: 1, log };
+    match build.request.script.as_str() {
+        "pass" | "idle" => build.conclude(Verdict::Success),
+        "fail" => build.conclude(Verdict::Failed),
+        "unstable" => build.conclude(Verdict::Unstable),
+        "vanish" => build.state = BuildState::Gone,
+        _ => {}
+    }
+    if matches!(build.request.script.as_str(), "pass" | "unstable") {
+        desk.world.made(key, &build.request);
+    }
+    builds.known.insert(key, build);
+    accepted
 }
 
 async fn observe(State(desk): State<Desk>, act: Act<ObserveRequest>) -> Response {
@@ -155,7 +156,7 @@ async fn observe(State(desk): State<Desk>, act: Act<ObserveRequest>) -> Response
     desk.look(|world| {
         let mut builds = world.builds();
         builds.looks += 1;
-        let seen = |key: AttemptKey| match builds.builds.get(&key).filter(|build| build.at == at) {
+        let seen = |key: AttemptKey| match builds.known.get(&key).filter(|build| build.at == at) {
             Some(build) => Observation {
                 key,
                 build: format!("build-{}", key.attempt),
@@ -180,7 +181,7 @@ async fn log(State(desk): State<Desk>, Path(key): Path<AttemptKey>, Query(From {
         return answer;
     }
     let builds = desk.world.builds();
-    let Some(build) = builds.builds.get(&key) else { return refusal(Problem::not_found()) };
+    let Some(build) = builds.known.get(&key).filter(|build| build.state != BuildState::Gone) else { return refusal(Problem::not_found()) };
     let end = from.saturating_add(builds.piece.unwrap_or(MAX_CHUNK)).min(build.log.len());
     let bytes = build.log.get(from..end).unwrap_or_default().to_vec();
     let ended = matches!(build.state, BuildState::Ended { .. });
@@ -195,7 +196,7 @@ async fn cancel(State(desk): State<Desk>, Path(key): Path<AttemptKey>, _: Act<No
     desk.look(|world| {
         let mut builds = world.builds();
         builds.cancelled.push(key);
-        let build = builds.builds.get_mut(&key).ok_or_else(Problem::not_found)?;
+        let build = builds.known.get_mut(&key).ok_or_else(Problem::not_found)?;
         if !matches!(build.state, BuildState::Ended { .. }) {
             build.conclude(Verdict::Aborted);
         }
@@ -208,7 +209,7 @@ async fn fence(State(desk): State<Desk>, Path(key): Path<AttemptKey>, _: Act<Not
     desk.look(|world| {
         let mut builds = world.builds();
         builds.fenced.push(key);
-        Ok(FenceResult { had_started: builds.builds.contains_key(&key) })
+        Ok(FenceResult { had_started: builds.known.contains_key(&key) })
     })
     .await
 }

@@ -13,6 +13,12 @@ use tempfile::TempDir;
 const SERVICES: [Service; 5] =
     [Service::ArtifactStore, Service::VcsWorker, Service::DeployWorker, Service::LocalExecutor, Service::Controller];
 
+/// The services in the order in which they are killed: each once, or as often as `SIGNALBOX_ROUNDS` says.
+fn victims() -> impl Iterator<Item = Service> {
+    let rounds = std::env::var("SIGNALBOX_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    (0..rounds).flat_map(|_| SERVICES)
+}
+
 /// A world whose hosts wait while a gate is shut.
 struct Gated {
     world: World,
@@ -62,8 +68,8 @@ async fn deployed(world: &World, run: RunId, killed: Service, expected: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_survives_the_death_of_any_service_while_it_is_mirrored() {
     let mut world = World::new().await;
-    for killed in SERVICES {
-        let text = format!("mirrored past {killed}\n");
+    for (round, killed) in victims().enumerate() {
+        let text = format!("mirrored past {killed} {round}\n");
         world.commit(&[(".signalbox.yaml", &job_file("cp text hello", &["hello"])), ("text", &text)]).await;
         world.git.forget();
         world.git.misbehave(Misbehaviour::Hang);
@@ -82,8 +88,8 @@ async fn a_run_survives_the_death_of_any_service_while_it_is_mirrored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_survives_the_death_of_any_service_while_it_is_built() {
     let mut world = World::new().await;
-    for killed in SERVICES {
-        let text = format!("built past {killed}\n");
+    for (round, killed) in victims().enumerate() {
+        let text = format!("built past {killed} {round}\n");
         world.commit(&[(".signalbox.yaml", &job_file("echo begun\nsleep 2\ncp text hello", &["hello"])), ("text", &text)]).await;
         let run = world.deploy_hello().await;
         world.until_step(run, "build", "running").await;
@@ -97,8 +103,8 @@ async fn a_run_survives_the_death_of_any_service_while_it_is_built() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_survives_the_death_of_any_service_while_it_is_deployed() {
     let mut gated = Gated::new().await;
-    for killed in SERVICES {
-        let text = format!("deployed past {killed}\n");
+    for (round, killed) in victims().enumerate() {
+        let text = format!("deployed past {killed} {round}\n");
         gated.world.commit(&[(".signalbox.yaml", &job_file("cp text hello", &["hello"])), ("text", &text)]).await;
         gated.shut();
         let run = gated.world.deploy_hello().await;

@@ -210,11 +210,16 @@ fn explain(place: &Place, begun: Instant, example: &Example) -> Result<()> {
          repository   {repository}  (commit there, and deploy again)\n  \
          log          {log}\n\n\
          From another terminal, while it runs:\n  \
-         export SIGNALBOX_URL={controller} SIGNALBOX_TOKEN_FILE={token}\n  \
+         export SIGNALBOX_URL={base} SIGNALBOX_TOKEN_FILE={token}\n  \
+         export SIGNALBOX_STORE_URL={store} SIGNALBOX_STORE_TOKEN_FILE={store_token}\n  \
          {program} status\n  \
          {program} cd hello --ref main --artifact hello.txt --follow\n  \
          {program} rollback test hello.txt --follow\n\n\
          Run `ops/try` again for another commit. Remove {folder} to begin anew.",
+        // Whoever appends a path to it does not want two slashes.
+        store = place.url(Service::ArtifactStore)?.as_str().trim_end_matches('/'),
+        store_token = admin_token(&place.site(), Service::ArtifactStore).display(),
+        base = controller.as_str().trim_end_matches('/'),
         took = duration(begun.elapsed()),
         token = token.display(),
         published = place.published(),
