@@ -14,7 +14,7 @@ use signalbox_service::auth::{KeyError, Signer, Verifier};
 use signalbox_service::client::{Call, Client, ClientError};
 use signalbox_service::clock::SharedClock;
 use signalbox_service::folder::{DataFolder, FolderError};
-use signalbox_service::http::{self, ServeOptions, StreamLimits};
+use signalbox_service::http::{self, Readiness, ServeOptions, StreamLimits};
 use signalbox_service::shutdown::Shutdown;
 use signalbox_service::sqlite::DatabaseError;
 use signalbox_service::telemetry::{Telemetry, causes};
@@ -72,7 +72,8 @@ pub async fn start(
     let folder = DataFolder::claim(&config.common.data, "controller")?;
     let signer = Arc::new(Signer::open(&config.keys, Arc::clone(&clock))?);
     let verifier = Arc::new(Verifier::open(&config.common.public_keys, Service::Controller, Arc::clone(&clock))?);
-    let store = Store::open(&folder.path().join("controller.db"), settings(&config), Arc::clone(&clock), &shutdown).await?;
+    let store =
+        Store::open(&folder.path().join("controller.db"), settings(&config, telemetry.readiness()), Arc::clone(&clock), &shutdown).await?;
     verifier.set_revoked(store.revoked().await?);
     let book = LogBook::open(&folder.path().join("logs.db"), READERS).await?;
     let workers = workers(&config, &signer)?;
@@ -113,13 +114,14 @@ pub async fn start(
     Ok(())
 }
 
-fn settings(config: &Config) -> StoreSettings {
+fn settings(config: &Config, readiness: Readiness) -> StoreSettings {
     StoreSettings {
         limits: config.limits,
         queue: config.queue,
         resources: config.executors.iter().map(|(name, executor)| (ResourceKey::Executor(name.clone()), executor.capacity)).collect(),
         sources: config.repositories.iter().map(|(name, repository)| (name.clone(), repository.source.clone())).collect(),
         readers: READERS,
+        readiness,
     }
 }
 

@@ -23,6 +23,7 @@ use signalbox_controller_core::decide::Limits;
 use signalbox_controller_core::plan::Request;
 use signalbox_controller_core::{Event, Lane, Refusal, ResourceKey};
 use signalbox_service::clock::SharedClock;
+use signalbox_service::http::Readiness;
 use signalbox_service::shutdown::Shutdown;
 use signalbox_service::sqlite::{Database, DatabaseError};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -125,6 +126,8 @@ pub struct StoreSettings {
     pub sources: Vec<(RepoName, SourceUrl)>,
     /// How many connections read.
     pub readers: u32,
+    /// Where it is told whether the store can write.
+    pub readiness: Readiness,
 }
 
 /// The store. Clones are handles on the same one.

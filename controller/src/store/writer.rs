@@ -22,6 +22,9 @@ use super::{Lease, Leased, NewRun, StoreError, StoreSettings};
 /// Longer than any wait between two tries of an effect, in milliseconds.
 const LONGEST_WAIT_MS: i64 = 60_000;
 
+/// What the service needs to be ready: that it can write.
+const WRITING: &str = "store";
+
 /// How many commands one transaction takes.
 const BATCH: usize = 256;
 
@@ -87,10 +90,12 @@ impl Writer {
                 Err((error, answers)) => {
                     tracing::error!(error = %causes(&error), "a batch could not be written");
                     self.doubtful = true;
+                    self.settings.readiness.missing(WRITING, "what happens cannot be written down");
                     (false, answers, false)
                 }
             };
             if written {
+                self.settings.readiness.met(WRITING);
                 self.committed.send_modify(|commits| *commits += 1);
             }
             for answer in answers {

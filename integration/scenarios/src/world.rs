@@ -259,6 +259,9 @@ impl World {
     /// # Panics
     /// When a service does not end well, or something is left over.
     pub async fn close(mut self) {
+        let mirrors = self.site().join("data/vcs-worker");
+        let tidy = || async { attempt_refs(&mirrors).is_empty().then_some(()) };
+        eventually("no attempt's ref is left in a mirror", PATIENCE, tidy).await;
         for service in ALL.into_iter().rev() {
             assert!(self.services.stop(service).await, "the {service} did not end well:\n{}", tail(&self.services.log(service)));
         }
@@ -278,6 +281,19 @@ impl World {
 
 /// The names of a world's hosts.
 const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+
+/// The refs of attempts that a mirror below a folder shows.
+fn attempt_refs(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        if entry.is_dir() {
+            found.extend(attempt_refs(&entry));
+        } else if entry.parent().is_some_and(|parent| parent.ends_with("refs/heads/cd")) {
+            found.push(entry);
+        }
+    }
+    found
+}
 
 /// The end of a log, for a failed test's message.
 fn tail(log: &str) -> String {

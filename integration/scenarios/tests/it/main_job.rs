@@ -3,8 +3,8 @@
 use serde_json::json;
 use signalbox_contract::Code;
 use signalbox_contract::api::deploy::{EnvironmentInfo, HostOutcome};
-use signalbox_contract::api::run::{Outcome, Status};
-use signalbox_scenarios::{World, job_file};
+use signalbox_contract::api::run::{Outcome, RunState, Status};
+use signalbox_scenarios::{World, WorldOptions, job_file};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_becomes_a_file_on_every_host_and_goes_back_again() {
@@ -92,5 +92,23 @@ async fn a_cancelled_build_is_never_deployed() {
     let view = world.ends(run, Outcome::Stopped).await;
     assert_eq!(view.steps[2].attempts.len(), 0, "{view:#?}");
     assert_eq!(world.shown(0, "hello"), None);
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_stopped_at_any_moment_leaves_nothing_behind() {
+    let world = World::with(WorldOptions { hosts: 1, ..WorldOptions::default() }).await;
+    world.commit(&[(".signalbox.yaml", &job_file("echo x > hello", &["hello"]))]).await;
+    for looks in 0..20 {
+        let run = world.deploy_hello().await;
+        // Each run gets a little further than the one before.
+        for _ in 0..looks {
+            world.run(run).await;
+        }
+        // It may have ended by itself.
+        let _ = world.ask::<serde_json::Value>(http::Method::POST, &format!("/runs/{run}/stop"), Some(&json!({}))).await;
+        world.until(run, "the run is over", |view| view.summary.state == RunState::Finished).await;
+    }
+    // The world looks for what is left when it is closed.
     world.close().await;
 }
