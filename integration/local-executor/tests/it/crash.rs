@@ -1,6 +1,6 @@
 //! What is left when the executor dies, and when it is told to end.
 
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 use std::time::Duration;
 
@@ -145,6 +145,7 @@ async fn an_executor_without_rights_isolates_and_clears_away_as_well() {
     let stage = Stage::bare().await;
     std::fs::create_dir_all(stage.data()).expect("made");
     for folder in [stage.folder.path().join("data"), stage.data()] {
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).expect("closed");
         chown(folder, Some(NOBODY), Some(NOBODY)).expect("given");
     }
     // The folder with the private key is closed to everybody else.
