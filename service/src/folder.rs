@@ -19,7 +19,7 @@ pub enum FolderError {
         holder: String,
     },
     /// It holds something else.
-    #[error("the data folder {path} holds {what}; give a new or empty folder")]
+    #[error("the data folder {path} holds {what}; give an empty one, or, with a backup, its file `lock` too")]
     Foreign {
         /// The folder.
         path: PathBuf,

@@ -55,6 +55,20 @@ fn an_artifact_that_the_job_does_not_declare_fails_the_run_before_anything_is_bu
 }
 
 #[test]
+fn a_job_publishes_only_what_the_token_that_started_it_may_publish() {
+    let order = CdOrder { artifacts: vec![named("mine-*")], ..cd("hello", None) };
+    let file = |artifacts: &[&str]| {
+        let mut file = job_file(&["cd"]);
+        file.jobs.insert(named("cd"), job(artifacts));
+        file
+    };
+    assert!(resolve(&order, &named("refs/heads/main"), file(&["mine-1", "mine-2"])).is_ok());
+    let refused = resolve(&order, &named("refs/heads/main"), file(&["mine-1", "theirs"])).expect_err("not covered");
+    assert_eq!(refused.code, FailureCode::ArtifactNotAllowed);
+    assert!(refused.detail.contains("theirs"), "{refused}");
+}
+
+#[test]
 fn what_the_commit_says_cannot_change_where_it_is_built_or_deployed() {
     let order = CdOrder { executor: named("big"), ..cd("hello", Some(("hello", target("production", "site")))) };
     let steps = resolve(&order, &named("refs/heads/main"), job_file(&["cd"])).expect("resolved");

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde_json::{Value, json};
 use signalbox_contract::Code;
-use signalbox_contract::api::run::{Outcome, Status, TokenCreated};
+use signalbox_contract::api::run::{Accepted, Outcome, Status, TokenCreated};
 use signalbox_scenarios::{World, WorldOptions, job_file};
 use signalbox_service::secret::{ExposeSecret as _, SecretString};
 
@@ -119,5 +119,31 @@ async fn a_reader_sees_what_the_token_covers_and_nothing_else() {
     let body = json!({ "repo": "hello", "ref": "main" });
     let started = client.json::<Value, Value>(http::Method::POST, "/cd", Some(&token), http::HeaderMap::new(), Some(&body)).await;
     assert_eq!(started.expect_err("not allowed").problem().map(|problem| problem.code), Some(Code::Forbidden));
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_cannot_publish_over_what_its_runs_token_does_not_cover() {
+    let world = World::with(WorldOptions { hosts: 1, ..WorldOptions::default() }).await;
+    world.commit(&[(".signalbox.yaml", &job_file("echo good > theirs", &["theirs"]))]).await;
+    let run = world.cd(&json!({ "repo": "hello", "ref": "main" })).await;
+    world.ends(run, Outcome::Passed).await;
+
+    world.commit(&[(".signalbox.yaml", &job_file("echo evil > theirs", &["theirs"]))]).await;
+    let narrow = json!({
+        "principal": "somebody", "audience": "controller", "lifetime": 60,
+        "grants": [{ "actions": ["read", "start"], "repos": ["hello"], "artifacts": ["mine"] }],
+    });
+    let created: TokenCreated = world.post("/tokens", &narrow).await;
+    let client = world.client(signalbox_contract::token::Service::Controller);
+    let (token, body) = (SecretString::from(created.token), json!({ "repo": "hello", "ref": "main" }));
+    let accepted: Accepted =
+        client.json(http::Method::POST, "/cd", Some(&token), http::HeaderMap::new(), Some(&body)).await.expect("it may start runs");
+    let view = world.ends(accepted.run, Outcome::Failed).await;
+    assert!(view.summary.reason.contains("theirs"), "{}", view.summary.reason);
+
+    let deploy: Accepted = world.post("/environments/test/deploy", &json!({ "artifact_id": "theirs", "published_name": "x" })).await;
+    world.ends(deploy.run, Outcome::Passed).await;
+    assert_eq!(world.shown(0, "x").as_deref(), Some("good\n"));
     world.close().await;
 }
