@@ -46,7 +46,7 @@ impl Config {
         let day = Duration::from_hours(24);
         let upload_timeout = reader.within("upload_timeout", Duration::from_hours(1), Duration::from_secs(1)..=day);
         let collect_every = reader.within("collect_every", Duration::from_mins(10), Duration::from_secs(1)..=day);
-        let controller: Option<Url> = reader.optional("controller");
+        let controller = reader.optional_service("controller");
         let ca = common.as_ref().and_then(|common| common.ca.clone());
         if let Some(Err(error)) = controller.clone().map(|url| Client::new(url, ca.as_deref())) {
             reader.refuse("controller", error.to_string());

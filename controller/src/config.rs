@@ -85,9 +85,9 @@ impl Config {
         let common = Common::read(reader, SocketAddr::from((Ipv4Addr::LOCALHOST, 7480)));
         let folder = reader.folder().to_owned();
         let keys = reader.or("keys", folder.join("keys"));
-        let vcs_worker = reader.required::<Url>("vcs_worker");
-        let artifact_store = reader.required::<Url>("artifact_store");
-        let deploy_worker = reader.required::<Url>("deploy_worker");
+        let vcs_worker = reader.required_service("vcs_worker");
+        let artifact_store = reader.required_service("artifact_store");
+        let deploy_worker = reader.required_service("deploy_worker");
         let executors: BTreeMap<ExecutorName, ExecutorConfig> = reader.named_tables("executors", executor).into_iter().collect();
         let repositories: BTreeMap<RepoName, RepositoryConfig> =
             reader.named_tables("repositories", |name, reader| repository(name, reader, &executors)).into_iter().collect();
@@ -150,7 +150,7 @@ impl Config {
 
 fn executor(name: &str, reader: &mut Reader) -> Option<(ExecutorName, ExecutorConfig)> {
     let name = checked(name, reader);
-    let url = reader.required("url");
+    let url = reader.required_service("url");
     let capacity = reader.within("capacity", 2_u32, 1..=10_000);
     Some((name?, ExecutorConfig { url: url?, capacity }))
 }

@@ -79,13 +79,8 @@ pub async fn start(
     let workers = workers(&config, &signer)?;
     let executors = executors(&config, &signer)?;
     let collector = Arc::new(Collector::new(book.clone(), executors.clone(), Mask::of(&config.mask), config.max_log));
-    let outside = Arc::new(Outside {
-        workers: workers.clone(),
-        executors,
-        collector: Arc::clone(&collector),
-        clock: Arc::clone(&clock),
-        max_artifacts: config.max_artifacts,
-    });
+    let outside =
+        Arc::new(Outside { workers: workers.clone(), executors, collector: Arc::clone(&collector), max_artifacts: config.max_artifacts });
     Engine { store: store.clone(), clock: Arc::clone(&clock), outside, collector }.start(&shutdown);
     let tidy = Tidy { store: store.clone(), book: book.clone(), workers: workers.clone(), retention: config.retention };
     shutdown.spawn("retention", tidy.run(shutdown.clone()));

@@ -60,7 +60,7 @@ impl Config {
     /// Reads the configuration from an open file.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let common = Common::read(reader, DEFAULT_LISTEN);
-        let store: Option<Url> = reader.required("store");
+        let store = reader.required_service("store");
         let Bytes(cache_size) = reader.or("cache_size", Bytes(4 << 30));
         let seconds = Duration::from_secs;
         let limits = Limits {

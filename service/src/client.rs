@@ -300,8 +300,11 @@ impl Client {
     }
 }
 
-/// Whether the address is one of TLS; an error if it may not be called at all.
-fn check_address(base: &Url) -> Result<bool, ClientError> {
+/// Whether the address is one of TLS.
+///
+/// # Errors
+/// When it may not be called at all.
+pub(crate) fn check_address(base: &Url) -> Result<bool, ClientError> {
     let loopback = match base.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),

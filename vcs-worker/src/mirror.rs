@@ -70,7 +70,7 @@ impl Served {
 }
 
 /// The full name of an attempt's ref.
-fn attempt_ref(key: &AttemptKey) -> String {
+pub(crate) fn attempt_ref(key: &AttemptKey) -> String {
     format!("refs/heads/cd/{key}")
 }
 

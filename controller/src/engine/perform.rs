@@ -22,17 +22,13 @@ use signalbox_controller_core::effect::{AtExecutor, BuildOrder};
 use signalbox_controller_core::{Act, Effect, Event, Work};
 use signalbox_service::auth::SignError;
 use signalbox_service::client::{Call, CallError, Client};
-use signalbox_service::clock::SharedClock;
 use signalbox_service::telemetry::causes;
 
-use super::{Executors, Fault, Look, Observe, Perform, Workers, after, resolve};
+use super::{Executors, Fault, Look, Observe, Perform, Workers, resolve};
 use crate::log::Collector;
 
 /// How long a worker is asked to wait for the end of what it does before it answers that it is at it.
 const WAIT: Duration = Duration::from_secs(20);
-
-/// How long the deployment worker may read what it deploys.
-const DEPLOYMENT: Duration = Duration::from_hours(1);
 
 /// The outside world.
 pub struct Outside {
@@ -42,15 +38,13 @@ pub struct Outside {
     pub executors: Executors,
     /// The logs.
     pub collector: Arc<Collector>,
-    /// Time.
-    pub clock: SharedClock,
     /// How many bytes the artifacts of one attempt may have together.
     pub max_artifacts: u64,
 }
 
 impl Perform for Outside {
     fn perform<'a>(&'a self, effect: &'a Effect) -> BoxFuture<'a, Result<Option<Event>, Fault>> {
-        self.act(effect.key, &effect.act).boxed()
+        self.act(effect).boxed()
     }
 }
 
@@ -72,8 +66,9 @@ impl Observe for Outside {
 }
 
 impl Outside {
-    async fn act(&self, key: AttemptKey, act: &Act) -> Result<Option<Event>, Fault> {
-        Ok(match act {
+    async fn act(&self, effect: &Effect) -> Result<Option<Event>, Fault> {
+        let key = effect.key;
+        Ok(match &effect.act {
             Act::Fetch { request, order } => {
                 let done: RepoResult = self.ask(&self.workers.vcs, Service::VcsWorker, "/repo", key, request).await?;
                 let RepoResult { sha, ref_name, files, transferred, timings } = done;
@@ -137,9 +132,10 @@ impl Outside {
                 Some(Event::Resolved { key, digest: done.digest })
             }
             Act::Deploy(request) => {
-                let expires = after(self.clock.now(), DEPLOYMENT);
+                // The capability ends with the attempt.
                 let cap = Capability::ReadDigest { digest: request.digest };
-                let capability = self.workers.capability(Service::ArtifactStore, key, cap, expires).map_err(|error| unsigned(&error))?;
+                let capability =
+                    self.workers.capability(Service::ArtifactStore, key, cap, effect.give_up).map_err(|error| unsigned(&error))?;
                 let call = Call::post(Service::DeployWorker, "/deploy", key).wait(WAIT).capability(Some(&capability));
                 let done: DeployResult = answered(self.workers.deploy.ask(&self.workers.signer, &call, request).await)?;
                 Some(Event::Deployed { key, hosts: done.hosts })

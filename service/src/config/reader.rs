@@ -6,6 +6,8 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use url::Url;
+
 use super::error::{ConfigError, ConfigErrors};
 use super::value::{FromValue, Node, Origin, Value, folder_of};
 use crate::secret::{SecretString, read_secret};
@@ -137,6 +139,32 @@ impl Reader {
                 default
             }
             None => default,
+        }
+    }
+
+    /// The address of another service, which must be given and must be one that may be called.
+    pub fn required_service(&mut self, key: &'static str) -> Option<Url> {
+        let url = self.required(key)?;
+        self.callable(key, url)
+    }
+
+    /// The address of another service, which may be given and then must be one that may be called.
+    pub fn optional_service(&mut self, key: &'static str) -> Option<Url> {
+        let url = self.optional(key)?;
+        self.callable(key, url)
+    }
+
+    fn callable(&mut self, key: &'static str, url: Url) -> Option<Url> {
+        match crate::client::check_address(&url) {
+            Ok(_) => Some(url),
+            Err(crate::client::ClientError::Address(rule)) => {
+                self.refuse(key, rule);
+                None
+            }
+            Err(error) => {
+                self.refuse(key, error.to_string());
+                None
+            }
         }
     }
 

@@ -24,6 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::api::Api;
 use crate::cache::{Cache, Copy};
+use crate::mirror::attempt_ref;
 use crate::names::Names;
 
 /// How long a reader waits for room.
@@ -71,6 +72,7 @@ pub(crate) async fn info_refs(
         return Err(Problem::new(Code::Forbidden).detail(words).field("service", "must be git-upload-pack").into());
     }
     let copy = api.mirrors.find(&name)?;
+    still_shown(&copy, &capable).await?;
     let _room = api.mirrors.enter().await?;
     let advertised = api.mirrors.upload_pack(&copy, &headers).arg("--http-backend-info-refs").operands([copy.path()]).stdout(8 << 20);
     let advertised = advertised.run().await.map_err(internal)?;
@@ -110,12 +112,26 @@ pub(crate) async fn upload_pack(
         Some(_) => return Err(Problem::new(Code::UnsupportedMediaType).detail("The body may be packed by gzip alone.").into()),
     };
     let copy = api.mirrors.find(&name)?;
+    still_shown(&copy, &capable).await?;
     let room = api.mirrors.enter().await?;
     tracing::debug!(repo = %name, attempt = %capable.0.key, "mirror.read");
     let program = api.mirrors.upload_pack(&copy, &headers).arg("--stateless-rpc").operands([copy.path()]);
     let running = program.start().map_err(internal)?;
     let answered = output::stream(running, input::Input::new(body, gzipped), api.mirrors.deadline, room);
     Ok(answer("application/x-git-upload-pack-result", answered))
+}
+
+/// A capability ends with its attempt: it is good for as long as the attempt's own ref is there.
+async fn still_shown(copy: &Copy, capable: &Capable) -> Result<()> {
+    let ref_name = attempt_ref(&capable.0.key);
+    // A ref that was just written is a file; git moves older ones into a list of its own.
+    if tokio::fs::try_exists(copy.path().join(&ref_name)).await.unwrap_or_default() {
+        return Ok(());
+    }
+    match copy.inspect().map_err(internal)?.commit(&ref_name).await.map_err(internal)? {
+        Some(_) => Ok(()),
+        None => Err(Problem::new(Code::Forbidden).detail("The capability's attempt has ended, or its ref was never shown.").into()),
+    }
 }
 
 impl Mirrors {

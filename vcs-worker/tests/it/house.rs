@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -36,6 +37,8 @@ pub(crate) struct House {
     http: reqwest::Client,
     shutdown: Shutdown,
     settings: String,
+    /// The attempt whose ref was shown last.
+    shown: Mutex<Option<AttemptKey>>,
 }
 
 impl House {
@@ -57,7 +60,7 @@ impl House {
         let settings = format!("{settings}\n{entry}");
         let (address, shutdown) = serve(folder.path(), &settings).await;
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-        Self { folder, address, signer, server, source, http, shutdown, settings }
+        Self { folder, address, signer, server, source, http, shutdown, settings, shown: Mutex::default() }
     }
 
     /// Ends the worker, which must leave nothing running, and starts it again on the same folder.
@@ -147,16 +150,20 @@ impl House {
 
     pub(crate) async fn publish(&self, key: AttemptKey, sha: &CommitSha) -> RefsResult {
         match self.refs(key, sha, RefsAction::Publish).await {
-            Ok(Answer::Done { result }) => result,
+            Ok(Answer::Done { result }) => {
+                *self.shown.lock().expect("not poisoned") = Some(key);
+                result
+            }
             other => panic!("{other:?}"),
         }
     }
 
-    /// A capability to read a repository.
+    /// A capability to read a repository, of the attempt whose ref was shown last.
     pub(crate) fn capability(&self, repo: &str, sha: &CommitSha) -> String {
         let cap = Capability::ReadRepo { repo: repo.parse().expect("a name"), sha: sha.clone() };
         let expires = SystemClock.now() + Duration::from_mins(10);
-        self.signer.capability(Service::VcsWorker, key(), cap, expires).expect("a token").expose_secret().to_owned()
+        let attempt = self.shown.lock().expect("not poisoned").unwrap_or_else(key);
+        self.signer.capability(Service::VcsWorker, attempt, cap, expires).expect("a token").expose_secret().to_owned()
     }
 
     /// Git for the executor's side.
