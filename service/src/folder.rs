@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -79,7 +80,7 @@ impl DataFolder {
         }
         let mut lock =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path.join("lock")).map_err(unusable)?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if !locked(&lock) {
             let mut holder = String::new();
             // Whoever holds it wrote its name first; a file that cannot be read only makes the message poorer.
             let _ = (&mut lock).take(200).read_to_string(&mut holder);
@@ -116,6 +117,17 @@ impl DataFolder {
             .map_err(|source| FolderError::Unusable { path: path.clone(), source })?;
         Ok(path)
     }
+}
+
+/// Locks the file, if nobody holds it. A program that its last holder was just starting holds it too, until that program
+/// begins; so it is tried for a moment.
+fn locked(lock: &File) -> bool {
+    (0..20).any(|attempt| {
+        if attempt > 0 {
+            std::thread::sleep(Duration::from_millis(25));
+        }
+        flock(lock, FlockOperation::NonBlockingLockExclusive).is_ok()
+    })
 }
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ impl Copy {
             };
             // Half a pack is of no use to anybody.
             if self.exists()
-                && let Err(error) = self.sweep(false)
+                && let Err(error) = self.sweep()
             {
                 tracing::warn!(error = &error as &dyn std::error::Error, said = error.said, "cache.sweep_failed");
             }

@@ -75,15 +75,14 @@ impl Copy {
     /// Removes what a killed process may have left, if that was not done since the start.
     pub(super) fn sweep_once(&self, swept: &mut Swept) -> Result<(), GitError> {
         if !swept.0 && self.exists() {
-            self.sweep(true)?;
+            self.sweep()?;
             swept.0 = true;
         }
         Ok(())
     }
 
-    /// Removes half a pack, and loose objects, which only a server without git's protocol leaves. `locks`: also git's
-    /// locks, when nobody can hold one.
-    pub(super) fn sweep(&self, locks: bool) -> Result<(), GitError> {
+    /// Removes half a pack, and loose objects, which only a server without git's protocol leaves.
+    pub(super) fn sweep(&self) -> Result<(), GitError> {
         for entry in std::fs::read_dir(self.path.join("objects")).map_err(|error| local(&error))?.flatten() {
             if entry.file_name().len() == 2 {
                 std::fs::remove_dir_all(entry.path()).map_err(|error| local(&error))?;
@@ -94,12 +93,6 @@ impl Copy {
             let name = name.to_string_lossy();
             if name.starts_with("tmp_") || name.starts_with(".tmp") {
                 std::fs::remove_file(entry.path()).map_err(|error| local(&error))?;
-            }
-        }
-        if locks {
-            let removed = remove_locks(&self.path, 0).map_err(|error| local(&error))?;
-            if removed > 0 {
-                tracing::warn!(removed, copy = %self.path.display(), "cache.locks_removed");
             }
         }
         Ok(())
@@ -155,8 +148,8 @@ fn objects_in(pack: &Path) -> u64 {
     u64::from(u32::from_be_bytes([header[8], header[9], header[10], header[11]]))
 }
 
-/// Removes git's locks, outside of where objects lie.
-fn remove_locks(folder: &Path, depth: usize) -> std::io::Result<usize> {
+/// Removes git's locks, outside of where objects lie: at the start, when nobody can hold one yet.
+pub(super) fn remove_locks(folder: &Path, depth: usize) -> std::io::Result<usize> {
     // Refs are at most this deep; what is deeper is not ours.
     if depth > 16 {
         return Ok(0);

@@ -23,6 +23,7 @@ use crate::config::Limits;
 
 pub(crate) use bring::{Brought, Wanted};
 pub(crate) use copy::Copy;
+use copy::remove_locks;
 
 /// All copies.
 pub(crate) struct Cache {
@@ -36,7 +37,7 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// Opens the copies in `root`, which only we use, and ends what a killed process left running there.
+    /// Opens the copies in `root`, which only we use, ends what a killed process left running there, and removes its locks.
     pub(crate) fn open(root: &Path, git: Git, limits: Limits, shutdown: Shutdown) -> std::io::Result<Self> {
         let root = root.canonicalize()?;
         let orphans = end_orphans("GIT_DIR", &root);
@@ -48,6 +49,12 @@ impl Cache {
             // A copy gets its name when it is whole.
             if path.extension().is_some_and(|extension| extension == "new") {
                 std::fs::remove_dir_all(path)?;
+                continue;
+            }
+            // From now on refs are changed while others are fetched, so a lock may be somebody's.
+            let removed = remove_locks(&path, 0)?;
+            if removed > 0 {
+                tracing::warn!(removed, copy = %path.display(), "cache.locks_removed");
             }
         }
         let room = Arc::new(Semaphore::new(limits.max_concurrent));
