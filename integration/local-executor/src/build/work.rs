@@ -178,7 +178,8 @@ impl Desk {
             };
             match self.parts.git.checkout(checkout).await {
                 Ok(()) => break,
-                Err(error) if n < TRIES && matches!(error.fault, Fault::Unreachable | Fault::ServerFailed) => {}
+                // A mirror that dies in the middle of an answer leaves one that is no git.
+                Err(error) if n < TRIES && matches!(error.fault, Fault::Unreachable | Fault::ServerFailed | Fault::NotGit) => {}
                 Err(error) => return Err(refused(&error)),
             }
             tokio::time::sleep(Duration::from_millis(250) * n).await;
