@@ -43,6 +43,7 @@ const RULES: &[Rule] = &[
     // The conformance suite, which every executor has to pass, lives beside the trait.
     Rule { name: "signalbox-local-executor", may_link: &[CONTRACT, SERVICE], may_test_with: &[ADAPTERS], may_use: None },
     Rule { name: ADAPTERS, may_link: &[CONTRACT, SERVICE], may_test_with: &[FAKES], may_use: None },
+    Rule { name: FAKES, may_link: &[CONTRACT, SERVICE], may_test_with: &[], may_use: None },
     Rule { name: "signalbox-vcs-worker", may_link: &[CONTRACT, SERVICE, ADAPTERS], may_test_with: &[FAKES], may_use: None },
     Rule { name: "signalbox-controller", may_link: &[CONTRACT, SERVICE, ADAPTERS, CORE], may_test_with: &[FAKES], may_use: None },
     Rule {

@@ -30,7 +30,11 @@ const RULES: &[Rule] = &[
     },
     Rule { what: "the crate openssh", marks: &["openssh::"], places: &["deploy-worker/src/ssh"] },
     Rule { what: "starting git", marks: &["Program::new(\"git\")", "Command::new(\"git\")"], places: &["service/src/git"] },
-    Rule { what: "starting ssh", marks: &["Program::new(\"ssh\")", "Command::new(\"ssh\")"], places: &["deploy-worker/src/ssh"] },
+    Rule {
+        what: "starting ssh",
+        marks: &["Program::new(\"ssh\")", "Command::new(\"ssh\")"],
+        places: &["deploy-worker/src/ssh", "integration/adapters/src/forge/gerrit"],
+    },
     Rule { what: "signing tokens", marks: &["jsonwebtoken::"], places: &["service/src/auth"] },
     Rule { what: "rustls", marks: &["rustls::", "tokio_rustls::"], places: &["service/src/"] },
 ];
@@ -45,6 +49,7 @@ const CRATES: &[&str] = &[
     "artifact-store/src",
     "deploy-worker/src",
     "integration/adapters/src",
+    "integration/fakes/src",
     "integration/local-executor/src",
     "ops/cli/src",
 ];

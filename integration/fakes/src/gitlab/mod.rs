@@ -1,0 +1,3 @@
+//! A GitLab that fits into one process: groups, projects, git over HTTP, pipelines, runners, hooks.
+
+pub mod ci;
