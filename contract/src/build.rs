@@ -1,6 +1,8 @@
 //! What an executor's build can be, and how it can end.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use crate::AttemptKey;
 
@@ -89,6 +91,9 @@ pub struct Observation {
     /// The pieces that the executor shows apart.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<PartState>,
+    /// Its page at the executor, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<Url>,
 }
 
 /// A piece of an attempt that its executor shows apart: a GitLab job, a Jenkins stage. The local executor shows one,
@@ -101,4 +106,43 @@ pub struct PartState {
     pub name: String,
     /// Its state.
     pub state: BuildState,
+    /// The stage that it belongs to, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+    /// Whether its failure fails nothing else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_fail: bool,
+    /// Whether it has a log.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub has_log: bool,
+    /// When it began, by the executor's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When it ended, by the executor's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// Its page at the executor, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<Url>,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+impl PartState {
+    /// A piece of which no more is known than this.
+    pub fn new(part: impl Into<String>, name: impl Into<String>, state: BuildState) -> Self {
+        Self {
+            part: part.into(),
+            name: name.into(),
+            state,
+            stage: None,
+            may_fail: false,
+            has_log: true,
+            started_at: None,
+            finished_at: None,
+            url: None,
+        }
+    }
 }

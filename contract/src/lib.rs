@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod build;
+pub mod change;
 pub mod digest;
 pub mod failure;
 pub mod git;
@@ -20,11 +21,12 @@ pub mod token;
 mod text;
 
 pub use build::{BuildState, FailureClass, Verdict};
+pub use change::Origin;
 pub use digest::Digest;
 pub use failure::{Failure, FailureCode};
 pub use git::{CommitSha, RefName};
 pub use id::{AttemptKey, RunId};
-pub use name::{ArtifactName, EnvironmentName, ExecutorName, HostName, JobName, PublishedName, RepoName};
+pub use name::{ArtifactName, EnvironmentName, ExecutorName, ForgeName, HostName, JobName, MirrorName, PublishedName, RepoName};
 pub use problem::{Code, FieldError, Problem};
 pub use source::SourceUrl;
 pub use text::Invalid;

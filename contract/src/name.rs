@@ -87,6 +87,14 @@ fn executor(text: &str) -> Result<(), Invalid> {
     segment("an executor name", text, 63, b"._-")
 }
 
+fn mirror(text: &str) -> Result<(), Invalid> {
+    segment("a mirror's name", text, 63, b"._-")
+}
+
+fn forge(text: &str) -> Result<(), Invalid> {
+    segment("a forge's name", text, 63, b"._-")
+}
+
 text_type! {
     /// The name under which the server knows a repository, such as `mediawiki/core`. Tokens' grants match on it, and
     /// it is bound to the first source URL that was used under it.
@@ -117,6 +125,14 @@ text_type! {
 text_type! {
     /// The name of a configured executor.
     ExecutorName, executor, "^[A-Za-z0-9][A-Za-z0-9._-]*$"
+}
+text_type! {
+    /// The name of a configured place where mirrors live: a GitLab group, a server that takes pushes.
+    MirrorName, mirror, "^[A-Za-z0-9][A-Za-z0-9._-]*$"
+}
+text_type! {
+    /// The name of a configured forge: a Gerrit, a GitLab as the place where changes come from.
+    ForgeName, forge, "^[A-Za-z0-9][A-Za-z0-9._-]*$"
 }
 
 impl From<ArtifactName> for Option<PublishedName> {

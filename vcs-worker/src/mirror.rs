@@ -65,7 +65,7 @@ impl Served {
         let path = format!("{}/mirrors/{name}.git", url.path().trim_end_matches('/'));
         url.set_path(&path);
         let ref_name: RefName = attempt_ref(key).parse().map_err(|_| internal())?;
-        Ok(RefsResult { url, ref_name, sha: sha.clone() })
+        Ok(RefsResult { url, ref_name, sha: sha.clone(), project: None, moved: true })
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::git::RepoPath;
-use crate::{CommitSha, RefName, RepoName, SourceUrl};
+use crate::{CommitSha, MirrorName, RefName, RepoName, SourceUrl};
 
 /// How many files a request may ask for.
 pub const MAX_FILES: usize = 8;
@@ -91,7 +91,7 @@ pub struct Timings {
     pub proof_ms: u64,
 }
 
-/// `POST /refs`: show a proven commit under the attempt's ref (`cd/KEY`) where the executor can read it, or take it away.
+/// `POST /refs`: show a proven commit where the executor can read it, or take it away.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RefsRequest {
@@ -101,6 +101,29 @@ pub struct RefsRequest {
     pub sha: CommitSha,
     /// What to do.
     pub action: RefsAction,
+    /// The configured mirror that it is pushed to. Without it the worker's own, which it serves itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorName>,
+    /// Under which name it is shown.
+    #[serde(default)]
+    pub naming: Naming,
+    /// The full ref at the source, which [`Naming::Same`] and [`Naming::Replace`] need.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<RefName>,
+}
+
+/// Under which name a commit is shown where it is built.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Naming {
+    /// `cd/KEY`, for this attempt alone; pushing it starts nothing.
+    #[default]
+    Run,
+    /// The name that it has at its source, so that definitions with rules on branch names do what their authors meant.
+    /// The push itself starts the build, and one push at a time is made for a ref.
+    Same,
+    /// As `master`, the only branch of a project that replaces the one there was.
+    Replace,
 }
 
 /// What to do with an attempt's ref.
@@ -123,4 +146,10 @@ pub struct RefsResult {
     pub ref_name: RefName,
     /// What it points to, read back.
     pub sha: CommitSha,
+    /// The project at the mirror, in the mirror's own words, where it has such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// Whether the ref was moved there by this: what was there already starts nothing.
+    #[serde(default)]
+    pub moved: bool,
 }

@@ -12,11 +12,11 @@ use signalbox_contract::api::Answer;
 use signalbox_contract::api::deploy::DeployResult;
 use signalbox_contract::api::run::ArtifactView;
 use signalbox_contract::api::store::{BlobInfo, CloseRequest, CloseResult, ResolveRequest};
-use signalbox_contract::api::vcs::{RefsAction, RefsRequest, RefsResult, RepoResult};
+use signalbox_contract::api::vcs::{Naming, RefsAction, RefsRequest, RefsResult, RepoResult};
 use signalbox_contract::build::Observation;
 use signalbox_contract::job::Variables;
 use signalbox_contract::token::{Capability, Service};
-use signalbox_contract::{AttemptKey, Code, ExecutorName, Failure, FailureCode};
+use signalbox_contract::{AttemptKey, Code, CommitSha, ExecutorName, Failure, FailureCode, RepoName};
 use signalbox_controller_core::attempt::Published;
 use signalbox_controller_core::effect::{AtExecutor, BuildOrder};
 use signalbox_controller_core::{Act, Effect, Event, Work};
@@ -76,7 +76,7 @@ impl Outside {
                 Some(Event::Fetched { key, sha, ref_name, plan, transferred, timings })
             }
             Act::Publish { repo, sha } => {
-                let request = RefsRequest { name: repo.clone(), sha: sha.clone(), action: RefsAction::Publish };
+                let request = refs_request(repo, sha, RefsAction::Publish);
                 let done: RefsResult = self.ask(&self.workers.vcs, Service::VcsWorker, "/refs", key, &request).await?;
                 if done.sha != *sha {
                     let detail = "What the mirror shows is not the commit that was proven.";
@@ -85,13 +85,13 @@ impl Outside {
                 Some(Event::Published { key, at: Published { url: done.url, ref_name: done.ref_name } })
             }
             Act::Unpublish { repo, sha } => {
-                let request = RefsRequest { name: repo.clone(), sha: sha.clone(), action: RefsAction::Remove };
+                let request = refs_request(repo, sha, RefsAction::Remove);
                 let _: RefsResult = self.ask(&self.workers.vcs, Service::VcsWorker, "/refs", key, &request).await?;
                 None
             }
             Act::Prepare(order) => {
                 let (executor, order) = (self.executor(&order.executor)?, self.order(key, order)?);
-                let anchor = executor.prepare(&order).await.map_err(fault)?;
+                let anchor = executor.prepare(&order.intent()).await.map_err(fault)?;
                 Some(Event::Prepared { key, anchor: anchor.into() })
             }
             Act::Start(order) => Some(self.start(key, order).await?),
@@ -198,6 +198,9 @@ impl Outside {
             key,
             repo: repo.clone(),
             source: ProvenSource {
+                naming: Naming::Run,
+                project: None,
+                moved: true,
                 url: order.published.url.clone(),
                 ref_name: order.published.ref_name.clone(),
                 sha: order.sha.clone(),
@@ -220,6 +223,10 @@ impl Outside {
     {
         answered(client.ask(&self.workers.signer, &Call::post(aud, path, key).wait(WAIT), body).await)
     }
+}
+
+fn refs_request(repo: &RepoName, sha: &CommitSha, action: RefsAction) -> RefsRequest {
+    RefsRequest { name: repo.clone(), sha: sha.clone(), action, mirror: None, naming: Naming::Run, original: None }
 }
 
 /// The variables of the Rancher plan, and our own.

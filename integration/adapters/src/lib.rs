@@ -4,3 +4,4 @@
 //! every `match` must exhaust. Nothing here decides anything: adapters do what they are told and tell what they see.
 
 pub mod executor;
+pub mod forge;

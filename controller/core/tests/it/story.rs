@@ -128,7 +128,8 @@ impl Story {
     }
 
     pub(crate) fn observed(&mut self, stamp: u64, state: BuildState) -> bool {
-        let observation = Observation { key: self.key(BUILD), build: "42".to_owned(), stamp: Stamp(stamp), state, parts: Vec::new() };
+        let observation =
+            Observation { key: self.key(BUILD), build: "42".to_owned(), stamp: Stamp(stamp), state, parts: Vec::new(), url: None };
         self.tell(&Event::Observed(observation))
     }
 

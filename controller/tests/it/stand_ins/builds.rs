@@ -163,8 +163,9 @@ async fn observe(State(desk): State<Desk>, act: Act<ObserveRequest>) -> Response
                 stamp: Stamp(build.stamp),
                 state: build.state.clone(),
                 parts: Vec::new(),
+                url: None,
             },
-            None => Observation { key, build: String::new(), stamp: Stamp(0), state: BuildState::Gone, parts: Vec::new() },
+            None => Observation { key, build: String::new(), stamp: Stamp(0), state: BuildState::Gone, parts: Vec::new(), url: None },
         };
         Ok(ObserveResult { observations: act.body.keys.into_iter().map(seen).collect() })
     })

@@ -91,6 +91,8 @@ async fn refs(State(desk): State<Desk>, act: Act<RefsRequest>) -> Response {
             url: format!("http://127.0.0.1:9/{}", request.name).parse().expect("a URL"),
             ref_name: format!("refs/heads/cd/{key}").parse().expect("a ref"),
             sha: request.sha,
+            project: None,
+            moved: true,
         })
     })
     .await

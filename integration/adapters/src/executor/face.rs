@@ -5,7 +5,9 @@ use futures_util::stream::BoxStream;
 use signalbox_contract::AttemptKey;
 use signalbox_contract::build::Observation;
 
-use super::{Abilities, Anchor, ExecutorError, Fenced, Found, LogChunk, LogCursor, Order, OutputRef, PartRef, Scope, Started, Tracked};
+use super::{
+    Abilities, Anchor, ExecutorError, Fenced, Found, Intent, LogChunk, LogCursor, Order, OutputRef, PartRef, Pick, Scope, Started, Tracked,
+};
 
 /// What each call answers, some time later.
 pub type Fut<'a, T> = BoxFuture<'a, Result<T, ExecutorError>>;
@@ -22,9 +24,9 @@ pub trait Executor: Send + Sync {
     /// What it can do.
     fn abilities(&self) -> &Abilities;
 
-    /// Finds out what is newest there. The answer is committed before the start, so that after a crash between the two
-    /// the search knows from where on to look.
-    fn prepare<'a>(&'a self, order: &'a Order) -> Fut<'a, Anchor>;
+    /// Finds out what is newest there. The answer is committed before the source is published and the build started, so
+    /// that after a crash the search knows from where on to look.
+    fn prepare<'a>(&'a self, intent: &'a Intent) -> Fut<'a, Anchor>;
 
     /// Starts the build.
     fn start<'a>(&'a self, order: &'a Order, anchor: &'a Anchor) -> Fut<'a, Started>;
@@ -45,8 +47,9 @@ pub trait Executor: Send + Sync {
     /// Reads on in a part's log.
     fn log<'a>(&'a self, part: &'a PartRef, from: &'a LogCursor) -> Fut<'a, LogChunk>;
 
-    /// Lists what an ended build made, where [`Abilities::outputs`] says that we fetch it.
-    fn outputs<'a>(&'a self, tracked: &'a Tracked) -> Fut<'a, Vec<OutputRef>>;
+    /// Finds these in what an ended build made, where [`Abilities::outputs`] says that we fetch it. What is not there is
+    /// left out.
+    fn outputs<'a>(&'a self, tracked: &'a Tracked, picks: &'a [Pick]) -> Fut<'a, Vec<OutputRef>>;
 
     /// Reads one of these.
     fn read<'a>(&'a self, output: &'a OutputRef) -> Fut<'a, Bytes>;

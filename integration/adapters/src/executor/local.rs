@@ -21,8 +21,8 @@ use signalbox_service::secret::ExposeSecret as _;
 use url::Url;
 
 use super::{
-    Abilities, Anchor, BuildRef, Bytes, Definition, Executor, ExecutorError, Fenced, Found, Fut, LogChunk, LogCursor, Order, OutputRef,
-    Outputs, PartRef, Scope, Started, Tracked,
+    Abilities, Anchor, BuildRef, Bytes, Definition, Executor, ExecutorError, Fenced, Found, Fut, Intent, LogChunk, LogCursor, Order,
+    OutputRef, Outputs, Pace, PartRef, Pick, Scope, Started, Tracked,
 };
 
 /// How many attempts one request asks after.
@@ -31,7 +31,10 @@ const TOGETHER: usize = 1000;
 /// How long the next bytes of a log may take.
 const CHUNK: Duration = Duration::from_mins(1);
 
-const ABILITIES: Abilities = Abilities { jobs: true, native: false, keyed: true, outputs: Outputs::Put };
+const ABILITIES: Abilities = Abilities { jobs: true, native: false, keyed: true, outputs: Outputs::Put, pace: PACE };
+
+/// It runs beside us and answers at once.
+const PACE: Pace = Pace { quickest: Duration::from_millis(250), slowest: Duration::from_millis(250) };
 
 /// A local executor somewhere.
 #[derive(Debug)]
@@ -112,7 +115,7 @@ impl Executor for LocalExecutor {
         &ABILITIES
     }
 
-    fn prepare<'a>(&'a self, _order: &'a Order) -> Fut<'a, Anchor> {
+    fn prepare<'a>(&'a self, _intent: &'a Intent) -> Fut<'a, Anchor> {
         // Its builds are found by their keys alone.
         Box::pin(async { Ok(Anchor::default()) })
     }
@@ -165,7 +168,7 @@ impl Executor for LocalExecutor {
         Box::pin(self.read_log(part, from))
     }
 
-    fn outputs<'a>(&'a self, _tracked: &'a Tracked) -> Fut<'a, Vec<OutputRef>> {
+    fn outputs<'a>(&'a self, _tracked: &'a Tracked, _picks: &'a [Pick]) -> Fut<'a, Vec<OutputRef>> {
         // It put them into the grant.
         Box::pin(async { Ok(Vec::new()) })
     }

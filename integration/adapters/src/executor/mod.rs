@@ -12,6 +12,7 @@ mod word;
 pub use face::{Bytes, Executor, Fut};
 pub use failure::ExecutorError;
 pub use order::{
-    Abilities, Definition, Fenced, Found, LogChunk, NativeBuild, Order, OutputRef, Outputs, PartRef, ProvenSource, Started, Tracked,
+    Abilities, Definition, Fenced, Found, Intent, LogChunk, NativeBuild, Order, OutputRef, Outputs, Pace, PartRef, Pick, ProvenSource,
+    Started, Tracked,
 };
 pub use word::{Anchor, BuildRef, LogCursor, Scope};

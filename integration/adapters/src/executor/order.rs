@@ -1,7 +1,11 @@
 //! What is said between us and an executor.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use jiff::Timestamp;
+use signalbox_contract::api::vcs::Naming;
+use signalbox_contract::git::RepoPath;
 use signalbox_contract::job::{JobSpec, Variables};
 use signalbox_contract::{ArtifactName, AttemptKey, CommitSha, RefName, RepoName};
 use signalbox_service::secret::SecretString;
@@ -32,6 +36,45 @@ pub struct Order {
     pub store: Url,
 }
 
+impl Order {
+    /// What was known of it before its source was published.
+    pub fn intent(&self) -> Intent {
+        Intent {
+            key: self.key,
+            repo: self.repo.clone(),
+            sha: self.source.sha.clone(),
+            branch: self.source.branch.clone(),
+            naming: self.source.naming,
+        }
+    }
+}
+
+/// A build that is going to be ordered: what is known before its source was published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// The attempt.
+    pub key: AttemptKey,
+    /// The repository.
+    pub repo: RepoName,
+    /// The commit.
+    pub sha: CommitSha,
+    /// The branch or tag, as people say it.
+    pub branch: RefName,
+    /// Under which name it will be published.
+    pub naming: Naming,
+}
+
+/// An artifact that is wanted, and where in what a build made it is looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pick {
+    /// Under which name we keep it.
+    pub name: ArtifactName,
+    /// The part that makes it. Without it, whichever has such a file.
+    pub part: Option<String>,
+    /// The file. Without it, the only one with the artifact's name.
+    pub path: Option<RepoPath>,
+}
+
 /// A commit that was fetched, proven and published where the executor can read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProvenSource {
@@ -43,6 +86,12 @@ pub struct ProvenSource {
     pub sha: CommitSha,
     /// The branch or tag, as people say it.
     pub branch: RefName,
+    /// Under which name it was published.
+    pub naming: Naming,
+    /// The project at the mirror, in the mirror's own words, where it has such.
+    pub project: Option<String>,
+    /// Whether publishing moved the ref: where a push starts builds, one that moved nothing has started none.
+    pub moved: bool,
 }
 
 /// How something is built.
@@ -74,6 +123,17 @@ pub struct Abilities {
     pub keyed: bool,
     /// How artifacts come from it.
     pub outputs: Outputs,
+    /// How often it is looked at.
+    pub pace: Pace,
+}
+
+/// How often an executor with builds of ours is looked at. A hook makes the next look come at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// The shortest time between two looks.
+    pub quickest: Duration,
+    /// The longest, which is come to while nothing new is seen.
+    pub slowest: Duration,
 }
 
 /// How artifacts come from an executor.

@@ -17,6 +17,7 @@ use signalbox_adapters::executor::{
     Anchor, BuildRef, Definition, Executor, LogCursor, Order, PartRef, ProvenSource, Scope, Started, Tracked,
 };
 use signalbox_contract::api::store::PutResult;
+use signalbox_contract::api::vcs::Naming;
 use signalbox_contract::build::{BuildState, Observation};
 use signalbox_contract::job::{JobSpec, Variables};
 use signalbox_contract::{ArtifactName, AttemptKey, Code, CommitSha, Problem, RunId, Verdict};
@@ -118,6 +119,9 @@ impl Stage {
             key,
             repo: "team/hello".parse().expect("valid"),
             source: ProvenSource {
+                naming: Naming::Run,
+                project: None,
+                moved: true,
                 url: self.mirror.url("hello.git"),
                 ref_name: "refs/heads/cd/first".parse().expect("valid"),
                 sha: self.commit.clone(),

@@ -87,7 +87,7 @@ impl Outside {
             Some(build) => (build.name.clone(), build.stamp, build.state.clone()),
             None => (String::new(), 0, BuildState::Gone),
         };
-        Observation { key, build, stamp: Stamp(stamp), state, parts: Vec::new() }
+        Observation { key, build, stamp: Stamp(stamp), state, parts: Vec::new(), url: None }
     }
 
     /// What must be true outside, because of what the controller decided.

@@ -83,7 +83,7 @@ pub(super) struct Subject {
 pub(super) async fn prepared(harness: &dyn Harness, script: Script) -> Subject {
     let executor = harness.executor();
     let order = harness.order(script).await;
-    let anchor = must("prepare", executor.prepare(&order).await);
+    let anchor = must("prepare", executor.prepare(&order.intent()).await);
     let tracked = Tracked { key: order.key, build: BuildRef::default(), scope: harness.scope() };
     Subject { executor, order, anchor, tracked, patience: harness.patience() }
 }

@@ -1,0 +1,10 @@
+//! Forges: where changes come from, and where what became of them is told.
+//!
+//! [`Forge`] is the one face that they all have for us. What a delivery means, and whether it is genuine, is pure; only
+//! [`Forge::heads`], [`Forge::tell`] and [`Forge::stream`] reach out.
+
+mod face;
+mod happening;
+
+pub use face::{Admitted, Forge, ForgeError, Forged, Fut, Knock, Review, Standing, Streamed, Told};
+pub use happening::{Closing, Happening, Proposal, Untranslated};
