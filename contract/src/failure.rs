@@ -68,7 +68,7 @@ failures! {
     JobNotFound = "job_not_found", Work;
     /// The job does not declare the artifact that was asked for.
     ArtifactNotDeclared = "artifact_not_declared", Work;
-    /// The token that started the run may not publish an artifact that the job declares.
+    /// The token that started or reran the run may not publish an artifact that the job declares.
     ArtifactNotAllowed = "artifact_not_allowed", Configuration;
     /// The job ended well and did not make the artifact that was asked for.
     ArtifactMissing = "artifact_missing", Work;

@@ -68,6 +68,15 @@ pub struct HostResult {
     pub took_ms: u64,
 }
 
+impl HostResult {
+    /// Why it failed, if it did, in words that name the host, and name it once.
+    pub fn complaint(&self) -> Option<String> {
+        let HostOutcome::Failed { failure } = &self.outcome else { return None };
+        let named = failure.detail.strip_prefix(self.host.as_str()).is_some_and(|rest| rest.starts_with([':', ' ']));
+        Some(if named { failure.to_string() } else { format!("{}: {failure}", self.host) })
+    }
+}
+
 /// What happened on a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use signalbox_contract::api::run::StepState;
-use signalbox_contract::{Code, Problem, RunId};
+use signalbox_contract::{ArtifactName, Code, Problem, RunId};
 
 use crate::effect::Effect;
 use crate::event::Event;
@@ -87,11 +87,18 @@ pub enum Refusal {
     /// The run is not in a state for it.
     #[error("{0}")]
     NotNow(&'static str),
+    /// Whoever asks may not publish this artifact, which the run would.
+    #[error("The run publishes the artifact {0}. No grant of this token that allows to start runs of the repository covers it.")]
+    NotGranted(ArtifactName),
 }
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        Self::new(Code::NotAllowedNow).detail(refusal.to_string())
+        let code = match refusal {
+            Refusal::NotNow(_) => Code::NotAllowedNow,
+            Refusal::NotGranted(_) => Code::Forbidden,
+        };
+        Self::new(code).detail(refusal.to_string())
     }
 }
 
@@ -146,7 +153,7 @@ pub fn decide(run: &Run, event: &Event, now: Timestamp, limits: &Limits) -> Resu
     let mut change = Change::new(run.clone(), now, *limits);
     let changed = match event {
         Event::StopRequested { by } => change.stop(by)?,
-        Event::RerunRequested { from, .. } => change.rerun(*from)?,
+        Event::RerunRequested { from, artifacts, .. } => change.rerun(*from, artifacts)?,
         Event::Granted(granted) => change.granted(granted),
         Event::Fetched { key, sha, ref_name, plan, .. } => change.fetched(key, sha, ref_name, plan),
         Event::Published { key, at } => change.published(key, at),

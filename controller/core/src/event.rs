@@ -5,6 +5,7 @@ use signalbox_contract::api::deploy::HostResult;
 use signalbox_contract::api::run::{ArtifactView, RerunFrom};
 use signalbox_contract::api::vcs::{Timings, Transferred};
 use signalbox_contract::build::Observation;
+use signalbox_contract::grant::Glob;
 use signalbox_contract::{AttemptKey, CommitSha, Digest, Failure, RefName};
 
 use crate::attempt::Published;
@@ -27,6 +28,9 @@ pub enum Event {
         by: String,
         /// From where.
         from: RerunFrom,
+        /// Which artifacts they may publish: what holds from now on is what they may do, whoever started the run.
+        #[serde(default)]
+        artifacts: Vec<Glob>,
     },
     /// A resource has room for an attempt.
     Granted(Granted),

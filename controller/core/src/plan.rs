@@ -49,7 +49,7 @@ pub struct CdOrder {
     pub executor: ExecutorName,
     /// What the build gets.
     pub inputs: Variables,
-    /// Which artifacts whoever asked may publish: the job is the change's own, so what it declares is not taken on its word.
+    /// Which artifacts whoever asked last, for the run or its rerun, may publish: the job is the change's own, so what it declares is not taken on its word.
     pub artifacts: Vec<Glob>,
     /// What is deployed, if anything.
     pub deploy: Option<(ArtifactName, DeployTarget)>,
@@ -200,8 +200,9 @@ impl Work {
 /// that it may not publish.
 pub fn resolve(order: &CdOrder, ref_name: &RefName, file: JobFile) -> Result<Vec<PlannedStep>, Failure> {
     let (job, spec) = choose(order.job.as_ref(), file.jobs)?;
-    if let Some(beyond) = spec.artifacts.keys().find(|name| !order.artifacts.iter().any(|glob| glob.matches(name.as_str()))) {
-        let detail = format!("The job {job} declares the artifact {beyond}, which the token that started the run may not publish.");
+    if let Some(beyond) = spec.artifacts.keys().find(|name| !covered(&order.artifacts, name)) {
+        let detail =
+            format!("The job {job} declares the artifact {beyond}, which the token that started or reran the run may not publish.");
         return Err(
             Failure::new(FailureCode::ArtifactNotAllowed, detail).hint("Its grant to start runs needs a pattern for it under `artifacts`.")
         );
@@ -239,6 +240,11 @@ pub fn resolve(order: &CdOrder, ref_name: &RefName, file: JobFile) -> Result<Vec
         });
     }
     Ok(steps)
+}
+
+/// Whether one of the patterns covers the artifact.
+pub(crate) fn covered(patterns: &[Glob], name: &ArtifactName) -> bool {
+    patterns.iter().any(|glob| glob.matches(name.as_str()))
 }
 
 /// The job that was named; else `cd`; else the only one.

@@ -88,7 +88,8 @@ pub(super) fn idempotency<T: serde::Serialize>(
     Ok(Some((key.to_owned(), sha256(&text))))
 }
 
-fn of(name: &RepoName) -> Target<'_> {
+/// What starting runs of a repository is about.
+pub(super) fn of(name: &RepoName) -> Target<'_> {
     Target { repo: Some(name), ..Target::default() }
 }
 
@@ -131,7 +132,7 @@ fn order(api: &Api, name: &RepoName, repository: &RepositoryConfig, request: CdR
 }
 
 /// Which artifacts may be published by the grants that allow starting runs of this repository.
-fn publishable(operator: &Operator, name: &RepoName) -> Vec<Glob> {
+pub(super) fn publishable(operator: &Operator, name: &RepoName) -> Vec<Glob> {
     let starting = operator.0.grants.iter().filter(|grant| grant.allows(Action::Start, &of(name)));
     starting.flat_map(|grant| grant.artifacts.iter().cloned()).collect()
 }

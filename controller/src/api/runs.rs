@@ -14,7 +14,7 @@ use signalbox_service::auth::Operator;
 use signalbox_service::http::{self as service_http, Json, Path, Query};
 use utoipa::IntoParams;
 
-use super::cd::accepted;
+use super::cd::{accepted, of, publishable};
 use super::{Api, page_size, reach_of, refused, target_of};
 use crate::store::RunFilter;
 
@@ -178,14 +178,20 @@ impl Api {
         Ok(())
     }
 
-    /// Runs a run again on behalf of somebody, who must also be allowed to deploy what it deploys.
+    /// Runs a run again on behalf of somebody, who must also be allowed to start it: its repository, what it publishes, and
+    /// what it deploys where. Which artifacts the plan publishes is looked at with the decision.
     pub(crate) async fn rerun_run(&self, operator: &Operator, id: RunId, from: RerunFrom) -> service_http::Result<()> {
         let run = self.run(operator, id).await?;
         operator.require(Action::Rerun, &target_of(&run))?;
+        if let Some(repo) = run.request.repo() {
+            operator.require(Action::Start, &of(repo))?;
+        }
         if run.request.target().is_some() {
             operator.require(deploying(&run), &reach_of(&run))?;
         }
-        self.store.happened(id, Event::RerunRequested { by: operator.principal().to_owned(), from }, None).await.map_err(refused)?;
+        let artifacts = run.request.repo().map(|repo| publishable(operator, repo)).unwrap_or_default();
+        let event = Event::RerunRequested { by: operator.principal().to_owned(), from, artifacts };
+        self.store.happened(id, event, None).await.map_err(refused)?;
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use jiff::Timestamp;
 use signalbox_contract::RunId;
-use signalbox_contract::api::deploy::HostOutcome;
+use signalbox_contract::api::deploy::{HostOutcome, HostResult};
 use signalbox_contract::api::run::{AttemptView, RerunFrom, RunAction, RunState, RunView, StepKind, StepView};
 use signalbox_controller_core::{Run, view};
 use signalbox_service::auth::Operator;
@@ -128,13 +128,18 @@ fn lines(step: &StepView, attempt: &AttemptView, latest: bool) -> Vec<String> {
         let digest: String = made.digest.hex().chars().take(12).collect();
         format!("made {} ({} bytes, sha256:{digest}…)", made.name, made.size)
     }));
-    lines.extend(attempt.hosts.iter().map(|host| match &host.outcome {
-        HostOutcome::Switched => format!("{}: switched, {} bytes moved", host.host, host.bytes),
-        HostOutcome::Unchanged => format!("{}: had it already", host.host),
-        HostOutcome::Superseded => format!("{}: has something newer", host.host),
-        HostOutcome::Failed { failure } => format!("{}: {failure}", host.host),
-    }));
+    lines.extend(attempt.hosts.iter().map(host_line));
     lines
+}
+
+fn host_line(host: &HostResult) -> String {
+    let name = &host.host;
+    match &host.outcome {
+        HostOutcome::Switched => format!("{name}: switched, {} bytes moved", host.bytes),
+        HostOutcome::Unchanged => format!("{name}: had it already"),
+        HostOutcome::Superseded => format!("{name}: has something newer"),
+        HostOutcome::Failed { .. } => host.complaint().unwrap_or_default(),
+    }
 }
 
 /// The end of the log of what was built last.

@@ -231,6 +231,12 @@ impl House {
         accepted.run
     }
 
+    /// Starts a run on behalf of somebody.
+    pub(crate) async fn cd_by(&self, token: &str, body: &Value) -> RunId {
+        let accepted: Accepted = expect(self.by(token, Method::POST, "/cd").json(body), StatusCode::ACCEPTED).await;
+        accepted.run
+    }
+
     /// Starts a run of a branch of `hello` that deploys.
     pub(crate) async fn branch(&self, branch: &str) -> RunId {
         self.cd(&json!({ "repo": "hello", "ref": branch, "artifact": "site/hello" })).await

@@ -2,6 +2,7 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use signalbox_contract::FailureCode;
 use signalbox_contract::api::Page;
 use signalbox_contract::api::deploy::EnvironmentInfo;
 use signalbox_contract::api::run::{Accepted, Environments, Outcome, RunSummary, Status};
@@ -139,7 +140,10 @@ async fn each_action_needs_its_own_grant() {
         let problem = refused(house.by(&reader, Method::POST, &format!("/runs/{run}/{what}")).json(&json!({})), 403).await;
         assert!(problem.detail.contains(what), "{}", problem.detail);
     }
-    let rerunner = house.token_of("rerunner", vec![on_repos(&[Action::Read, Action::Rerun], &["*"])]);
+    let reader_and_rerunner = house.token_of("rerunner", vec![on_repos(&[Action::Read, Action::Rerun], &["*"])]);
+    let problem = refused(house.by(&reader_and_rerunner, Method::POST, &format!("/runs/{run}/rerun")).json(&json!({})), 403).await;
+    assert!(problem.detail.contains("start"), "running again is starting: {}", problem.detail);
+    let rerunner = house.token_of("rerunner", vec![on_repos(&[Action::Read, Action::Rerun, Action::Start], &["*"])]);
     let problem = refused(house.by(&rerunner, Method::POST, &format!("/runs/{run}/rerun")).json(&json!({})), 403).await;
     assert!(problem.detail.contains("deploy"), "running again deploys: {}", problem.detail);
     let all = || globs(&["*"]);
@@ -151,5 +155,40 @@ async fn each_action_needs_its_own_grant() {
     refused(house.by(&deployer, Method::POST, "/environments/production/deploy").json(&body), 403).await;
     refused(house.by(&deployer, Method::POST, "/environments/test/rollback").json(&json!({ "published_name": "a" })), 403).await;
     refused(house.by(&deployer, Method::GET, "/tokens"), 403).await;
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rerun_has_the_rights_of_whoever_reruns_and_not_of_whoever_started() {
+    let house = House::open().await;
+    let all = || globs(&["*"]);
+    let may = |artifacts: &[&str]| Grant {
+        actions: vec![Action::Read, Action::Start, Action::Rerun, Action::Deploy],
+        repos: globs(&["hello"]),
+        artifacts: globs(artifacts),
+        environments: all(),
+        names: all(),
+    };
+    // What started it may publish everything; what reruns it, something else.
+    let run = house.cd(&json!({ "repo": "hello", "ref": "main" })).await;
+    house.ends(run, Outcome::Passed).await;
+    let path = format!("/runs/{run}/rerun");
+    let (other, fitting) = (house.token_of("other", vec![may(&["tool/*"])]), house.token_of("fitting", vec![may(&["site/*"])]));
+    for from in ["start", "failed"] {
+        let request = house.by(&other, Method::POST, &path).json(&json!({ "from": from }));
+        refused(request, if from == "start" { 403 } else { 409 }).await;
+    }
+    let problem = refused(house.by(&other, Method::POST, &path).json(&json!({ "from": "start" })), 403).await;
+    assert!(problem.detail.contains("site/hello"), "{}", problem.detail);
+    let _: Accepted = expect(house.by(&fitting, Method::POST, &path).json(&json!({ "from": "start" })), StatusCode::ACCEPTED).await;
+    house.ends(run, Outcome::Passed).await;
+
+    // Where the plan was never resolved, it is resolved with the rights of whoever asks now.
+    let narrow = house.cd_by(&other, &json!({ "repo": "hello", "ref": "main" })).await;
+    let view = house.ends(narrow, Outcome::Failed).await;
+    assert_eq!(view.steps[0].attempts[0].failure.as_ref().map(|failure| failure.code), Some(FailureCode::ArtifactNotAllowed));
+    let path = format!("/runs/{narrow}/rerun");
+    let _: Accepted = expect(house.by(&fitting, Method::POST, &path).json(&json!({})), StatusCode::ACCEPTED).await;
+    house.ends(narrow, Outcome::Passed).await;
     house.close().await;
 }

@@ -1,13 +1,14 @@
 //! What people and time do to a run: stopping, rerunning, failing effects, deadlines.
 
 use signalbox_contract::api::run::{RerunFrom, StepState};
-use signalbox_contract::{AttemptKey, Failure, FailureClass, FailureCode, Verdict};
+use signalbox_contract::grant::Glob;
+use signalbox_contract::{ArtifactName, AttemptKey, Failure, FailureClass, FailureCode, Verdict};
 
 use super::change::{Change, End};
 use super::{Refusal, settled};
 use crate::attempt::Phase;
 use crate::effect::Kind;
-use crate::plan::Work;
+use crate::plan::{Request, Work, covered};
 
 /// How many attempts a step may have. Somebody who reruns more often has another problem.
 const MAX_ATTEMPTS: usize = 100;
@@ -28,7 +29,9 @@ impl Change {
         Ok(true)
     }
 
-    pub(super) fn rerun(&mut self, from: RerunFrom) -> Result<bool, Refusal> {
+    /// Runs it again for somebody who may publish `artifacts`. They need to be allowed whatever starting this very run would
+    /// need, wherever it begins again: else a rerun would do on behalf of the first what the second may not.
+    pub(super) fn rerun(&mut self, from: RerunFrom, artifacts: &[Glob]) -> Result<bool, Refusal> {
         if self.run.outcome.is_none() {
             return Err(Refusal::NotNow("The run has not ended yet; stop it first."));
         }
@@ -42,6 +45,12 @@ impl Change {
         };
         if self.run.steps.iter().skip(first).any(|step| step.attempts.len() >= MAX_ATTEMPTS) {
             return Err(Refusal::NotNow("A step has been tried a hundred times; start a new run."));
+        }
+        if let Some(beyond) = self.published_beyond(artifacts) {
+            return Err(Refusal::NotGranted(beyond));
+        }
+        if let Request::Cd(order) = &mut self.run.request {
+            order.artifacts = artifacts.to_vec();
         }
         self.run.outcome = None;
         self.run.reason.clear();
@@ -58,6 +67,16 @@ impl Change {
         }
         self.advance();
         Ok(true)
+    }
+
+    /// An artifact of the frozen plan's builds that none of the patterns covers. Where the plan is not known yet, its artifacts
+    /// are looked at when it is resolved.
+    fn published_beyond(&self, artifacts: &[Glob]) -> Option<ArtifactName> {
+        let declared = self.run.steps.iter().filter_map(|step| match &step.plan.work {
+            Work::Build { spec, .. } => Some(spec.artifacts.keys()),
+            Work::Mirror { .. } | Work::Deploy { .. } | Work::Activate { .. } => None,
+        });
+        declared.flatten().find(|name| !covered(artifacts, name)).cloned()
     }
 
     pub(super) fn effect_failed(&mut self, key: &AttemptKey, kind: Kind, failure: &Failure) -> bool {

@@ -101,13 +101,7 @@ impl Change {
         if hosts.iter().any(shows_ours) {
             self.tell_deployed(key);
         }
-        let failures: Vec<String> = hosts
-            .iter()
-            .filter_map(|host| match &host.outcome {
-                HostOutcome::Failed { failure } => Some(format!("{}: {failure}", host.host)),
-                HostOutcome::Switched | HostOutcome::Unchanged | HostOutcome::Superseded => None,
-            })
-            .collect();
+        let failures: Vec<String> = hosts.iter().filter_map(HostResult::complaint).collect();
         let end = if !failures.is_empty() {
             let detail = format!("{} of {} hosts could not be switched. {}", failures.len(), hosts.len(), failures.join(" "));
             End::failed(Failure::new(FailureCode::HostsFailed, detail))

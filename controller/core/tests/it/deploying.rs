@@ -2,7 +2,7 @@
 
 use signalbox_contract::api::deploy::HostOutcome;
 use signalbox_contract::api::run::{Outcome, RerunFrom};
-use signalbox_contract::{FailureCode, Verdict};
+use signalbox_contract::{Failure, FailureCode, Verdict};
 use signalbox_controller_core::effect::Kind;
 use signalbox_controller_core::plan::Request;
 use signalbox_controller_core::resource::{Granted, ResourceKey};
@@ -192,4 +192,16 @@ fn a_grant_for_another_run_is_none_of_this_ones_business() {
     story.another(main_job());
     assert!(!story.tell(&foreign));
     assert_eq!(story.desk.resource(&executor("local")).holders(), 1, "its place stays its own");
+}
+
+#[test]
+fn what_failed_on_hosts_names_each_of_them_once() {
+    let (mut story, _) = Story::reach(&Phase::Deploying);
+    let failed = |detail: &str| HostOutcome::Failed { failure: Failure::new(FailureCode::HostsFailed, detail) };
+    story.deployed(DEPLOY, &[failed("host-1: the disk is full."), failed("host-2 cannot be reached."), failed("host-33 is not meant.")]);
+    let reason = &story.run().reason;
+    assert_eq!(
+        reason,
+        "3 of 3 hosts could not be switched. host-1: the disk is full. host-2 cannot be reached. host-3: host-33 is not meant."
+    );
 }

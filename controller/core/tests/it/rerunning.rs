@@ -2,11 +2,11 @@
 
 use signalbox_contract::api::deploy::HostOutcome;
 use signalbox_contract::api::run::{Outcome, RerunFrom};
-use signalbox_contract::{FailureCode, Verdict};
+use signalbox_contract::{Code, FailureCode, Problem, Verdict};
 use signalbox_controller_core::effect::Kind;
-use signalbox_controller_core::{Act, Phase};
+use signalbox_controller_core::{Act, Phase, Refusal};
 
-use crate::sample::{digest, main_job};
+use crate::sample::{digest, main_job, named};
 use crate::story::{BUILD, DEPLOY, MIRROR, Story};
 
 #[test]
@@ -90,4 +90,32 @@ fn a_run_is_not_rerun_for_ever() {
         assert!(story.fails(MIRROR, Kind::Fetch, FailureCode::SourceUnreachable));
     }
     assert!(story.rerun(RerunFrom::Failed).is_err());
+}
+
+#[test]
+fn a_rerun_publishes_only_what_whoever_asked_for_it_may_publish() {
+    let mut story = Story::of(main_job());
+    story.passes();
+    for (from, patterns) in [(RerunFrom::Start, ["hell"].as_slice()), (RerunFrom::Start, &[])] {
+        let refused = story.rerun_with(from, patterns).expect_err("it publishes `hello`");
+        assert_eq!(refused, Refusal::NotGranted(named("hello")));
+        assert_eq!(Problem::from(refused).code, Code::Forbidden);
+    }
+    assert!(story.rerun_with(RerunFrom::Start, &["other", "hel*"]).is_ok());
+    let (mut story, _) = Story::reach(&Phase::Deploying);
+    assert!(story.fails(DEPLOY, Kind::Deploy, FailureCode::HostsFailed));
+    assert!(story.rerun_with(RerunFrom::Failed, &["other"]).is_err(), "the same holds wherever it begins again");
+    assert!(story.outcome().is_some(), "what was refused changes nothing");
+}
+
+#[test]
+fn a_plan_that_is_resolved_anew_is_resolved_with_the_rights_of_whoever_asked_for_it() {
+    let (mut story, _) = Story::reach(&Phase::Fetching);
+    assert!(story.fails(MIRROR, Kind::Fetch, FailureCode::SourceUnreachable));
+    assert!(story.rerun_with(RerunFrom::Start, &["other"]).is_ok(), "what it publishes is not known yet");
+    let Some(Act::Fetch { order, .. }) = story.act(MIRROR, Kind::Fetch) else { panic!("it is fetched") };
+    assert_eq!(order.artifacts, [named("other")]);
+    story.fetched();
+    let failure = story.attempt(MIRROR).failure.clone().expect("it may not publish `hello`");
+    assert_eq!(failure.code, FailureCode::ArtifactNotAllowed);
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use signalbox_contract::api::deploy::{HostOutcome, HostResult};
 use signalbox_contract::api::run::ArtifactView;
+use signalbox_contract::grant::Glob;
 use signalbox_contract::job::{JobFile, JobSpec};
 use signalbox_contract::{ArtifactName, CommitSha, Digest, Failure, FailureCode, RunId};
 use signalbox_controller_core::attempt::Published;
@@ -14,6 +15,11 @@ use signalbox_controller_core::resource::ResourceKey;
 /// A name, a ref, a URL: whatever parses itself.
 pub(crate) fn named<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().expect("a valid sample")
+}
+
+/// A pattern that covers every artifact.
+pub(crate) fn all() -> Vec<Glob> {
+    vec![named("*")]
 }
 
 /// So many seconds after the stories begin.
@@ -54,7 +60,7 @@ pub(crate) fn cd(repo: &str, deploy: Option<(&str, DeployTarget)>) -> CdOrder {
         job: None,
         executor: named("local"),
         inputs: BTreeMap::new(),
-        artifacts: vec![named("*")],
+        artifacts: all(),
         deploy: deploy.map(|(artifact, target)| (named(artifact), target)),
     }
 }

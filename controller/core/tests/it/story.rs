@@ -86,8 +86,14 @@ impl Story {
     }
 
     pub(crate) fn rerun(&mut self, from: RerunFrom) -> Result<bool, Refusal> {
+        self.rerun_with(from, &["*"])
+    }
+
+    /// Reruns it for somebody who may publish only what these patterns cover.
+    pub(crate) fn rerun_with(&mut self, from: RerunFrom, patterns: &[&str]) -> Result<bool, Refusal> {
         self.desk.seconds += 1;
-        self.desk.commit(self.id(), &Event::RerunRequested { by: "bob".to_owned(), from }, None)
+        let artifacts = patterns.iter().map(|pattern| named(pattern)).collect();
+        self.desk.commit(self.id(), &Event::RerunRequested { by: "bob".to_owned(), from, artifacts }, None)
     }
 
     pub(crate) fn fetched_with(&mut self, file: JobFile) -> bool {

@@ -14,7 +14,7 @@ use signalbox_controller_core::plan::{CdOrder, Request};
 use signalbox_controller_core::{Act, Event, Phase};
 
 use crate::desk::{Desk, Done, Pending};
-use crate::sample::{cd, failure, named, run_id, target};
+use crate::sample::{all, cd, failure, named, run_id, target};
 use dice::Dice;
 use outside::Outside;
 
@@ -249,8 +249,8 @@ impl World {
         let run = run_id(1 + dice.below(number));
         let event = match dice.below(5) {
             0 | 1 => Event::StopRequested { by: "bob".to_owned() },
-            2 => Event::RerunRequested { by: "bob".to_owned(), from: RerunFrom::Start },
-            _ => Event::RerunRequested { by: "bob".to_owned(), from: RerunFrom::Failed },
+            2 => Event::RerunRequested { by: "bob".to_owned(), from: RerunFrom::Start, artifacts: all() },
+            _ => Event::RerunRequested { by: "bob".to_owned(), from: RerunFrom::Failed, artifacts: all() },
         };
         self.commit(&Letter { run, event, done: None });
     }
