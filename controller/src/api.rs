@@ -32,6 +32,7 @@ use crate::config::Config;
 use crate::engine::Workers;
 use crate::log::LogBook;
 use crate::page;
+use crate::roster::Roster;
 use crate::store::{Store, StoreError, Visible};
 
 /// What the handlers work with.
@@ -41,6 +42,8 @@ pub struct Api {
     pub(crate) store: Store,
     pub(crate) book: LogBook,
     pub(crate) workers: Workers,
+    /// Which environments there are.
+    pub(crate) roster: Roster,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) clock: SharedClock,
     pub(crate) shutdown: Shutdown,

@@ -7,6 +7,7 @@ pub mod engine;
 pub mod log;
 mod metrics;
 mod page;
+mod roster;
 mod start;
 pub mod store;
 

@@ -26,6 +26,7 @@ use crate::config::Config;
 use crate::engine::{Engine, Executors, Outside, Workers};
 use crate::log::{Collector, LogBook, Mask};
 use crate::metrics::Gauges;
+use crate::roster::Roster;
 use crate::store::{Retention, Store, StoreError, StoreSettings};
 
 /// How many connections read each database.
@@ -85,12 +86,15 @@ pub async fn start(
     let tidy = Tidy { store: store.clone(), book: book.clone(), workers: workers.clone(), retention: config.retention };
     shutdown.spawn("retention", tidy.run(shutdown.clone()));
     shutdown.spawn("gauges", Gauges::register(&telemetry).follow(store.clone(), shutdown.clone()));
+    let roster = Roster::new(workers.clone());
+    shutdown.spawn("roster", roster.clone().follow(shutdown.clone()));
     let options = ServeOptions::new("controller").tls(config.common.tls.clone());
     let api = Api {
         config: Arc::new(config),
         store,
         book,
         workers,
+        roster,
         verifier,
         clock,
         shutdown: shutdown.clone(),

@@ -31,7 +31,7 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
         (status = 401, description = "No valid token.", body = Problem),
         (status = 403, description = "The token's grants do not cover it.", body = Problem),
         (status = 409, description = "The repository's name belongs to another source.", body = Problem),
-        (status = 422, description = "Something is not configured, or the key was used with another body.", body = Problem),
+        (status = 422, description = "Something is not configured, such as the repository or the environment, or the key was used with another body.", body = Problem),
         (status = 503, description = "The queue is full; nothing was accepted.", body = Problem),
     )
 )]
@@ -49,7 +49,7 @@ pub(super) async fn post(
         let named: Option<RepoName> = request.repo.parse().ok();
         operator.require(Action::Start, &Target { repo: named.as_ref(), ..Target::default() })?;
         return Err(Problem::new(Code::NotConfigured)
-            .detail("The server's configuration has no such repository.")
+            .detail(unknown_repository(&request.repo))
             .field("repo", "is neither the name of a configured repository nor the source URL of one")
             .into());
     };
@@ -58,6 +58,7 @@ pub(super) async fn post(
     if let Some((artifact, DeployTarget { environment, name: published })) = &order.deploy {
         let target = Target { repo: Some(name), artifact: Some(artifact), environment: Some(environment), name: Some(published) };
         operator.require(Action::Deploy, &target)?;
+        api.check_environment(&operator, "environment", environment).await?;
     }
     let run = NewRun { principal: operator.principal().to_owned(), request: Request::Cd(Box::new(order)), idempotency };
     accepted(api.store.accept(run).await.map_err(refused)?)
@@ -129,6 +130,19 @@ fn order(api: &Api, name: &RepoName, repository: &RepositoryConfig, request: CdR
         None
     };
     Ok(CdOrder { repo: name.clone(), source: repository.source.clone(), ref_name, job, executor, inputs, artifacts: Vec::new(), deploy })
+}
+
+/// What to do about a repository that is not configured.
+fn unknown_repository(asked: &str) -> String {
+    let table = match asked.parse::<RepoName>() {
+        // A name with other characters than a bare key may have stands in quotes.
+        Ok(name) if name.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) => {
+            format!("[repositories.{name}]")
+        }
+        Ok(name) => format!("[repositories.\"{name}\"]"),
+        Err(_) => "[repositories.NAME]".to_owned(),
+    };
+    format!("The server's configuration has no such repository. Add {table} with its `source` to the controller's configuration.")
 }
 
 /// Which artifacts may be published by the grants that allow starting runs of this repository.

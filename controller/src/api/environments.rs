@@ -17,6 +17,9 @@ use super::cd::{accepted, idempotency};
 use super::{Api, refused};
 use crate::store::NewRun;
 
+/// How many environments a refusal names.
+const NAMED: usize = 20;
+
 /// The environments that the deployment worker's configuration defines, as far as the reader may see them.
 #[utoipa::path(get, path = "/environments", tag = "environments", responses(
     (status = 200, description = "The environments.", body = Environments),
@@ -46,6 +49,7 @@ pub(super) async fn get(
     (status = 202, description = "A run is recorded durably and goes on by itself.", body = Accepted),
     (status = 400, description = "The body is not valid; `errors` names the fields.", body = Problem),
     (status = 403, description = "The token's grants do not cover it.", body = Problem),
+    (status = 422, description = "There is no such environment, or the key was used with another body.", body = Problem),
     (status = 503, description = "The queue is full; nothing was accepted.", body = Problem),
 ))]
 pub(super) async fn deploy(
@@ -59,6 +63,7 @@ pub(super) async fn deploy(
     let DeployArtifactRequest { artifact_id, published_name } = request;
     let target = Target { artifact: Some(&artifact_id), environment: Some(&environment), name: Some(&published_name), ..Target::default() };
     operator.require(Action::Deploy, &target)?;
+    api.check_environment(&operator, "name", &environment).await?;
     let request = Request::Deploy { artifact: artifact_id, target: DeployTarget { environment, name: published_name } };
     api.accept(&operator, request, idempotency).await
 }
@@ -68,6 +73,7 @@ pub(super) async fn deploy(
     (status = 202, description = "A run is recorded durably and goes on by itself.", body = Accepted),
     (status = 400, description = "The body is not valid; `errors` names the fields.", body = Problem),
     (status = 403, description = "The token's grants do not cover it.", body = Problem),
+    (status = 422, description = "There is no such environment, or the key was used with another body.", body = Problem),
     (status = 503, description = "The queue is full; nothing was accepted.", body = Problem),
 ))]
 pub(super) async fn rollback(
@@ -81,6 +87,7 @@ pub(super) async fn rollback(
     let RollbackRequest { published_name, digest } = request;
     let target = Target { environment: Some(&environment), name: Some(&published_name), ..Target::default() };
     operator.require(Action::Rollback, &target)?;
+    api.check_environment(&operator, "name", &environment).await?;
     let request = Request::Rollback { target: DeployTarget { environment, name: published_name }, digest };
     api.accept(&operator, request, idempotency).await
 }
@@ -91,6 +98,17 @@ impl Api {
         let mut environments = self.workers.environments().await.map_err(|error| not_answered(&error))?;
         environments.retain(|one| operator.sees(&Target { environment: Some(&one.name), ..Target::default() }));
         Ok(Environments { environments })
+    }
+
+    /// Refuses an environment that the deployment worker does not have, and names those that the reader may see.
+    pub(super) async fn check_environment(&self, operator: &Operator, field: &str, name: &EnvironmentName) -> Result<(), Problem> {
+        let Some(names) = self.roster.without(name).await else { return Ok(()) };
+        let seen = |name: &&EnvironmentName| operator.sees(&Target { environment: Some(name), ..Target::default() });
+        let seen: Vec<&str> = names.iter().filter(seen).map(AsRef::as_ref).take(NAMED).collect();
+        let there = if seen.is_empty() { String::new() } else { format!(" There is: {}.", seen.join(", ")) };
+        Err(Problem::new(Code::NotConfigured)
+            .detail(format!("The deployment worker's configuration has no such environment.{there}"))
+            .field(field, "is not the name of an environment"))
     }
 
     /// One environment, as far as a reader may see it.

@@ -1,12 +1,13 @@
 //! Environments: what is there, deploying from the store, going back.
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use signalbox_contract::api::deploy::EnvironmentInfo;
-use signalbox_contract::api::run::{Accepted, Environments, Outcome, RunKind};
-use signalbox_contract::{Code, RunId};
+use signalbox_contract::api::run::{Accepted, Environments, Outcome, RunKind, Status};
+use signalbox_contract::grant::Grant;
+use signalbox_contract::{Code, Problem, RunId};
 
-use crate::house::{House, expect, refused};
+use crate::house::{House, expect, globs, refused};
 use crate::stand_ins::{At, Mood};
 
 async fn ask(house: &House, path: &str, body: &Value) -> RunId {
@@ -48,8 +49,6 @@ async fn what_is_not_there_cannot_be_deployed_or_gone_back_to() {
     let run = ask(&house, "/environments/test/deploy", &json!({ "artifact_id": "nothing", "published_name": "x" })).await;
     assert!(house.ends(run, Outcome::Failed).await.summary.reason.contains("nothing"));
     house.world.blobs().publish("tool", b"1");
-    let run = ask(&house, "/environments/moon/deploy", &json!({ "artifact_id": "tool", "published_name": "x" })).await;
-    assert!(house.ends(run, Outcome::Failed).await.summary.reason.contains("moon"));
     let run = ask(&house, "/environments/test/rollback", &json!({ "published_name": "x" })).await;
     assert_eq!(house.ends(run, Outcome::Failed).await.summary.reason, "The hosts keep no such release.");
     house.close().await;
@@ -76,5 +75,65 @@ async fn an_environment_shows_what_its_hosts_show() {
     }
     house.world.goes_away(At::Deploy).await;
     refused(house.get("/environments"), 502).await;
+    house.close().await;
+}
+
+/// What refuses each request that names the environment.
+async fn refusals(house: &House, token: &str, environment: &str) -> Vec<Problem> {
+    let cd = json!({ "repo": "hello", "ref": "main", "artifact": "site/hello", "environment": environment });
+    let deploy = json!({ "artifact_id": "tool", "published_name": "x" });
+    let paths = [
+        ("/cd".to_owned(), cd),
+        (format!("/environments/{environment}/deploy"), deploy),
+        (format!("/environments/{environment}/rollback"), json!({ "published_name": "x" })),
+    ];
+    let mut problems = Vec::new();
+    for (path, body) in paths {
+        let problem = refused(house.by(token, Method::POST, &path).json(&body), 422).await;
+        assert_eq!(problem.code, Code::NotConfigured);
+        assert_eq!(problem.errors[0].field, if path == "/cd" { "environment" } else { "name" });
+        problems.push(problem);
+    }
+    problems
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_environment_that_is_not_there_is_refused_before_anything_begins() {
+    let house = House::open().await;
+    for problem in refusals(&house, house.token(), "moon").await {
+        assert!(problem.detail.contains("production, test"), "{}", problem.detail);
+    }
+    let grant = Grant { environments: globs(&["test", "moon"]), ..Grant::everything() };
+    let narrow = house.token_of("narrow", vec![grant]);
+    for problem in refusals(&house, &narrow, "moon").await {
+        assert!(problem.detail.contains("There is: test."), "only what they may see: {}", problem.detail);
+    }
+    let status: Status = expect(house.get("/status"), StatusCode::OK).await;
+    assert!(status.builds.is_empty(), "nothing was accepted");
+
+    // One that was added a moment ago is there.
+    house.world.hosts().added.push("moon");
+    house.world.blobs().publish("tool", b"1");
+    let run = ask(&house, "/environments/moon/deploy", &json!({ "artifact_id": "tool", "published_name": "x" })).await;
+    house.ends(run, Outcome::Passed).await;
+
+    // When the worker is away, or hangs, what it said last holds, and nobody waits for it for long.
+    for mood in [Mood::Broken, Mood::Hanging] {
+        house.world.is(At::Deploy, mood);
+        refusals(&house, house.token(), "mars").await;
+    }
+    house.world.is(At::Deploy, Mood::Well);
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_nobody_can_tell_which_environments_there_are_all_are_accepted() {
+    let mut house = House::open().await;
+    house.stops().await;
+    house.world.is(At::Deploy, Mood::Broken);
+    house.comes_back().await;
+    let run = ask(&house, "/environments/moon/rollback", &json!({ "published_name": "x" })).await;
+    house.world.is(At::Deploy, Mood::Well);
+    assert!(house.ends(run, Outcome::Failed).await.summary.reason.contains("moon"));
     house.close().await;
 }

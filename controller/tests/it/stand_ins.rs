@@ -93,7 +93,7 @@ struct Worker {
     mood: watch::Sender<Mood>,
     book: Mutex<BTreeMap<(String, AttemptKey), Entry>>,
     serving: Mutex<Option<Shutdown>>,
-    /// How often it was called, for whatever.
+    /// How often it was called on behalf of a run.
     calls: AtomicU32,
 }
 
@@ -207,7 +207,7 @@ impl World {
         held(&self.hosts)
     }
 
-    /// How often it was called so far, for whatever.
+    /// How often it was called so far on behalf of a run.
     pub(crate) fn calls(&self, at: At) -> u32 {
         self.worker(at).calls.load(Ordering::Relaxed)
     }
@@ -241,6 +241,11 @@ impl Desk {
     /// What it answers instead of doing anything, if it is not well.
     async fn mood(&self) -> Result<(), Response> {
         self.world.worker(self.at).calls.fetch_add(1, Ordering::Relaxed);
+        self.passing_mood().await
+    }
+
+    /// The same to a question that says nothing about any run.
+    async fn passing_mood(&self) -> Result<(), Response> {
         let mut moods = self.world.worker(self.at).mood.subscribe();
         loop {
             let mood = moods.borrow_and_update().clone();
@@ -307,6 +312,18 @@ impl Desk {
         if let Err(answer) = self.mood().await {
             return answer;
         }
+        self.found(look)
+    }
+
+    /// Looks something up that the controller asks for by itself now and then, so that it says nothing about any run.
+    async fn look_in_passing<R: Serialize>(&self, look: impl FnOnce(&World) -> Result<R, Problem>) -> Response {
+        if let Err(answer) = self.passing_mood().await {
+            return answer;
+        }
+        self.found(look)
+    }
+
+    fn found<R: Serialize>(&self, look: impl FnOnce(&World) -> Result<R, Problem>) -> Response {
         match look(&self.world) {
             Ok(found) => Json(found).into_response(),
             Err(problem) => refusal(problem),

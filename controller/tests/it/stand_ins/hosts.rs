@@ -15,8 +15,8 @@ use signalbox_service::clock::{Clock as _, SystemClock};
 
 use super::Desk;
 
-/// The environments that it has.
-pub(crate) const ENVIRONMENTS: [&str; 2] = ["production", "test"];
+/// The environments that it has from the beginning.
+const ENVIRONMENTS: [&str; 2] = ["production", "test"];
 
 const HOSTS: [&str; 2] = ["web1", "web2"];
 
@@ -28,11 +28,19 @@ type Release = (Digest, u64, RunId);
 pub(crate) struct Hosts {
     /// Per environment and name, oldest first. All hosts of an environment show the same.
     releases: BTreeMap<(EnvironmentName, PublishedName), Vec<Release>>,
+    /// Environments that were added since.
+    pub(crate) added: Vec<&'static str>,
     /// A host that cannot be switched, if any.
     pub(crate) stuck: Option<&'static str>,
 }
 
 impl Hosts {
+    fn environments(&self) -> Vec<EnvironmentName> {
+        let mut names: Vec<_> = ENVIRONMENTS.iter().chain(&self.added).map(|name| name.parse().expect("an environment")).collect();
+        names.sort();
+        names
+    }
+
     /// What an environment shows under a name.
     pub(crate) fn shows(&self, environment: &str, name: &str) -> Option<Digest> {
         Some(self.past(environment, name).last()?.0)
@@ -85,7 +93,7 @@ async fn deploy(State(desk): State<Desk>, act: Act<DeployRequest>) -> Response {
         desk.complain("a deployment without a capability to read the bytes");
     }
     desk.once("deploy", act, |world, _, request| {
-        known(&request.environment)?;
+        known(&world.hosts(), &request.environment)?;
         let release = (request.digest, request.sequence, request.run);
         Ok(world.hosts().switch(request.environment, request.published_name, release))
     })
@@ -94,8 +102,8 @@ async fn deploy(State(desk): State<Desk>, act: Act<DeployRequest>) -> Response {
 
 async fn activate(State(desk): State<Desk>, act: Act<ActivateRequest>) -> Response {
     desk.once("activate", act, |world, _, request| {
-        known(&request.environment)?;
         let mut hosts = world.hosts();
+        known(&hosts, &request.environment)?;
         let past = hosts.past(request.environment.as_str(), request.published_name.as_str());
         let now = past.last().map(|(digest, _, _)| *digest);
         let kept = match request.digest {
@@ -110,8 +118,8 @@ async fn activate(State(desk): State<Desk>, act: Act<ActivateRequest>) -> Respon
     .await
 }
 
-fn known(environment: &EnvironmentName) -> Result<(), Failure> {
-    if ENVIRONMENTS.contains(&environment.as_str()) {
+fn known(hosts: &Hosts, environment: &EnvironmentName) -> Result<(), Failure> {
+    if hosts.environments().contains(environment) {
         return Ok(());
     }
     Err(Failure::new(FailureCode::EnvironmentNotFound, format!("There is no environment {environment}.")))
@@ -122,14 +130,14 @@ fn names() -> Vec<HostName> {
 }
 
 async fn list(State(desk): State<Desk>, _: Act<()>) -> Response {
-    let info = |name: &str| EnvironmentInfo { name: name.parse().expect("a name"), hosts: names(), shown: Vec::new() };
-    desk.look(|_| Ok(ENVIRONMENTS.map(info))).await
+    let info = |name| EnvironmentInfo { name, hosts: names(), shown: Vec::new() };
+    desk.look_in_passing(|world| Ok(world.hosts().environments().into_iter().map(info).collect::<Vec<_>>())).await
 }
 
 async fn one(State(desk): State<Desk>, Path(name): Path<EnvironmentName>, _: Act<()>) -> Response {
     desk.look(|world| {
-        known(&name).map_err(|_| Problem::not_found())?;
         let hosts = world.hosts();
+        known(&hosts, &name).map_err(|_| Problem::not_found())?;
         let releases: Vec<ReleaseInfo> = hosts
             .releases
             .iter()
