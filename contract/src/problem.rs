@@ -79,6 +79,8 @@ codes! {
     TooManyRequests = "too-many-requests", 429, "Too many requests.";
     /// A fault of the service. What it was stands in its log under the request's id, never in the answer.
     Internal = "internal", 500, "The service failed.";
+    /// What is kept of the thing cannot be read: it is damaged, or from another version.
+    Unreadable = "unreadable", 500, "What is kept of it cannot be read.";
     /// Another service, which this one needs, failed or gave an answer that makes no sense.
     Upstream = "upstream", 502, "Another service failed.";
     /// The service is starting, stopping, overloaded, or cannot reach what it needs.

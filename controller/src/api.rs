@@ -33,7 +33,7 @@ use crate::engine::Workers;
 use crate::log::LogBook;
 use crate::page;
 use crate::roster::Roster;
-use crate::store::{Store, StoreError, Visible};
+use crate::store::{Place, Store, StoreError, Visible};
 
 /// What the handlers work with.
 #[derive(Clone)]
@@ -146,7 +146,21 @@ pub(crate) fn reach_of(run: &Run) -> Target<'_> {
 impl Api {
     /// The run, if the reader may see it. What may not be seen is not there.
     pub(crate) async fn run(&self, operator: &Operator, id: RunId) -> http::Result<Run> {
-        let run = self.store.run(id).await.map_err(refused)?;
+        let run = match self.store.run(id).await {
+            Err(StoreError::Unreadable(_)) => {
+                let Place { repo, environment, name } = self.store.place(id).await.map_err(refused)?;
+                let (environment, name) = if repo.is_some() { (None, None) } else { (environment, name) };
+                let target = Target { repo: repo.as_ref(), environment: environment.as_ref(), name: name.as_ref(), ..Target::default() };
+                let known = repo.is_some() || (environment.is_some() && name.is_some());
+                let problem = if known && operator.sees(&target) {
+                    refused(StoreError::Unreadable(id))
+                } else {
+                    signalbox_contract::Problem::not_found().into()
+                };
+                return Err(problem);
+            }
+            run => run.map_err(refused)?,
+        };
         run.filter(|run| operator.sees(&target_of(run))).ok_or_else(|| signalbox_contract::Problem::not_found().into())
     }
 

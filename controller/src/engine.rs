@@ -153,8 +153,8 @@ impl Engine {
                 tracing::debug!(%run, event = word, changed, "an event was told");
                 Ok(())
             }
-            // Retention has removed it; nobody is left to be told.
-            Err(StoreError::NoSuchRun) => Ok(()),
+            // Retention has removed it; nobody is left to be told. One that cannot be read waits for a start that can.
+            Err(StoreError::NoSuchRun | StoreError::Unreadable(_)) => Ok(()),
             Err(error) => Err(error),
         }
     }

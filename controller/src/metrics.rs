@@ -16,11 +16,20 @@ struct LaneLabel {
     lane: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TableLabel {
+    table: &'static str,
+}
+
+/// The tables whose rows are set aside when they cannot be read.
+const TABLES: [&str; 4] = ["run", "effect", "claim", "resource"];
+
 /// How much is going on.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Gauges {
     active: Gauge,
     waiting: Family<LaneLabel, Gauge>,
+    aside: Family<TableLabel, Gauge>,
 }
 
 impl Gauges {
@@ -29,6 +38,7 @@ impl Gauges {
         let mut registry = telemetry.registry();
         registry.register("runs_active", "Runs that are not finished", gauges.active.clone());
         registry.register("effects_due", "Effects that are due or being performed", gauges.waiting.clone());
+        registry.register("rows_unreadable", "Rows that cannot be read and are set aside until the next start", gauges.aside.clone());
         gauges
     }
 
@@ -40,6 +50,12 @@ impl Gauges {
                 for lane in Lane::ALL {
                     let due = lanes.iter().find(|(name, _)| name == lane.word()).map_or(0, |(_, due)| *due);
                     self.waiting.get_or_create(&LaneLabel { lane: lane.word() }).set(due);
+                }
+            }
+            if let Ok(tables) = store.aside().await {
+                for table in TABLES {
+                    let count = tables.iter().find(|(name, _)| name == table).map_or(0, |(_, count)| *count);
+                    self.aside.get_or_create(&TableLabel { table }).set(count);
                 }
             }
             tokio::select! {

@@ -3,6 +3,7 @@
 //! Architecture invariant: a state change, its event-log rows and the effects that it causes are written together, or not
 //! at all; and nobody is told of it before it is written.
 
+mod aside;
 mod batch;
 mod command;
 mod leases;
@@ -28,6 +29,7 @@ use signalbox_service::shutdown::Shutdown;
 use signalbox_service::sqlite::{Database, DatabaseError};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+pub use aside::Place;
 pub use leases::{Lease, Leased};
 pub use read::{Live, RunFilter, Visible};
 pub use retention::Retention;
@@ -58,6 +60,9 @@ pub enum StoreError {
         #[source]
         source: serde_json::Error,
     },
+    /// The run's record cannot be read. It was set aside.
+    #[error("the record of the run {0} cannot be read")]
+    Unreadable(RunId),
     /// The batch that it was in could not be written; nothing of it was.
     #[error("it could not be written")]
     NotWritten,
@@ -87,6 +92,8 @@ impl StoreError {
         Some(match self {
             Self::NoSuchRun => Problem::not_found(),
             Self::Refused(refusal) => Problem::from(refusal.clone()),
+            Self::Unreadable(_) => Problem::new(Code::Unreadable)
+                .detail("The record of this run is damaged, or from another version; it is left as it is. The operator's guide says what can be done."),
             Self::QueueFull => {
                 Problem::new(Code::QueueFull).detail("As many runs are queued as may be; nothing was accepted.").retry_after(30)
             }
@@ -162,7 +169,7 @@ impl Store {
         let db = Database::open(path, &MIGRATIONS, settings.readers).await?;
         let nudge = Arc::new(Notify::new());
         let owner: Arc<str> = clock.uuid().to_string().into();
-        let memory = memory::Memory::load(&db.writer, &settings, &owner).await?;
+        let memory = memory::Memory::load(&db.writer, &settings, &owner, clock.now()).await?;
         let (commands, queue) = mpsc::channel(WAITING);
         let (committed, commits) = watch::channel(0);
         let writer =

@@ -134,6 +134,10 @@ pub struct RunSummary {
     /// How it ended, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+    /// Whether what is kept of it cannot be read: it is damaged, or from another version. Then it is left as it is, and what
+    /// stands here may be old.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unreadable: bool,
     /// Why, in words.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,

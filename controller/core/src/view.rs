@@ -27,6 +27,7 @@ pub fn summary(run: &Run) -> RunSummary {
         published_name: target.map(|target| target.name.clone()),
         state: run.state(),
         outcome: run.outcome,
+        unreadable: false,
         reason: run.reason.clone(),
         principal: run.principal.clone(),
         accepted_at: run.accepted_at,

@@ -10,6 +10,8 @@ pub(super) struct State {
     pub(super) tone: &'static str,
 }
 
+const UNREADABLE: State = State { word: "unreadable", tone: "bad" };
+
 /// A run in a list.
 pub(super) struct Row {
     pub(super) id: String,
@@ -39,7 +41,7 @@ impl Row {
         Self {
             id: run.id.to_string(),
             name: format!("{kind}{} #{}", of_what.unwrap_or_default(), run.number),
-            state: run_state(run.state, run.outcome),
+            state: if run.unreadable { UNREADABLE } else { run_state(run.state, run.outcome) },
             change: run.ref_name.as_ref().map(|name| name.short().to_owned()).unwrap_or_default(),
             sha: run.sha.as_ref().map(|sha| sha.as_str().chars().take(9).collect()).unwrap_or_default(),
             deploys,

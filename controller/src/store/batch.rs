@@ -8,8 +8,9 @@ use signalbox_controller_core::decide::{Acceptance, Decision, Limits, LogEntry};
 use signalbox_controller_core::{Effect, Event, Granted, Message, Resource, ResourceKey, Run, accept, decide};
 use sqlx::SqliteConnection;
 
+use super::aside::{Table, run_of, set_aside};
 use super::memory::{Memory, record_row, unsaid};
-use super::rows::{from_json, millis, state_word, to_json};
+use super::rows::{RunRow, millis, to_json};
 use super::{Lease, StoreError};
 
 /// A batch in the making.
@@ -55,17 +56,27 @@ impl<'a> Batch<'a> {
 
     /// Reads runs that are not active, all at once.
     pub(super) async fn load(&mut self, writer: &mut SqliteConnection, ids: impl Iterator<Item = RunId>) -> Result<(), StoreError> {
-        let missing: BTreeSet<String> = ids.filter(|id| !self.memory.runs.contains_key(id)).map(|id| id.to_string()).collect();
+        let missing: BTreeSet<String> =
+            ids.filter(|id| !self.memory.runs.contains_key(id) && !self.memory.aside.contains(id)).map(|id| id.to_string()).collect();
         if missing.is_empty() {
             return Ok(());
         }
-        let rows: Vec<(String,)> = sqlx::query_as("SELECT body FROM run WHERE id IN (SELECT value FROM json_each($1))")
+        let rows: Vec<(String, Vec<u8>)> = sqlx::query_as("SELECT id, body FROM run WHERE id IN (SELECT value FROM json_each($1))")
             .bind(to_json("run", &missing)?)
-            .fetch_all(writer)
+            .fetch_all(&mut *writer)
             .await?;
-        for (body,) in rows {
-            let run: Run = from_json("run", &body)?;
-            self.loaded.insert(run.id, run);
+        for (id, body) in rows {
+            match run_of(&id, &body) {
+                Ok(run) => {
+                    self.loaded.insert(run.id, run);
+                }
+                // One that cannot be read must not fail the whole batch.
+                Err(error) => {
+                    let run = id.parse().ok();
+                    self.memory.aside.extend(run);
+                    set_aside(writer, Table::Run, &id, run, self.now, &error).await?;
+                }
+            }
         }
         Ok(())
     }
@@ -84,6 +95,9 @@ impl<'a> Batch<'a> {
 
     /// Tells a run what happened; `true` if it changed.
     pub(super) fn happened(&mut self, id: RunId, event: &Event) -> Result<bool, StoreError> {
+        if self.is_aside(&id) {
+            return Err(StoreError::Unreadable(id));
+        }
         let run = self.run(&id).ok_or(StoreError::NoSuchRun)?;
         let Some(decision) = decide(run, event, self.now, &self.limits)? else { return Ok(false) };
         let before = run.version;
@@ -91,6 +105,11 @@ impl<'a> Batch<'a> {
         let messages = self.take(decision);
         self.settle(messages);
         Ok(true)
+    }
+
+    /// Whether the run cannot be read, so that nothing can be said to it.
+    pub(super) fn is_aside(&self, id: &RunId) -> bool {
+        self.memory.aside.contains(id)
     }
 
     fn run(&self, id: &RunId) -> Option<&Run> {
@@ -350,46 +369,5 @@ impl<'a> Batch<'a> {
             .await?;
         }
         Ok(())
-    }
-}
-
-/// A run's row.
-#[derive(serde::Serialize)]
-struct RunRow {
-    id: RunId,
-    repo: Option<String>,
-    environment: Option<String>,
-    name: Option<String>,
-    #[serde(rename = "ref")]
-    ref_name: Option<String>,
-    number: u64,
-    state: &'static str,
-    outcome: Option<signalbox_contract::api::run::Outcome>,
-    accepted_at: i64,
-    finished_at: Option<i64>,
-    version: u64,
-    summary: String,
-    body: String,
-}
-
-impl RunRow {
-    fn of(run: &Run) -> Result<Self, StoreError> {
-        let summary = signalbox_controller_core::view::summary(run);
-        Ok(Self {
-            id: run.id,
-            repo: summary.repo.as_ref().map(ToString::to_string),
-            environment: summary.environment.as_ref().map(ToString::to_string),
-            name: summary.published_name.as_ref().map(ToString::to_string),
-            // Filters name a branch as people do, whichever way it was asked for.
-            ref_name: summary.ref_name.as_ref().map(|name| name.short().to_owned()),
-            number: run.number,
-            state: state_word(summary.state),
-            outcome: run.outcome,
-            accepted_at: millis(run.accepted_at),
-            finished_at: run.finished_at.map(millis),
-            version: run.version,
-            summary: to_json("run", &summary)?,
-            body: to_json("run", run)?,
-        })
     }
 }

@@ -1,20 +1,25 @@
 //! What the writer keeps in mind between batches: the active runs and the resources. It is the only writer of the file, so
 //! what it remembers is what is written. After a batch that could not be written it forgets all, and reads it again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use signalbox_contract::{RepoName, RunId, SourceUrl};
+use jiff::Timestamp;
+use signalbox_contract::{AttemptKey, RepoName, RunId, SourceUrl};
 use signalbox_controller_core::resource::{Claim, Record};
 use signalbox_controller_core::{Resource, ResourceKey, Run};
-use sqlx::SqlitePool;
+use signalbox_service::sqlite::Database;
+use sqlx::{SqliteConnection, SqlitePool};
 
-use super::rows::{from_json, to_json};
+use super::aside::{Table, resource_of, run_of, set_aside, try_again};
+use super::rows::{from_bytes, millis, text, to_json};
 use super::{StoreError, StoreSettings};
 
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     /// Every run that is not finished.
     pub(super) runs: HashMap<RunId, Run>,
+    /// Runs whose rows cannot be read. Nothing is done with them until the next start.
+    pub(super) aside: HashSet<RunId>,
     pub(super) resources: BTreeMap<ResourceKey, Resource>,
     /// The newest run.
     pub(super) last_run: Option<RunId>,
@@ -25,47 +30,103 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    pub(super) async fn load(writer: &SqlitePool, settings: &StoreSettings, owner: &str) -> Result<Self, StoreError> {
+    pub(super) async fn load(pool: &SqlitePool, settings: &StoreSettings, owner: &str, now: Timestamp) -> Result<Self, StoreError> {
+        let mut writer = pool.begin_with(Database::BEGIN).await?;
         // Whoever held leases before is gone: the data folder is ours alone.
         sqlx::query("UPDATE effect SET owner = NULL, until = NULL WHERE owner IS NOT NULL AND owner <> $1")
             .bind(owner)
-            .execute(writer)
+            .execute(&mut *writer)
             .await?;
+        try_again(&mut writer).await?;
         let mut memory = Self::default();
-        let runs: Vec<(String,)> = sqlx::query_as("SELECT body FROM run WHERE state <> 'finished' ORDER BY id").fetch_all(writer).await?;
-        for (body,) in runs {
-            let run: Run = from_json("run", &body)?;
-            memory.runs.insert(run.id, run);
-        }
-        let newest: Option<String> = sqlx::query_scalar("SELECT max(id) FROM run").fetch_one(writer).await?;
-        memory.last_run = newest.and_then(|id| id.parse().ok());
-        let mut claims: BTreeMap<String, Vec<Claim>> = BTreeMap::new();
-        let rows: Vec<(String, String)> = sqlx::query_as("SELECT resource, body FROM claim").fetch_all(writer).await?;
-        for (resource, body) in rows {
-            claims.entry(resource).or_default().push(from_json("claim", &body)?);
-        }
-        let rows: Vec<(String, String)> = sqlx::query_as("SELECT key, body FROM resource").fetch_all(writer).await?;
-        for (key, body) in rows {
-            let record: Record = from_json("resource", &body)?;
-            memory.resources.insert(record.key.clone(), Resource::restore(record, claims.remove(&key).unwrap_or_default()));
-        }
+        memory.load_runs(&mut writer, now).await?;
+        memory.load_resources(&mut writer, now).await?;
         memory.resize(settings);
         for (name, source) in &settings.sources {
             // The first source that a name stands for is the one that it keeps.
             sqlx::query("INSERT INTO repository (name, source) VALUES ($1, $2) ON CONFLICT DO NOTHING")
                 .bind(name.as_str())
                 .bind(source.to_string())
-                .execute(writer)
+                .execute(&mut *writer)
                 .await?;
         }
-        let rows: Vec<(String, String)> = sqlx::query_as("SELECT name, source FROM repository").fetch_all(writer).await?;
+        let rows: Vec<(Vec<u8>, Vec<u8>)> = sqlx::query_as("SELECT name, source FROM repository").fetch_all(&mut *writer).await?;
         for (name, source) in rows {
+            let (name, source) = (text(name), text(source));
             // A name that an older version allowed and this one does not can no longer be asked for either.
             if let (Ok(name), Ok(source)) = (name.parse(), source.parse()) {
                 memory.bindings.insert(name, source);
             }
         }
+        writer.commit().await?;
         Ok(memory)
+    }
+
+    async fn load_runs(&mut self, writer: &mut SqliteConnection, now: Timestamp) -> Result<(), StoreError> {
+        let rows: Vec<(Vec<u8>, Vec<u8>)> =
+            sqlx::query_as("SELECT id, body FROM run WHERE state <> 'finished' ORDER BY id").fetch_all(&mut *writer).await?;
+        for (id, body) in rows {
+            let id = text(id);
+            match run_of(&id, &body) {
+                Ok(run) if run.outcome.is_none() => {
+                    self.runs.insert(run.id, run);
+                }
+                // Its column says that it goes on, and it does not.
+                Ok(_) => {}
+                Err(error) => {
+                    let run = id.parse().ok();
+                    self.aside.extend(run);
+                    set_aside(writer, Table::Run, &id, run, now, &error).await?;
+                }
+            }
+        }
+        let newest: Vec<(Vec<u8>,)> = sqlx::query_as("SELECT id FROM run ORDER BY id DESC LIMIT 100").fetch_all(writer).await?;
+        self.last_run = newest.into_iter().find_map(|(id,)| text(id).parse().ok());
+        Ok(())
+    }
+
+    async fn load_resources(&mut self, writer: &mut SqliteConnection, now: Timestamp) -> Result<(), StoreError> {
+        let mut claims: BTreeMap<String, Vec<Claim>> = BTreeMap::new();
+        let rows: Vec<(Vec<u8>, Vec<u8>, Vec<u8>)> =
+            sqlx::query_as("SELECT resource, holder, body FROM claim").fetch_all(&mut *writer).await?;
+        for (resource, holder, body) in rows {
+            let holder = text(holder);
+            match from_bytes::<Claim>("claim", &body) {
+                Ok(claim) => claims.entry(text(resource)).or_default().push(claim),
+                Err(error) => {
+                    // Its run would wait for ever for what it claims, or hold it without knowing.
+                    let run = holder.parse().ok().map(|key: AttemptKey| key.run);
+                    set_aside(writer, Table::Claim, &holder, run, now, &error).await?;
+                    if let Some(run) = run.filter(|run| self.runs.remove(run).is_some()) {
+                        self.aside.insert(run);
+                        set_aside(writer, Table::Run, &run.to_string(), Some(run), now, &error).await?;
+                    }
+                }
+            }
+        }
+        // What a run holds that was set aside, others can have: it does not go on. The row stays, for when it does.
+        for claims in claims.values_mut() {
+            claims.retain(|claim| !self.aside.contains(&claim.holder.run));
+        }
+        let rows: Vec<(Vec<u8>, Vec<u8>)> = sqlx::query_as("SELECT key, body FROM resource").fetch_all(&mut *writer).await?;
+        for (key, body) in rows {
+            let key = text(key);
+            let record = match from_bytes::<Record>("resource", &body) {
+                Ok(record) if record.key.to_string() == key => record,
+                Ok(_) => continue,
+                Err(error) => {
+                    set_aside(writer, Table::Resource, &key, None, now, &error).await?;
+                    let Some(named) = resource_of(&key) else { continue };
+                    let capacity = unsaid(&named);
+                    // Hosts refuse numbers below those that they have seen. Counted from one, no environment comes as far as
+                    // the milliseconds since the epoch; counted from those, it stays above what it was given before.
+                    let fence = u64::try_from(millis(now)).unwrap_or_default();
+                    Record { key: named, capacity, fence, served: Vec::new(), newest: BTreeMap::new() }
+                }
+            };
+            self.resources.insert(record.key.clone(), Resource::restore(record, claims.remove(&key).unwrap_or_default()));
+        }
+        Ok(())
     }
 
     /// Gives each resource the capacity that is configured now. What was granted stays granted.

@@ -6,10 +6,21 @@ use signalbox_contract::api::Page;
 use signalbox_contract::api::run::{EventView, RunState, RunSummary, Status};
 use signalbox_contract::{AttemptKey, EnvironmentName, ExecutorName, PublishedName, RefName, RepoName, RunId};
 use signalbox_controller_core::Run;
+use signalbox_service::telemetry::causes;
 use sqlx::{QueryBuilder, Sqlite};
 
-use super::rows::{from_json, moment, state_word, to_json};
+use super::aside::run_of;
+use super::rows::{Raw, moment, state_word, text, to_json};
 use super::{Store, StoreError};
+
+/// What lists are made of: for each run whether it was set aside, beside what was written for them.
+const LISTED: &str = "SELECT id, summary, EXISTS (SELECT 1 FROM aside WHERE kind = 'run' AND aside.id = run.id) FROM run";
+
+/// Number, time, kind, principal and body.
+type EventRow = (i64, i64, Raw, Option<Raw>, Raw);
+
+/// Key, executor, anchor and build.
+type LiveRow = (Raw, Raw, Option<Raw>, Option<Raw>);
 
 /// Which runs a reader may see.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,9 +68,22 @@ impl Store {
     /// # Errors
     /// When it could not be read.
     pub async fn run(&self, id: RunId) -> Result<Option<Run>, StoreError> {
-        let row: Option<(String,)> =
-            sqlx::query_as("SELECT body FROM run WHERE id = $1").bind(id.to_string()).fetch_optional(&self.db.readers).await?;
-        row.map(|(body,)| from_json("run", &body)).transpose()
+        let name = id.to_string();
+        let row: Option<(Raw, bool)> =
+            sqlx::query_as("SELECT body, EXISTS (SELECT 1 FROM aside WHERE kind = 'run' AND aside.id = run.id) FROM run WHERE id = $1")
+                .bind(&name)
+                .fetch_optional(&self.db.readers)
+                .await?;
+        match row.map(|(body, aside)| (run_of(&name, &body), aside)) {
+            None => Ok(None),
+            Some((Ok(run), false)) => Ok(Some(run)),
+            // It was said when it was set aside.
+            Some((_, true)) => Err(StoreError::Unreadable(id)),
+            Some((Err(error), false)) => {
+                tracing::error!(run = name, error = %causes(&error), "the record of a run cannot be read");
+                Err(StoreError::Unreadable(id))
+            }
+        }
     }
 
     /// All that there may be runs of: each repository, and for runs without one each name in each environment.
@@ -79,7 +103,7 @@ impl Store {
     /// # Errors
     /// When it could not be read.
     pub async fn runs(&self, filter: &RunFilter, visible: &Visible, limit: u32) -> Result<Page<RunSummary>, StoreError> {
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT summary FROM run WHERE true");
+        let mut query = QueryBuilder::<Sqlite>::new(format!("{LISTED} WHERE true"));
         if let Some(repo) = &filter.repo {
             query.push(" AND repo = ").push_bind(repo.as_str().to_owned());
         }
@@ -94,12 +118,20 @@ impl Store {
         }
         push_visible(&mut query, visible)?;
         query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit) + 1);
-        let rows: Vec<(String,)> = query.build_query_as().fetch_all(&self.db.readers).await?;
-        let mut items: Vec<RunSummary> = rows.iter().map(|(summary,)| from_json("run", summary)).collect::<Result<_, _>>()?;
-        let more = items.len() > limit as usize;
-        items.truncate(limit as usize);
-        let next = items.last().filter(|_| more).map(|last| last.id.to_string());
+        let mut rows: Vec<(Vec<u8>, Vec<u8>, bool)> = query.build_query_as().fetch_all(&self.db.readers).await?;
+        let more = rows.len() > limit as usize;
+        rows.truncate(limit as usize);
+        let next = rows.last().filter(|_| more).map(|(id, ..)| text(id.clone()));
+        let items = self.all_listed(rows).await?;
         Ok(Page { items, next })
+    }
+
+    async fn all_listed(&self, rows: Vec<(Vec<u8>, Vec<u8>, bool)>) -> Result<Vec<RunSummary>, StoreError> {
+        let mut items = Vec::with_capacity(rows.len());
+        for row in rows {
+            items.extend(self.listed(row).await?);
+        }
+        Ok(items)
     }
 
     /// Every active run, and a page of the finished ones.
@@ -107,11 +139,10 @@ impl Store {
     /// # Errors
     /// When it could not be read.
     pub async fn status(&self, visible: &Visible, before: Option<RunId>, limit: u32) -> Result<Status, StoreError> {
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT summary FROM run WHERE state <> 'finished'");
+        let mut query = QueryBuilder::<Sqlite>::new(format!("{LISTED} WHERE state <> 'finished'"));
         push_visible(&mut query, visible)?;
         query.push(" ORDER BY id DESC");
-        let rows: Vec<(String,)> = query.build_query_as().fetch_all(&self.db.readers).await?;
-        let active: Vec<RunSummary> = rows.iter().map(|(summary,)| from_json("run", summary)).collect::<Result<_, _>>()?;
+        let active = self.all_listed(query.build_query_as().fetch_all(&self.db.readers).await?).await?;
         let filter = RunFilter { state: Some(RunState::Finished), before, ..RunFilter::default() };
         let finished = self.runs(&filter, visible, limit).await?;
         let ids = |queued: bool| active.iter().filter(move |run| (run.state == RunState::Queued) == queued).map(|run| run.id).collect();
@@ -129,7 +160,7 @@ impl Store {
     /// # Errors
     /// When it could not be read.
     pub async fn events(&self, run: RunId, after: u64, limit: u32) -> Result<Page<EventView>, StoreError> {
-        let rows: Vec<(i64, i64, String, Option<String>, String)> =
+        let rows: Vec<EventRow> =
             sqlx::query_as("SELECT n, at, kind, principal, body FROM event WHERE run = $1 AND n > $2 ORDER BY n LIMIT $3")
                 .bind(run.to_string())
                 .bind(i64::try_from(after).unwrap_or(i64::MAX))
@@ -142,9 +173,11 @@ impl Store {
             .take(limit as usize)
             .map(|(n, at, kind, principal, body)| {
                 let n = u64::try_from(n).unwrap_or_default();
-                Ok(EventView { n, at: moment(at), kind, principal, body: from_json("event", &body)? })
+                // An entry that is damaged loses its details, and takes no other with it.
+                let body = serde_json::from_slice(&body).unwrap_or_default();
+                EventView { n, at: moment(at), kind: text(kind), principal: principal.map(text), body }
             })
-            .collect::<Result<_, StoreError>>()?;
+            .collect();
         let next = items.last().filter(|_| more).map(|last| last.n.to_string());
         Ok(Page { items, next })
     }
@@ -154,14 +187,16 @@ impl Store {
     /// # Errors
     /// When it could not be read.
     pub async fn live(&self) -> Result<Vec<Live>, StoreError> {
-        let rows: Vec<(String, String, Option<String>, Option<String>)> =
-            sqlx::query_as("SELECT key, executor, anchor, build FROM live ORDER BY key").fetch_all(&self.db.readers).await?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|(key, executor, anchor, build)| {
-                Some(Live { key: key.parse().ok()?, executor: executor.parse().ok()?, anchor, build })
-            })
-            .collect())
+        let rows: Vec<LiveRow> = sqlx::query_as(
+            "SELECT key, executor, anchor, build FROM live WHERE run NOT IN (SELECT id FROM aside WHERE kind = 'run') ORDER BY key",
+        )
+        .fetch_all(&self.db.readers)
+        .await?;
+        let live = rows.into_iter().filter_map(|(key, executor, anchor, build)| {
+            let (key, executor) = (text(key).parse().ok()?, text(executor).parse().ok()?);
+            Some(Live { key, executor, anchor: anchor.map(text), build: build.map(text) })
+        });
+        Ok(live.collect())
     }
 
     /// How many effects wait, by lane, and how many runs are active: for the metrics.

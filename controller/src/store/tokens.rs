@@ -8,6 +8,7 @@ use signalbox_contract::api::Page;
 use signalbox_contract::api::run::TokenInfo;
 use signalbox_contract::grant::Grant;
 use signalbox_contract::token::Service;
+use signalbox_service::telemetry::causes;
 use uuid::Uuid;
 
 use super::rows::{from_json, millis, moment, to_json};
@@ -72,10 +73,13 @@ impl Store {
         .bind(i64::from(limit) + 1)
         .fetch_all(&self.db.readers)
         .await?;
-        let mut items = rows.into_iter().map(info).collect::<Result<Vec<_>, _>>()?;
-        let more = items.len() > limit as usize;
-        items.truncate(limit as usize);
-        let next = items.last().filter(|_| more).map(|last| last.jti.to_string());
+        let more = rows.len() > limit as usize;
+        let next = rows.get((limit as usize).saturating_sub(1)).filter(|_| more).map(|(jti, ..)| jti.clone());
+        let read = |row: Row| {
+            let jti = row.0.clone();
+            info(row).inspect_err(|error| tracing::error!(jti, error = %causes(error), "the record of a token cannot be read")).ok()
+        };
+        let items = rows.into_iter().take(limit as usize).filter_map(read).collect();
         Ok(Page { items, next })
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use signalbox_contract::{Digest, RunId};
+use signalbox_controller_core::Effect;
 use signalbox_controller_core::decide::Acceptance;
 use signalbox_service::clock::SharedClock;
 use signalbox_service::shutdown::Shutdown;
@@ -13,10 +14,11 @@ use signalbox_service::telemetry::causes;
 use sqlx::{SqliteConnection, SqlitePool};
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::aside::{Table, set_aside};
 use super::batch::Batch;
 use super::command::Command;
 use super::memory::Memory;
-use super::rows::{from_json, millis, to_json};
+use super::rows::{Raw, from_bytes, millis, text, to_json};
 use super::{Lease, Leased, NewRun, StoreError, StoreSettings};
 
 /// Longer than any wait between two tries of an effect, in milliseconds.
@@ -117,7 +119,7 @@ impl Writer {
 
     async fn write(&mut self, commands: Vec<Command>, answers: &mut Vec<Answer>) -> Result<bool, StoreError> {
         if self.doubtful {
-            self.memory = Memory::load(&self.pool, &self.settings, &self.owner).await?;
+            self.memory = Memory::load(&self.pool, &self.settings, &self.owner, self.clock.now()).await?;
             self.doubtful = false;
             self.resized = true;
         }
@@ -142,7 +144,8 @@ impl Writer {
                     answers.push(answer(reply, accepted));
                 }
                 Command::Happened { run, event, done, reply } => {
-                    if let Some(lease) = done {
+                    // What was done for a run that cannot be told stays to be done: nothing is lost when it can be.
+                    if let Some(lease) = done.filter(|_| !batch.is_aside(&run)) {
                         batch.finish_effect(lease);
                     }
                     let changed = batch.happened(run, &event);
@@ -242,6 +245,9 @@ async fn accept(
     Ok(Ok(id))
 }
 
+/// Id, run, payload, epoch and tries.
+type EffectRow = (i64, Raw, Raw, i64, i64);
+
 async fn lease(
     writer: &mut SqliteConnection,
     lane: &str,
@@ -250,10 +256,12 @@ async fn lease(
     until: Timestamp,
     now: Timestamp,
 ) -> Result<Vec<Leased>, StoreError> {
-    let rows: Vec<(i64, String, String, i64, i64)> = sqlx::query_as(
+    let rows: Vec<EffectRow> = sqlx::query_as(
         "UPDATE effect SET owner = $1, epoch = epoch + 1, until = $2, tries = tries + 1
          WHERE id IN (SELECT id FROM effect WHERE lane = $3 AND (until IS NULL OR until <= $4)
-                 AND (due <= $4 OR (lane <> 'timer' AND (tries = 0 OR due > $4 + $6))) ORDER BY due, id LIMIT $5)
+                 AND (due <= $4 OR (lane <> 'timer' AND (tries = 0 OR due > $4 + $6)))
+                 AND run NOT IN (SELECT id FROM aside WHERE kind = 'run')
+                 AND CAST(id AS TEXT) NOT IN (SELECT id FROM aside WHERE kind = 'effect') ORDER BY due, id LIMIT $5)
          RETURNING id, run, payload, epoch, tries",
     )
     .bind(owner)
@@ -264,18 +272,30 @@ async fn lease(
     // But for timers, what was never tried is due, and no try is put off for longer than this: if one is, the clock was set
     // back, and nobody waits until it has caught up.
     .bind(LONGEST_WAIT_MS)
-    .fetch_all(writer)
+    .fetch_all(&mut *writer)
     .await?;
-    rows.into_iter()
-        .map(|(id, run, payload, epoch, tries)| {
-            Ok(Leased {
-                lease: Lease { id, epoch },
-                run: from_json("effect", &format!("\"{run}\""))?,
-                tries: u32::try_from(tries - 1).unwrap_or_default(),
-                effect: from_json("effect", &payload)?,
-            })
-        })
-        .collect()
+    let mut leased = Vec::with_capacity(rows.len());
+    for (id, run, payload, epoch, tries) in rows {
+        let run: Option<RunId> = text(run).parse().ok();
+        match (run, from_bytes::<Effect>("effect", &payload)) {
+            (Some(run), Ok(effect)) if effect.key.run == run => {
+                let tries = u32::try_from(tries - 1).unwrap_or_default();
+                leased.push(Leased { lease: Lease { id, epoch }, run, tries, effect });
+            }
+            (run, read) => {
+                let foreign =
+                    || StoreError::Row { table: "effect", source: serde::de::Error::custom("it is not of the run that it names") };
+                let error = read.err().unwrap_or_else(foreign);
+                set_aside(writer, Table::Effect, &id.to_string(), run, now, &error).await?;
+                sqlx::query("UPDATE effect SET owner = NULL, until = NULL, error = $1 WHERE id = $2")
+                    .bind("It cannot be read.")
+                    .bind(id)
+                    .execute(&mut *writer)
+                    .await?;
+            }
+        }
+    }
+    Ok(leased)
 }
 
 async fn later(writer: &mut SqliteConnection, lease: Lease, due: Timestamp, error: &str) -> Result<(), StoreError> {
