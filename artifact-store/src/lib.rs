@@ -25,7 +25,7 @@ use signalbox_service::auth::{KeyError, Verifier};
 use signalbox_service::client::{Client, ClientError};
 use signalbox_service::clock::SharedClock;
 use signalbox_service::folder::{DataFolder, FolderError};
-use signalbox_service::http::{ServeOptions, bind, serve};
+use signalbox_service::http::{ServeOptions, serve};
 use signalbox_service::ledger::{Ledger, LedgerError};
 use signalbox_service::shutdown::Shutdown;
 use signalbox_service::sqlite::DatabaseError;
@@ -65,9 +65,6 @@ pub enum StartError {
     /// The controller cannot be called as it is configured.
     #[error("the controller cannot be asked for revocations")]
     Controller(#[source] ClientError),
-    /// The metrics' address cannot be used.
-    #[error("the address of the metrics cannot be used")]
-    Metrics(#[source] std::io::Error),
 }
 
 /// Starts the store on `listener`. It is ready to serve when this answers, and ends with `shutdown`.
@@ -86,7 +83,6 @@ pub async fn start(
     let verifier = Arc::new(verifier);
     let controller = config.controller.clone().map(|url| Client::new(url, common.ca.as_deref())).transpose();
     let controller = controller.map_err(StartError::Controller)?;
-    let metrics = common.metrics.map(bind).transpose().map_err(StartError::Metrics)?;
     let folder = DataFolder::claim(&common.data, NAME).map_err(StartError::Folder)?;
     let files = Arc::new(BlobFiles::open(folder.path()).map_err(StartError::Files)?);
     let swept = files.sweep_incoming().map_err(StartError::Files)?;
@@ -107,10 +103,6 @@ pub async fn start(
     shutdown.spawn("collector", collector);
     telemetry.readiness().met("catalog");
     shutdown.spawn("look", retention::look(Arc::clone(&store), telemetry.readiness(), shutdown.clone()));
-    if let Some(listener) = metrics {
-        let (telemetry, shutdown) = (telemetry.clone(), shutdown.clone());
-        shutdown.clone().spawn("metrics", async move { telemetry.serve(listener, shutdown).await });
-    }
     let options = ServeOptions::new(NAME).tls(common.tls.clone());
     let router = api::router(App { store, verifier, ledger }, config.upload_timeout, &options, &telemetry);
     shutdown.clone().spawn("http", serve(listener, router, options, shutdown));

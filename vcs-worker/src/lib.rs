@@ -28,7 +28,7 @@ use signalbox_service::auth::{KeyError, Verifier};
 use signalbox_service::clock::SharedClock;
 use signalbox_service::folder::{DataFolder, FolderError};
 use signalbox_service::git::{Git, GitError};
-use signalbox_service::http::{ServeOptions, bind, serve};
+use signalbox_service::http::{ServeOptions, serve};
 use signalbox_service::ledger::{Ledger, LedgerError};
 use signalbox_service::shutdown::Shutdown;
 use signalbox_service::telemetry::Telemetry;
@@ -69,8 +69,8 @@ pub enum StartError {
     /// The public keys cannot be read.
     #[error("the public keys cannot be read")]
     Keys(#[source] KeyError),
-    /// The metrics' address, or our own, cannot be used.
-    #[error("an address cannot be used")]
+    /// Our own address cannot be used.
+    #[error("the address cannot be used")]
     Address(#[source] std::io::Error),
 }
 
@@ -87,7 +87,6 @@ pub async fn start(
 ) -> Result<(), StartError> {
     let common = config.common;
     let verifier = Verifier::open(&common.public_keys, Service::VcsWorker, Arc::clone(&clock)).map_err(StartError::Keys)?;
-    let metrics = common.metrics.map(bind).transpose().map_err(StartError::Address)?;
     let base = base_url(common.public_url, common.tls.is_some(), &listener).map_err(StartError::Address)?;
     let folder = DataFolder::claim(&common.data, NAME).map_err(StartError::Folder)?;
     let sub = |name| folder.sub(name).map_err(StartError::Folder);
@@ -107,10 +106,6 @@ pub async fn start(
     let room = Arc::new(Semaphore::new(config.limits.max_readers));
     let mirrors = Mirrors { names, cache, git, room, deadline: config.limits.read_timeout };
     let api = Api { verifier: Arc::new(verifier), ledger: ledger.clone(), work: Arc::new(work), mirrors: Arc::new(mirrors) };
-    if let Some(listener) = metrics {
-        let (telemetry, shutdown) = (telemetry.clone(), shutdown.clone());
-        shutdown.clone().spawn("metrics", async move { telemetry.serve(listener, shutdown).await });
-    }
     let options = ServeOptions::new(NAME).tls(common.tls);
     let router = api::router(api, &options, &telemetry);
     let ending = shutdown.clone();

@@ -71,8 +71,7 @@ impl Configured {
         let telemetry = Telemetry::new(name);
         let listener = bind(listen)
             .with_context(|| format!("the {service} cannot listen on {listen} (`listen` in its configuration); is it running already?"))?;
-        // The artifact store and the VCS worker serve their own.
-        if let Some(address) = metrics.filter(|_| !matches!(service, Service::ArtifactStore | Service::VcsWorker)) {
+        if let Some(address) = metrics {
             let listener = bind(address).with_context(|| format!("the {service}'s metrics cannot be served on {address}"))?;
             let (telemetry, end) = (telemetry.clone(), shutdown.clone());
             shutdown.spawn("metrics", async move { telemetry.serve(listener, end).await });
