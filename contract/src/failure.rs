@@ -56,6 +56,26 @@ failures! {
     CommitNotFound = "commit_not_found", Work;
     /// What was published is not what was asked for.
     ProofFailed = "proof_failed", Infrastructure;
+    /// The VCS worker's configuration has no mirror of this name.
+    MirrorUnknown = "mirror_unknown", Configuration;
+    /// The mirror's server cannot be reached, or failed.
+    MirrorUnreachable = "mirror_unreachable", Infrastructure;
+    /// The mirror's server refused the credentials, or they lack a right or a scope.
+    MirrorDenied = "mirror_denied", Configuration;
+    /// The mirror's server has no such repository, project or group (or says so).
+    MirrorNotFound = "mirror_not_found", Configuration;
+    /// A name at the mirror is taken: of a project, or of a ref.
+    MirrorTaken = "mirror_taken", Configuration;
+    /// The ref is protected at the mirror, or may not be replaced there.
+    MirrorProtected = "mirror_protected", Configuration;
+    /// A rule of the mirror's server refuses the push.
+    MirrorRefused = "mirror_refused", Configuration;
+    /// The mirror has no room for it: a limit on sizes, or a quota.
+    MirrorFull = "mirror_full", Configuration;
+    /// A setting at the mirror is not what is needed, and could not be changed.
+    MirrorSettings = "mirror_settings", Configuration;
+    /// Somebody else moves the ref at the mirror, again and again.
+    MirrorMoved = "mirror_moved", Infrastructure;
     /// There is no room on the worker's disk.
     DiskFull = "disk_full", Infrastructure;
     /// `.signalbox.yaml` is missing.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use signalbox_service::config::{Bytes, Common, ConfigErrors, Reader};
 
+use crate::mirror::Entry;
 use crate::remote::Source;
 
 /// Where the worker listens unless it is told otherwise.
@@ -18,6 +19,8 @@ pub struct Config {
     pub common: Common,
     /// Which repositories may be fetched, and how.
     pub sources: Vec<Source>,
+    /// Where mirrors live, beside our own.
+    pub mirrors: Vec<Entry>,
     /// How much, and for how long.
     pub limits: Limits,
 }
@@ -63,6 +66,7 @@ impl Config {
             max_readers: reader.within("max_readers", 16, 1..=1024),
             read_timeout: reader.within("read_timeout", seconds(1800), seconds(1)..=seconds(86_400)),
         };
-        Some(Self { common: common?, sources, limits })
+        let mirrors = reader.named_tables("mirrors", |name, reader| Entry::read(name, limits.fetch_timeout, reader));
+        Some(Self { common: common?, sources, mirrors, limits })
     }
 }

@@ -27,7 +27,9 @@ const fn hint(fault: Fault) -> &'static str {
         Fault::BrokenObjects => "Run `git fsck` on the source; objects that it complains about are not taken.",
         Fault::NotGit => "Check the URL: what answers there is not a git server that speaks git's own protocol.",
         Fault::ServerFailed => "Look at the source's server; it failed by itself.",
-        Fault::NonFastForward | Fault::HiddenRef | Fault::Rejected => "Look at the other server's rules for this ref.",
+        Fault::NonFastForward | Fault::ForceRefused | Fault::HiddenRef | Fault::Rejected => {
+            "Look at the other server's rules for this ref."
+        }
         Fault::Cancelled | Fault::Locked => "Ask again.",
         Fault::Local | Fault::Other => "See the VCS worker's log.",
     }

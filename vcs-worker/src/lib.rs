@@ -5,7 +5,7 @@
 //! - a source is fetched only if the configuration allows it, and only from an address that was checked ([`remote`]);
 //! - nothing is answered that was not read back from our own copy, and nothing is shown that was not proven (`proof`);
 //! - a copy belongs to one source and one credential, and shares nothing with another (`cache`);
-//! - executors read, and never write (`served`); where a mirror lives is a trait (`mirror`);
+//! - executors read, and never write (`served`); where a mirror lives is a trait, with places of our own and elsewhere (`mirror`);
 //! - credentials leave this process towards their own source alone.
 
 pub mod remote;
@@ -38,11 +38,12 @@ use url::Url;
 
 pub use api::openapi;
 pub use config::{Config, DEFAULT_LISTEN, Limits};
+pub use mirror::Entry as MirrorEntry;
 
 use api::Api;
 use cache::Cache;
 use meters::Meters;
-use mirror::Served;
+use mirror::{Folders, Places, Served};
 use names::Names;
 use remote::Sources;
 use served::Mirrors;
@@ -95,12 +96,15 @@ pub async fn start(
     let cache = Cache::open(&sub("copies")?, git.clone(), config.limits, shutdown.clone()).map_err(StartError::Files)?;
     let (cache, names) = (Arc::new(cache), Arc::new(Names::open(sub("names")?).map_err(StartError::Files)?));
     let ledger = Ledger::open(folder.path(), clock, shutdown.clone()).await.map_err(StartError::Ledger)?;
-    let mirror = Served::new(Arc::clone(&names), Arc::clone(&cache), base);
+    let own = Served::new(Arc::clone(&names), Arc::clone(&cache), base);
+    let folders = Folders { notes: sub("pushes")?, scratch: sub("scratch")? };
+    let ours = (Arc::clone(&names), Arc::clone(&cache), git.clone());
+    let places = Places::open(own, &config.mirrors, ours, folders).map_err(StartError::Files)?;
     let work = Work {
         sources: Sources::new(config.sources),
         names: Arc::clone(&names),
         cache: Arc::clone(&cache),
-        mirror: Box::new(mirror),
+        places,
         meters: Meters::register(&telemetry),
     };
     let room = Arc::new(Semaphore::new(config.limits.max_readers));

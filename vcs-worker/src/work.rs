@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use signalbox_contract::api::vcs::{RefsAction, RefsRequest, RefsResult, RepoRequest, RepoResult};
+use signalbox_adapters::mirror::MirrorError;
+use signalbox_contract::api::vcs::{RefsRequest, RefsResult, RepoRequest, RepoResult};
 use signalbox_contract::{AttemptKey, Failure, FailureCode};
-use signalbox_service::git::{Fault, GitError};
+use signalbox_service::git::GitError;
 use signalbox_service::ledger::WorkError;
+use signalbox_service::telemetry::causes;
 
 use crate::cache::{Brought, Cache, Wanted};
 use crate::failure::of_source;
 use crate::meters::Meters;
-use crate::mirror::{Mirror, MirrorError};
+use crate::mirror::Places;
 use crate::names::{BindError, Binding, Names};
 use crate::remote::Sources;
 
@@ -20,7 +22,7 @@ pub(crate) struct Work {
     pub(crate) sources: Sources,
     pub(crate) names: Arc<Names>,
     pub(crate) cache: Arc<Cache>,
-    pub(crate) mirror: Box<dyn Mirror>,
+    pub(crate) places: Places,
     pub(crate) meters: Meters,
 }
 
@@ -57,7 +59,7 @@ impl Work {
         self.names.bind(binding).map_err(|error| match error {
             BindError::Taken => Failure::new(FailureCode::SourceNotAllowed, "The name was given to another source meanwhile."),
             BindError::Write(source) => {
-                tracing::error!(error = &source as &dyn std::error::Error, "names.not_written");
+                tracing::error!(error = %causes(&source), "names.not_written");
                 let full = source.kind() == std::io::ErrorKind::StorageFull;
                 let code = if full { FailureCode::DiskFull } else { FailureCode::Internal };
                 Failure::new(code, "The name's binding cannot be written.").hint("Make room on the VCS worker's disk.")
@@ -70,21 +72,9 @@ impl Work {
 
     /// Shows an attempt's ref, or takes it away.
     pub(crate) async fn change_refs(&self, key: &AttemptKey, request: &RefsRequest) -> Result<RefsResult, WorkError> {
-        let changed = match request.action {
-            RefsAction::Publish => self.mirror.show(&request.name, key, &request.sha).await,
-            RefsAction::Remove => self.mirror.hide(&request.name, key, &request.sha).await,
-        };
-        changed.map_err(|error| match error {
-            MirrorError::Failed(failure) => WorkError::Failed(failure),
-            MirrorError::Git(error) => {
-                tracing::error!(fault = ?error.fault, said = error.said, "mirror.not_changed");
-                let (code, hint) = match error.fault {
-                    Fault::DiskFull => (FailureCode::DiskFull, "Make room on the VCS worker's disk."),
-                    _ => (FailureCode::Internal, "See the VCS worker's log."),
-                };
-                // It lies with us, and may pass.
-                WorkError::Again(Failure::new(code, format!("The ref was not changed: {}.", error.fault.as_str())).hint(hint))
-            }
+        self.places.change(key, request).await.map_err(|error| match error {
+            MirrorError::Final(failure) => WorkError::Failed(failure),
+            MirrorError::Passing(failure) => WorkError::Again(failure),
         })
     }
 }

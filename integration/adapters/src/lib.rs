@@ -5,3 +5,4 @@
 
 pub mod executor;
 pub mod forge;
+pub mod mirror;

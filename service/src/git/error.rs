@@ -39,6 +39,8 @@ pub enum Fault {
     ServerFailed,
     /// The server does not take this push: somebody else was there in between.
     NonFastForward,
+    /// The server does not let a ref's history be replaced.
+    ForceRefused,
     /// The server keeps this ref to itself.
     HiddenRef,
     /// The server does not take this push.
@@ -73,6 +75,7 @@ impl Fault {
             Self::NotGit => "the server does not speak git",
             Self::ServerFailed => "the server failed",
             Self::NonFastForward => "the ref has moved",
+            Self::ForceRefused => "the server does not let the ref's history be replaced",
             Self::HiddenRef => "the server hides this ref",
             Self::Rejected => "the server refused the push",
             Self::Locked => "another git is at work in the repository",
@@ -95,7 +98,7 @@ impl Fault {
             Self::DiskFull => FailureCode::DiskFull,
             Self::TooLarge => FailureCode::SourceTooLarge,
             Self::BrokenObjects | Self::NotGit | Self::ServerFailed => FailureCode::SourceBroken,
-            Self::NonFastForward | Self::HiddenRef | Self::Rejected => FailureCode::ProofFailed,
+            Self::NonFastForward | Self::ForceRefused | Self::HiddenRef | Self::Rejected => FailureCode::ProofFailed,
             Self::Cancelled | Self::Locked | Self::Local | Self::Other => FailureCode::Internal,
         }
     }

@@ -14,8 +14,10 @@
 
 mod checkout;
 mod command;
+mod credential;
 mod environment;
 mod error;
+mod push;
 mod remote;
 mod said;
 pub mod testing;
@@ -30,9 +32,11 @@ use crate::process::Program;
 
 pub use checkout::Checkout;
 pub use command::Command;
+pub use credential::Credential;
 pub use error::{Fault, GitError};
+pub use push::{MOST_UPDATES, Push, Update};
 pub use remote::{Access, Remote};
-pub use transfer::{Fetch, Push, Shown};
+pub use transfer::{Fetch, Shown};
 
 /// The oldest git that has all that is needed: pinned addresses (`http.curloptResolve`) came with it.
 pub const OLDEST: (u32, u32) = (2, 37);

@@ -27,6 +27,8 @@ const KNOWN: &[(&str, Fault)] = &[
     ("returned error: 303", Fault::Redirects),
     ("returned error: 307", Fault::Redirects),
     ("returned error: 308", Fault::Redirects),
+    ("returned error: 413", Fault::Rejected),
+    ("rpc failed; http 413", Fault::Rejected),
     ("returned error: 429", Fault::ServerFailed),
     ("returned error: 5", Fault::ServerFailed),
     ("http 5", Fault::ServerFailed),
@@ -72,6 +74,8 @@ const KNOWN: &[(&str, Fault)] = &[
     ("invalid content-type", Fault::NotGit),
     ("expected flush", Fault::NotGit),
     ("expected '", Fault::NotGit),
+    ("does not support push options", Fault::Rejected),
+    ("does not support --atomic", Fault::Rejected),
     ("server does not support", Fault::NotGit),
     ("received http/0.9", Fault::NotGit),
     ("fsck error", Fault::BrokenObjects),
@@ -83,6 +87,11 @@ const KNOWN: &[(&str, Fault)] = &[
     ("unresolved deltas", Fault::BrokenObjects),
     ("unpack-objects failed", Fault::BrokenObjects),
     ("did not send all necessary objects", Fault::BrokenObjects),
+    ("[remote rejected] (non-fast-forward)", Fault::ForceRefused),
+    ("force push", Fault::ForceRefused),
+    ("exists; cannot create", Fault::Rejected),
+    ("cannot lock ref", Fault::NonFastForward),
+    ("failed to lock", Fault::NonFastForward),
     ("non-fast-forward", Fault::NonFastForward),
     ("stale info", Fault::NonFastForward),
     ("fetch first", Fault::NonFastForward),
@@ -127,7 +136,8 @@ pub(super) fn judge(stderr: &[u8], stdout: &[u8], status: ExitStatus, secrets: &
     let mut words = stderr
         .lines()
         .chain(stdout.lines().filter(|line| line.starts_with('!')))
-        .filter(|line| !line.trim().is_empty())
+        .map(|line| line.trim().replace('\t', " "))
+        .filter(|line| !line.is_empty())
         .collect::<Vec<_>>()
         .join("; ");
     if words.is_empty() {

@@ -1,4 +1,4 @@
-//! Speaking with another repository: asking for refs, fetching them, pushing one.
+//! Speaking with another repository: asking for refs, and fetching them.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,6 +18,8 @@ pub struct Shown {
     pub name: RefName,
     /// The commit that it points to, through an annotated tag where it is one.
     pub sha: CommitSha,
+    /// What it points to itself: the tag where it is an annotated one, else the commit. A lease is on this.
+    pub object: CommitSha,
 }
 
 /// What is to be fetched.
@@ -33,22 +35,6 @@ pub struct Fetch<'a> {
     pub max_bytes: u64,
     /// Ends it early.
     pub cancel: CancellationToken,
-}
-
-/// What is to be pushed: one ref. Never a whole mirror: servers keep refs to themselves (merge requests, for one), and a
-/// single one of those fails the push.
-#[derive(Debug, Clone)]
-pub struct Push<'a> {
-    /// To where.
-    pub remote: &'a Remote,
-    /// The full name of the ref there.
-    pub ref_name: &'a str,
-    /// The commit that it is to point to; none takes the ref away.
-    pub sha: Option<&'a CommitSha>,
-    /// What it must point to until then; none if it must not be there. What somebody else wrote is never overwritten.
-    pub lease: Option<&'a CommitSha>,
-    /// How long it may take.
-    pub deadline: Duration,
 }
 
 /// How often the growth of a repository is looked at while it is fetched into. The kernel bounds each file meanwhile.
@@ -85,6 +71,11 @@ impl Packs {
     }
 }
 
+/// An id in a server's list of refs.
+fn commit(text: &str) -> Result<CommitSha, GitError> {
+    text.parse().map_err(|_| GitError::new(Fault::NotGit, "the server's list of refs makes no sense"))
+}
+
 impl Git {
     /// Asks a server what these refs (full names) point to. Those that are not there are left out.
     ///
@@ -107,13 +98,33 @@ impl Git {
         let find = |wanted: &str| lines.iter().find(|(_, name)| *name == wanted).map(|(sha, _)| *sha);
         let mut shown = Vec::new();
         for name in refs {
-            let Some(sha) = find(&format!("{name}^{{}}")).or_else(|| find(name.as_str())) else {
+            let Some(object) = find(name.as_str()) else {
                 continue;
             };
-            let sha = sha.parse().map_err(|_| GitError::new(Fault::NotGit, "the server's list of refs makes no sense"))?;
-            shown.push(Shown { name: name.clone(), sha });
+            let sha = commit(find(&format!("{name}^{{}}")).unwrap_or(object))?;
+            shown.push(Shown { name: name.clone(), sha, object: commit(object)? });
         }
         Ok(shown)
+    }
+
+    /// Asks a server for its branches below `prefix` (`refs/heads/cd/`, a full name that ends in a slash), `most` of them at
+    /// most. Those whose names are none of ours are left out.
+    ///
+    /// # Errors
+    /// When the server does not tell.
+    pub async fn ls_remote_below(&self, remote: &Remote, prefix: &str, most: usize, deadline: Duration) -> Result<Vec<Shown>, GitError> {
+        let said = self
+            .toward_from_nowhere(remote)
+            .args(["ls-remote", "--quiet", "--heads"])
+            .operands([remote.url().as_str(), &format!("{prefix}*")])
+            .deadline(deadline)
+            .stdout(MOST_REFS)
+            .run()
+            .await?;
+        let said = String::from_utf8_lossy(&said);
+        let named = said.lines().filter_map(|line| line.split_once('\t')).filter(|(_, name)| name.starts_with(prefix));
+        let named = named.filter_map(|(sha, name)| Some((sha, name.parse::<RefName>().ok()?))).take(most);
+        named.map(|(sha, name)| Ok(Shown { name, sha: commit(sha)?, object: commit(sha)? })).collect()
     }
 
     /// Fetches refs into the bare repository `folder`. No tag comes that was not asked for, and nothing else is written.
@@ -144,22 +155,5 @@ impl Git {
             excess = watch => return excess,
         }
         Packs::of(folder)?.within(before.saturating_add(order.max_bytes))
-    }
-
-    /// Pushes one ref from the bare repository `folder`, or takes it away, if it still is what it is believed to be.
-    ///
-    /// # Errors
-    /// [`Fault::NonFastForward`] when it is something else by now; else when the server does not take it.
-    pub async fn push(&self, folder: &Path, order: Push<'_>) -> Result<(), GitError> {
-        let lease = order.lease.map(CommitSha::as_str).unwrap_or_default();
-        let sha = order.sha.map(CommitSha::as_str).unwrap_or_default();
-        self.toward(folder, order.remote)
-            .args(["push", "--quiet", "--porcelain", "--atomic", "--no-verify", "--no-follow-tags", "--recurse-submodules=no"])
-            .arg(format!("--force-with-lease={}:{lease}", order.ref_name))
-            .operands([order.remote.url().as_str(), &format!("{sha}:{}", order.ref_name)])
-            .deadline(order.deadline)
-            .run()
-            .await
-            .map(drop)
     }
 }

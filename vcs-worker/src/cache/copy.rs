@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use signalbox_adapters::mirror::OURS;
 use signalbox_contract::Failure;
 use signalbox_contract::api::vcs::Transferred;
 use signalbox_contract::{CommitSha, RefName};
@@ -109,6 +110,26 @@ impl Copy {
             sum.objects += objects_in(&entry.path());
         }
         sum
+    }
+
+    /// The attempts' refs in it.
+    pub(crate) async fn attempts(&self) -> Result<Vec<(RefName, CommitSha)>, GitError> {
+        let listed = self
+            .git
+            .local(&self.path)
+            .args(["for-each-ref", "--format=%(objectname) %(refname)"])
+            .operands([OURS])
+            .stdout(64 * 1024 * 1024)
+            .run()
+            .await?;
+        let listed = String::from_utf8_lossy(&listed);
+        let refs = listed.lines().filter_map(|line| line.split_once(' '));
+        Ok(refs.filter_map(|(sha, name)| Some((name.parse().ok()?, sha.parse().ok()?))).collect())
+    }
+
+    /// How much room its objects take.
+    pub(crate) fn size(&self) -> u64 {
+        self.measure().bytes
     }
 
     /// Changes refs, all or none: lines of `git update-ref --stdin`.

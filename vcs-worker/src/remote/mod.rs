@@ -13,6 +13,8 @@ use std::time::Duration;
 use signalbox_contract::{Digest, Failure, FailureCode, SourceUrl};
 use signalbox_service::auth::sha256;
 use signalbox_service::git::Remote;
+use signalbox_service::telemetry::causes;
+use url::Url;
 
 pub use source::Source;
 
@@ -55,51 +57,61 @@ impl Sources {
             return Err(Failure::new(FailureCode::SourceNotAllowed, format!("No source of the VCS worker's configuration covers {url}."))
                 .hint("Add a [[sources]] entry with its scheme, host, port and path to the VCS worker's configuration."));
         };
-        let addresses = resolve(url).await?;
-        for address in &addresses {
-            match kind_of(*address) {
-                Kind::Public => {}
-                Kind::Private if entry.allows_private() => {}
-                Kind::Private => {
-                    return Err(
-                        unusable(url, "has a private address").hint("If that is meant, say private = true in its [[sources]] entry.")
-                    );
-                }
-                Kind::Never => {
-                    return Err(unusable(url, "has an address that is never used (link-local, metadata, multicast or the like)"));
-                }
-            }
-        }
+        let addresses = usable_addresses(url.url(), entry.allows_private()).await.map_err(|trouble| {
+            let hint = if trouble.private { "If that is meant, say private = true in its [[sources]] entry." } else { trouble.hint };
+            Failure::new(FailureCode::SourceAddress, trouble.detail).hint(hint)
+        })?;
         let remote = Remote::source(url).map_err(|error| Failure::new(FailureCode::SourceNotAllowed, error.said))?;
-        let access = entry.access().map_err(|error| {
-            tracing::error!(error = &error as &dyn std::error::Error, "source.credential_unreadable");
+        let access = entry.credential().access().map_err(|error| {
+            tracing::error!(error = %causes(&error), "source.credential_unreadable");
             Failure::new(FailureCode::SourceDenied, format!("The credential for {url} cannot be read."))
                 .hint("See the VCS worker's log; the file must be there, and readable by the worker alone.")
         })?;
         let remote = remote.access(access).pinned(addresses).ca(entry.ca().cloned());
-        Ok(Cleared { remote, copy: sha256(format!("{url}\0{}", entry.identity()).as_bytes()) })
+        Ok(Cleared { remote, copy: sha256(format!("{url}\0{}", entry.credential().identity()).as_bytes()) })
     }
 }
 
-/// Every address of the source's host, by one lookup.
-async fn resolve(url: &SourceUrl) -> Result<Vec<IpAddr>, Failure> {
-    let none =
-        || Failure::new(FailureCode::SourceAddress, format!("The host {} has no address.", url.host())).hint("Is the host's name right?");
-    let host = url.host().trim_matches(['[', ']']);
-    let found = tokio::time::timeout(LOOKUP, tokio::net::lookup_host((host, url.port()))).await;
-    let Ok(found) = found else {
-        return Err(Failure::new(FailureCode::SourceAddress, format!("Looking up the host {} took too long.", url.host())));
-    };
-    let mut addresses: Vec<IpAddr> = found.map_err(|_| none())?.map(|address| address.ip()).collect();
-    addresses.dedup();
-    if addresses.is_empty() {
-        return Err(none());
+/// Why a host's addresses are not used.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    /// What is the matter, as a sentence.
+    pub(crate) detail: String,
+    /// What to do about it.
+    pub(crate) hint: &'static str,
+    /// Whether it is that an address is private.
+    pub(crate) private: bool,
+    /// Whether it may be otherwise in a while.
+    pub(crate) passes: bool,
+}
+
+/// Every address of a URL's host, by one lookup, if all of them may be used.
+pub(crate) async fn usable_addresses(url: &Url, private: bool) -> Result<Vec<IpAddr>, Trouble> {
+    let host = url.host_str().unwrap_or_default();
+    let trouble = |what: &str, hint| Trouble { detail: format!("The host {host} {what}."), hint, private: false, passes: false };
+    let addresses = resolve(url)
+        .await
+        .ok_or_else(|| Trouble { passes: true, ..trouble("has no address that can be found", "Is the host's name right?") })?;
+    for address in &addresses {
+        match kind_of(*address) {
+            Kind::Public => {}
+            Kind::Private if private => {}
+            Kind::Private => return Err(Trouble { private: true, ..trouble("has a private address", "") }),
+            Kind::Never => {
+                return Err(trouble("has an address that is never used (link-local, metadata, multicast or the like)", ""));
+            }
+        }
     }
-    // A name with very many addresses is nobody's; those left out are neither checked nor used.
-    addresses.truncate(MOST_ADDRESSES);
     Ok(addresses)
 }
 
-fn unusable(url: &SourceUrl, what: &str) -> Failure {
-    Failure::new(FailureCode::SourceAddress, format!("The host {} {what}.", url.host()))
+async fn resolve(url: &Url) -> Option<Vec<IpAddr>> {
+    let host = url.host_str()?.trim_matches(['[', ']']);
+    let port = url.port_or_known_default().unwrap_or(22);
+    let found = tokio::time::timeout(LOOKUP, tokio::net::lookup_host((host, port))).await.ok()?;
+    let mut addresses: Vec<IpAddr> = found.ok()?.map(|address| address.ip()).collect();
+    addresses.dedup();
+    // A name with very many addresses is nobody's; those left out are neither checked nor used.
+    addresses.truncate(MOST_ADDRESSES);
+    (!addresses.is_empty()).then_some(addresses)
 }

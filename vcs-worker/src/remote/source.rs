@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use signalbox_contract::SourceUrl;
 use signalbox_service::config::Reader;
-use signalbox_service::git::Access;
-use signalbox_service::secret::{SecretFileError, read_secret};
+use signalbox_service::git::Credential;
+use signalbox_service::secret::read_secret;
 use url::Url;
 
 /// A place from which repositories may be fetched, and how to show who we are there.
@@ -15,15 +15,6 @@ pub struct Source {
     private: bool,
     credential: Credential,
     ca: Option<PathBuf>,
-}
-
-/// Where the credential lies. It is read each time it is used, so that a new one counts at once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Credential {
-    None,
-    Bearer { file: PathBuf },
-    Basic { username: String, file: PathBuf },
-    SshKey { key: PathBuf, known_hosts: PathBuf },
 }
 
 impl Source {
@@ -110,24 +101,8 @@ impl Source {
         self.ca.as_ref()
     }
 
-    /// What tells this entry's credential from another's, without holding it.
-    pub(super) fn identity(&self) -> String {
-        match &self.credential {
-            Credential::None => "anonymous".to_owned(),
-            Credential::Bearer { file } => format!("bearer\0{}", file.display()),
-            Credential::Basic { username, file } => format!("basic\0{username}\0{}", file.display()),
-            Credential::SshKey { key, .. } => format!("key\0{}", key.display()),
-        }
-    }
-
-    /// The credential itself.
-    pub(super) fn access(&self) -> Result<Access, SecretFileError> {
-        Ok(match &self.credential {
-            Credential::None => Access::Anonymous,
-            Credential::Bearer { file } => Access::Bearer(read_secret(file)?),
-            Credential::Basic { username, file } => Access::Basic { username: username.clone(), password: read_secret(file)? },
-            Credential::SshKey { key, known_hosts } => Access::SshKey { key: key.clone(), known_hosts: known_hosts.clone() },
-        })
+    pub(super) const fn credential(&self) -> &Credential {
+        &self.credential
     }
 
     fn path(&self) -> &str {

@@ -16,6 +16,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use serde::Deserialize;
+use signalbox_adapters::mirror::attempt_ref;
 use signalbox_contract::{Code, Problem, RepoName};
 use signalbox_service::auth::Capable;
 use signalbox_service::git::{Command, Git};
@@ -24,7 +25,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::api::Api;
 use crate::cache::{Cache, Copy};
-use crate::mirror::attempt_ref;
 use crate::names::Names;
 
 /// How long a reader waits for room.

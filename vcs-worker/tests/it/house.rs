@@ -47,7 +47,7 @@ impl House {
         Self::with("", "").await
     }
 
-    /// A worker with further settings, of its own and of its source.
+    /// A worker with further settings, of its own and of its source; `{server}` in them is the git server's address.
     pub(crate) async fn with(settings: &str, source_settings: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let root = folder.path().join("server");
@@ -57,7 +57,7 @@ impl House {
         let entry = format!("[[sources]]\nurl = \"http://{}/r/\"\nprivate = true\n{source_settings}\n", server.address());
         init_keys(&folder.path().join("keys")).expect("keys");
         let signer = Signer::open(&folder.path().join("keys"), SystemClock::shared()).expect("a signer");
-        let settings = format!("{settings}\n{entry}");
+        let settings = format!("{settings}\n{entry}").replace("{server}", &server.address().to_string());
         let (address, shutdown) = serve(folder.path(), &settings).await;
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
         Self { folder, address, signer, server, source, http, shutdown, settings, shown: Mutex::default() }
@@ -156,6 +156,42 @@ impl House {
             }
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Shows or takes away an attempt's ref at a configured mirror.
+    pub(crate) async fn refs_at(&self, mirror: &str, key: AttemptKey, sha: &CommitSha, more: Value) -> Result<Answer<RefsResult>, Problem> {
+        let mut body = json!({ "name": "team/hello", "sha": sha, "action": "publish", "mirror": mirror });
+        for (field, value) in more.as_object().into_iter().flatten() {
+            body[field] = value.clone();
+        }
+        self.post("/refs", key, &body).await
+    }
+
+    /// Shows an attempt's ref at a configured mirror, which must work.
+    pub(crate) async fn publish_at(&self, mirror: &str, key: AttemptKey, sha: &CommitSha, more: Value) -> RefsResult {
+        match self.refs_at(mirror, key, sha, more).await {
+            Ok(Answer::Done { result }) => result,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Shows an attempt's ref at a configured mirror, which must fail like this and say what to do.
+    pub(crate) async fn publish_fails_at(&self, mirror: &str, sha: &CommitSha, more: Value, code: FailureCode) -> Failure {
+        match self.refs_at(mirror, key(), sha, more).await {
+            Ok(Answer::Failed { failure }) => {
+                assert_eq!(failure.code, code, "{failure}");
+                assert!(!failure.hint.is_empty(), "{failure}");
+                failure
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// An empty repository that takes pushes, on the same server.
+    pub(crate) async fn mirror_at(&self, path: &str) -> Fixture {
+        let mirror = Fixture::new(&self.folder.path().join("server"), path).await;
+        mirror.git(&["config", "http.receivepack", "true"], "").await;
+        mirror
     }
 
     /// A capability to read a repository, of the attempt whose ref was shown last.

@@ -111,7 +111,8 @@ async fn mirrors_are_read_only_and_only_git_is_spoken() {
     let git = house.git();
     let remote = Remote::new(&base.parse().expect("a URL")).expect("plain").access(Access::Bearer(capability.into()));
     let copy = &house.copies()[0];
-    let push = signalbox_service::git::Push { remote: &remote, ref_name: "refs/heads/evil", sha: Some(&sha), lease: None, deadline: SOON };
+    let update = signalbox_service::git::Update { ref_name: "refs/heads/evil", sha: Some(&sha), lease: None };
+    let push = signalbox_service::git::Push { remote: &remote, updates: &[update], options: &[], deadline: SOON };
     assert_eq!(git.push(copy, push).await.expect_err("refused").fault, Fault::Denied);
 }
 

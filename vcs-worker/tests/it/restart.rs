@@ -76,7 +76,7 @@ async fn a_worker_to_be_killed() {
 }
 
 /// Starts this program as a worker on the house's folder, and waits until it answers.
-async fn worker(house: &House) -> signalbox_service::process::Running {
+pub(crate) async fn worker(house: &House) -> signalbox_service::process::Running {
     let program = std::env::current_exe().expect("this program");
     let running = Program::new(program)
         .args(["--exact", "restart::a_worker_to_be_killed", "--ignored", "--nocapture"])
@@ -124,7 +124,7 @@ async fn a_worker_that_is_killed_in_the_middle_of_a_fetch_takes_it_up_again() {
 }
 
 /// Kills the worker and nothing else, as the kernel would.
-fn kill_alone(running: &signalbox_service::process::Running) {
+pub(crate) fn kill_alone(running: &signalbox_service::process::Running) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(running.id()).expect("a process id")).expect("a process id");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
 }

@@ -36,6 +36,10 @@ pub enum Misbehaviour {
     Endless(u32),
     /// The refs are given out, and no request for objects is ever answered.
     HangAtObjects,
+    /// Pushes are taken, and never answered.
+    HangAfterPush,
+    /// Pushes are taken, and the answer is lost on the way.
+    LoseAnswerToPush,
     /// The refs are given out, and then comes a complaint with these bytes on the channel for people.
     Complaint(Vec<u8>),
 }
@@ -71,6 +75,7 @@ struct Shared {
     credential: Mutex<Option<String>>,
     misbehaviour: Mutex<Misbehaviour>,
     seen: Mutex<Vec<Seen>>,
+    pushed: std::sync::atomic::AtomicBool,
 }
 
 impl Shared {
@@ -114,6 +119,7 @@ impl GitServer {
             credential: Mutex::default(),
             misbehaviour: Mutex::default(),
             seen: Mutex::default(),
+            pushed: std::sync::atomic::AtomicBool::default(),
         });
         let router = axum::Router::new().fallback(answer).with_state(Arc::clone(&shared));
         let end = CancellationToken::new();
@@ -149,6 +155,11 @@ impl GitServer {
     /// From now on misbehaves like this.
     pub fn misbehave(&self, how: Misbehaviour) {
         *self.shared.misbehaviour.lock().unwrap_or_else(PoisonError::into_inner) = how;
+    }
+
+    /// Whether it has taken a push that it does not answer.
+    pub fn has_taken_a_push(&self) -> bool {
+        self.shared.pushed.load(std::sync::atomic::Ordering::SeqCst)
     }
 
     /// What it was asked so far.
@@ -201,7 +212,20 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     if wanted.is_some() && wanted != given {
         return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Basic realm=\"test\"")]).into_response();
     }
-    backend(&shared.root, &parts, body).await.unwrap_or_else(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response())
+    let pushes = parts.uri.path().ends_with("/git-receive-pack");
+    let answer = backend(&shared.root, &parts, body).await;
+    if pushes && matches!(misbehaviour, Misbehaviour::HangAfterPush | Misbehaviour::LoseAnswerToPush) {
+        // Git has ended when its answer was read.
+        if let Ok(answer) = answer {
+            let _ = axum::body::to_bytes(answer.into_body(), 1024 * 1024).await;
+        }
+        if matches!(misbehaviour, Misbehaviour::HangAfterPush) {
+            shared.pushed.store(true, std::sync::atomic::Ordering::SeqCst);
+            std::future::pending::<()>().await;
+        }
+        return StatusCode::BAD_GATEWAY.into_response();
+    }
+    answer.unwrap_or_else(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response())
 }
 
 /// A line of git's protocol on a channel: 1 is data, 2 is for people, 3 is a fatal error.

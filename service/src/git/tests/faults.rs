@@ -61,7 +61,8 @@ async fn one_ref_is_pushed_with_a_lease() {
     world.fetch(&world.remote(), "refs/heads/main").await.expect("fetched");
     let remote = world.remote();
     let push = async |ref_name: &str, sha: Option<&CommitSha>, lease: Option<&CommitSha>| {
-        world.git.push(&world.copy(), Push { remote: &remote, ref_name, sha, lease, deadline: SOON }).await
+        let updates = &[Update { ref_name, sha, lease }];
+        world.git.push(&world.copy(), Push { remote: &remote, updates, options: &[], deadline: SOON }).await
     };
     push("refs/heads/cd/x", Some(&first), None).await.expect("new");
     assert_eq!(world.source.read("refs/heads/cd/x").await, first);
@@ -79,6 +80,44 @@ async fn one_ref_is_pushed_with_a_lease() {
 }
 
 #[tokio::test]
+async fn several_refs_are_pushed_all_or_none_and_never_many() {
+    let world = World::new().await;
+    for config in [["http.receivepack", "true"], ["receive.denyNonFastForwards", "true"], ["receive.advertisePushOptions", "false"]] {
+        world.source.git(&[&["config"][..], &config].concat(), "").await;
+    }
+    let first = world.source.read("refs/heads/main").await;
+    let second = world.source.commit("refs/heads/main", &[("b", "")]).await;
+    world.fetch(&world.remote(), "refs/heads/main").await.expect("fetched");
+    let remote = world.remote();
+    let push = async |updates: &[Update<'_>], options: &[&str]| {
+        world.git.push(&world.copy(), Push { remote: &remote, updates, options, deadline: SOON }).await
+    };
+    let new = |ref_name| Update { ref_name, sha: Some(&first), lease: None };
+    let wrong = Update { ref_name: "refs/heads/main", sha: Some(&first), lease: Some(&first) };
+    let error = push(&[new("refs/heads/a"), wrong], &[]).await.expect_err("one of them has moved");
+    assert_eq!(error.fault, Fault::NonFastForward, "{}", error.said);
+    let back = Update { ref_name: "refs/heads/main", sha: Some(&first), lease: Some(&second) };
+    let error = push(&[new("refs/heads/a"), back], &[]).await.expect_err("the server refuses to go back");
+    assert_eq!(error.fault, Fault::ForceRefused, "{}", error.said);
+    let below = world.git.ls_remote_below(&remote, "refs/heads/", 10, SOON).await.expect("listed");
+    assert_eq!(below.iter().map(|shown| shown.name.as_str()).collect::<Vec<_>>(), ["refs/heads/main"], "nothing of it was taken");
+    push(&[new("refs/heads/a/1"), new("refs/heads/a/2"), new("refs/heads/b")], &[]).await.expect("three");
+    let below = world.git.ls_remote_below(&remote, "refs/heads/a/", 10, SOON).await.expect("listed");
+    assert_eq!(below.iter().map(|shown| shown.name.as_str()).collect::<Vec<_>>(), ["refs/heads/a/1", "refs/heads/a/2"]);
+    assert_eq!(world.git.ls_remote_below(&remote, "refs/heads/a/", 1, SOON).await.expect("listed").len(), 1);
+    let error = push(&[new("refs/heads/a")], &[]).await.expect_err("a branch and a folder of one name");
+    assert_eq!(error.fault, Fault::Rejected, "{}", error.said);
+    let many = [new("refs/heads/p"), new("refs/heads/q"), new("refs/heads/r"), new("refs/heads/s")];
+    assert_eq!(push(&many, &[]).await.expect_err("four").fault, Fault::Local);
+    assert_eq!(push(&[], &[]).await.expect_err("none").fault, Fault::Local);
+    assert_eq!(push(&[new("refs/heads/p")], &["a\nb"]).await.expect_err("two lines").fault, Fault::Local);
+    let error = push(&[new("refs/heads/p")], &["ci.skip"]).await.expect_err("the server takes no options");
+    assert_eq!(error.fault, Fault::Rejected, "{}", error.said);
+    world.source.git(&["config", "receive.advertisePushOptions", "true"], "").await;
+    push(&[new("refs/heads/p")], &["ci.skip"]).await.expect("with an option");
+}
+
+#[tokio::test]
 async fn refs_are_listed_by_their_full_names_and_tags_by_their_commits() {
     let world = World::new().await;
     let sha = world.source.read("refs/heads/main").await;
@@ -86,8 +125,11 @@ async fn refs_are_listed_by_their_full_names_and_tags_by_their_commits() {
     world.source.git(&["update-ref", "refs/other/refs/heads/main2", "refs/heads/main"], "").await;
     let names = ["refs/heads/main", "refs/tags/v1", "refs/heads/nope", "refs/heads/main2"].map(|name| name.parse().expect("a ref"));
     let shown = world.git.ls_remote(&world.remote(), &names, SOON).await.expect("listed");
-    let expected: Vec<Shown> = names[..2].iter().map(|name| Shown { name: name.clone(), sha: sha.clone() }).collect();
-    assert_eq!(shown, expected);
+    let tag = world.source.read("refs/tags/v1").await;
+    assert_ne!(tag, sha, "an annotated tag is an object of its own");
+    let expected =
+        [&sha, &tag].into_iter().zip(&names).map(|(object, name)| Shown { name: name.clone(), sha: sha.clone(), object: object.clone() });
+    assert_eq!(shown, expected.collect::<Vec<_>>());
 }
 
 #[tokio::test]

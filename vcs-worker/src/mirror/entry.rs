@@ -1,0 +1,141 @@
+//! One `[mirrors.NAME]` of the configuration.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use signalbox_adapters::mirror::{Mirror, RemoteMirror, RemoteSettings};
+use signalbox_contract::MirrorName;
+use signalbox_service::config::Reader;
+use signalbox_service::git::{Credential, Git};
+use signalbox_service::secret::read_secret;
+use url::Url;
+
+/// A place for mirrors, as it is configured.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its name.
+    pub(crate) name: MirrorName,
+    /// Whether its server may have private addresses.
+    pub(crate) private: bool,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Remote(RemoteSettings),
+}
+
+/// The keys that say how to show who we are.
+struct Keys {
+    token: Option<PathBuf>,
+    username: Option<String>,
+    key: Option<PathBuf>,
+    known_hosts: Option<PathBuf>,
+}
+
+impl Entry {
+    /// Reads one entry. `deadline` is how long one push may take.
+    pub(crate) fn read(name: &str, deadline: Duration, reader: &mut Reader) -> Option<Self> {
+        let parsed: Result<MirrorName, _> = name.parse();
+        if let Err(invalid) = &parsed {
+            reader.refuse("", format!("is no name of a mirror: it {}", invalid.rule));
+        }
+        let kind: Option<String> = reader.required("kind");
+        let url: Option<String> = reader.required("url");
+        let private = reader.or("private", false);
+        let ca: Option<PathBuf> = reader.optional("ca");
+        let keys = Keys {
+            token: reader.optional("token_file"),
+            username: reader.optional("username"),
+            key: reader.optional("ssh_key_file"),
+            known_hosts: reader.optional("known_hosts_file"),
+        };
+        let scheme = url.as_deref().and_then(|url| check_url(reader, url));
+        if let Some(scheme) = &scheme {
+            keys.check(reader, scheme, private);
+            if ca.is_some() && scheme == "ssh" {
+                reader.refuse("ca", "is for https");
+            }
+        }
+        if let Some(file) = ca.as_deref().filter(|file| !file.is_file()) {
+            reader.refuse("ca", format!("names {}, which is not there", file.display()));
+        }
+        if kind? != "remote" {
+            reader.refuse("kind", "must be \"remote\"");
+            return None;
+        }
+        let kind = Kind::Remote(RemoteSettings { url: url?, credential: keys.credential(), ca, deadline });
+        scheme?;
+        Some(Self { name: parsed.ok()?, private, kind })
+    }
+
+    /// The place itself.
+    pub(crate) fn open(&self, git: &Git) -> Result<Box<dyn Mirror>, String> {
+        match &self.kind {
+            Kind::Remote(settings) => Ok(Box::new(RemoteMirror::new(git.clone(), settings.clone())?)),
+        }
+    }
+}
+
+impl Keys {
+    fn check(&self, reader: &mut Reader, scheme: &str, private: bool) {
+        for (name, file) in [("token_file", &self.token), ("ssh_key_file", &self.key)] {
+            if let Some(Err(error)) = file.as_deref().map(read_secret) {
+                reader.refuse(name, error.to_string());
+            }
+        }
+        if let Some(file) = self.known_hosts.as_deref().filter(|file| !file.is_file()) {
+            reader.refuse("known_hosts_file", format!("names {}, which is not there", file.display()));
+        }
+        let ssh = scheme == "ssh";
+        for (name, given) in [("token_file", self.token.is_some()), ("username", self.username.is_some())] {
+            if ssh && given {
+                reader.refuse(name, "is for https; ssh takes ssh_key_file and known_hosts_file");
+            }
+        }
+        for (name, given) in [("ssh_key_file", self.key.is_some()), ("known_hosts_file", self.known_hosts.is_some())] {
+            if !ssh && given {
+                reader.refuse(name, "is for ssh");
+            }
+        }
+        if ssh && (self.key.is_none() || self.known_hosts.is_none()) {
+            reader.refuse("url", "is ssh, so it needs ssh_key_file and known_hosts_file: the host's key is pinned");
+        }
+        if scheme == "http" && self.token.is_some() && !private {
+            reader.refuse("url", "is http, so the token would cross public networks in clear text: use https, or say private = true");
+        }
+        if self.username.as_deref().is_some_and(|name| name.contains(':') || name.chars().any(char::is_control)) {
+            reader.refuse("username", "must hold neither a colon nor control characters");
+        }
+        if self.username.is_some() && self.token.is_none() && !ssh {
+            reader.refuse("username", "needs a token_file");
+        }
+    }
+
+    fn credential(self) -> Credential {
+        match self {
+            Self { key: Some(key), known_hosts: Some(known_hosts), .. } => Credential::SshKey { key, known_hosts },
+            Self { token: Some(file), username: Some(username), .. } => Credential::Basic { username, file },
+            Self { token: Some(file), .. } => Credential::Bearer { file },
+            _ => Credential::None,
+        }
+    }
+}
+
+/// A mirror's URL obeys the rules of a source's. Answers its scheme.
+fn check_url(reader: &mut Reader, url: &str) -> Option<String> {
+    let probe = url.replace("{name}", "x");
+    let probe = format!("{}/x", probe.trim_end_matches('/').trim_end_matches(".git"));
+    match probe.parse::<signalbox_contract::SourceUrl>() {
+        // The scp-like form is read as ssh, and would be another URL once a name is put into it.
+        Ok(_) if Url::parse(&probe).is_err() || !probe.contains("://") => {
+            reader.refuse("url", "must begin with https://, http:// or ssh://");
+            None
+        }
+        Ok(source) => Some(source.scheme().to_owned()),
+        Err(invalid) => {
+            reader.refuse("url", invalid.rule);
+            None
+        }
+    }
+}
