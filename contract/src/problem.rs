@@ -55,10 +55,6 @@ codes! {
     NotAllowedNow = "not-allowed-now", 409, "This cannot be done now.";
     /// The repository's name is bound to another source URL.
     SourceConflict = "source-conflict", 409, "The repository's name belongs to another source.";
-    /// A host or a store already has something newer.
-    Superseded = "superseded", 409, "Something newer is there already.";
-    /// It was there once and was removed by retention.
-    Gone = "gone", 410, "It is no longer kept.";
     /// `If-Match`, `If-None-Match` or the like did not hold.
     PreconditionFailed = "precondition-failed", 412, "A precondition does not hold.";
     /// The body is larger than is allowed here.

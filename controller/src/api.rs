@@ -7,9 +7,11 @@ mod live;
 mod logs;
 mod runs;
 mod schema;
+mod streams;
 mod tokens;
 
 pub(crate) use logs::{LogQuery, attempt_of};
+pub(crate) use streams::Streams;
 
 use std::sync::Arc;
 
@@ -22,7 +24,6 @@ use signalbox_service::auth::{Operator, Verifier};
 use signalbox_service::clock::SharedClock;
 use signalbox_service::http::{self, Refusal};
 use signalbox_service::shutdown::Shutdown;
-use tokio::sync::Semaphore;
 use tower_http::csrf::CsrfLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -47,8 +48,8 @@ pub struct Api {
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) clock: SharedClock,
     pub(crate) shutdown: Shutdown,
-    /// How many streams there may be at a time.
-    pub(crate) streams: Arc<Semaphore>,
+    /// The room for live streams.
+    pub(crate) streams: Arc<Streams>,
 }
 
 impl FromRef<Api> for Arc<Verifier> {

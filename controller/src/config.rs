@@ -119,6 +119,11 @@ impl Config {
         reader.table("retention", |reader| {
             retention.age = reader.or("age", retention.age);
             retention.count = reader.or("count", retention.count);
+            for (key, nothing) in [("age", retention.age.is_zero()), ("count", retention.count == 0)] {
+                if nothing {
+                    reader.refuse(key, "must be more than nothing: with it every run would go as soon as it has finished");
+                }
+            }
             Some(())
         });
         Some(Self {

@@ -19,7 +19,6 @@ use signalbox_service::shutdown::Shutdown;
 use signalbox_service::sqlite::DatabaseError;
 use signalbox_service::telemetry::{Telemetry, causes};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
 use crate::api::{self, Api};
 use crate::config::Config;
@@ -31,9 +30,6 @@ use crate::store::{Retention, Store, StoreError, StoreSettings};
 
 /// How many connections read each database.
 const READERS: u32 = 4;
-
-/// How many live streams there may be at a time.
-const STREAMS: usize = 256;
 
 /// How often finished runs are looked at for what need not be kept.
 const TIDY: Duration = Duration::from_mins(5);
@@ -98,7 +94,7 @@ pub async fn start(
         verifier,
         clock,
         shutdown: shutdown.clone(),
-        streams: Arc::new(Semaphore::new(STREAMS)),
+        streams: Arc::default(),
     };
     let (ordinary, streaming) = api::routers(api);
     // Nothing is sent to these routes; only their answers are long.

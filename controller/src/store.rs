@@ -5,6 +5,7 @@
 
 mod aside;
 mod batch;
+mod changes;
 mod command;
 mod leases;
 mod memory;
@@ -27,14 +28,16 @@ use signalbox_service::clock::SharedClock;
 use signalbox_service::http::Readiness;
 use signalbox_service::shutdown::Shutdown;
 use signalbox_service::sqlite::{Database, DatabaseError};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 pub use aside::Place;
+pub use changes::Following;
 pub use leases::{Lease, Leased};
 pub use read::{Live, RunFilter, Visible};
 pub use retention::Retention;
 pub use tokens::NewToken;
 
+use changes::Changes;
 use command::Command;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
@@ -142,8 +145,8 @@ pub struct StoreSettings {
 pub struct Store {
     db: Database,
     commands: mpsc::Sender<Command>,
-    /// Rises with each commit.
-    commits: watch::Receiver<u64>,
+    /// Who follows which run.
+    changes: Arc<Changes>,
     /// Something is to be done now.
     nudge: Arc<Notify>,
     clock: SharedClockDebug,
@@ -171,11 +174,18 @@ impl Store {
         let owner: Arc<str> = clock.uuid().to_string().into();
         let memory = memory::Memory::load(&db.writer, &settings, &owner, clock.now()).await?;
         let (commands, queue) = mpsc::channel(WAITING);
-        let (committed, commits) = watch::channel(0);
-        let writer =
-            writer::Writer::new(db.writer.clone(), memory, settings, Arc::clone(&owner), Arc::clone(&clock), committed, Arc::clone(&nudge));
+        let changes = Arc::<Changes>::default();
+        let writer = writer::Writer::new(
+            db.writer.clone(),
+            memory,
+            settings,
+            Arc::clone(&owner),
+            Arc::clone(&clock),
+            Arc::clone(&changes),
+            Arc::clone(&nudge),
+        );
         shutdown.spawn("store", writer.run(queue, shutdown.clone()));
-        Ok(Self { db, commands, commits, nudge, clock: SharedClockDebug(clock), owner })
+        Ok(Self { db, commands, changes, nudge, clock: SharedClockDebug(clock), owner })
     }
 
     /// Accepts a run. When this answers, the run is durable.
@@ -227,9 +237,9 @@ impl Store {
         self.ask(|reply| Command::Renew { leases, until, reply }).await?
     }
 
-    /// Rises with each commit; for caches and for those who wait for a change.
-    pub fn commits(&self) -> watch::Receiver<u64> {
-        self.commits.clone()
+    /// For those who wait for a change of this run, and care for no other.
+    pub fn follow(&self, run: RunId) -> Following {
+        self.changes.follow(run)
     }
 
     /// Waits until something is to be done at once.

@@ -12,9 +12,10 @@ use signalbox_contract::api::run::{EventView, RunState};
 use signalbox_contract::{Code, Problem, RunId};
 use signalbox_service::auth::Operator;
 use signalbox_service::http::{self as service_http, Path};
-use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::Api;
+use super::streams::Seat;
+use crate::store::Following;
 
 /// How many events are read at once.
 const PIECE: u32 = 100;
@@ -32,6 +33,7 @@ const CHECK: Duration = Duration::from_secs(5);
 ), responses(
     (status = 200, description = "The events.", content_type = "text/event-stream"),
     (status = 404, description = "There is no such run, or the token's grants do not cover it.", body = Problem),
+    (status = 429, description = "The token's principal has as many streams as one may have.", body = Problem),
     (status = 503, description = "There are as many streams as there may be.", body = Problem),
 ))]
 pub(super) async fn get(
@@ -46,11 +48,9 @@ pub(super) async fn get(
         Some(Ok(after)) => after,
         Some(Err(_)) => return Err(Problem::new(Code::InvalidRequest).field("Last-Event-ID", "is a number").into()),
     };
-    let permit = std::sync::Arc::clone(&api.streams)
-        .try_acquire_owned()
-        .map_err(|_| Problem::new(Code::Unavailable).detail("There are as many streams as there may be.").retry_after(10))?;
+    let seat = api.streams.enter(operator.principal())?;
     let shutdown = api.shutdown.clone();
-    let follower = Follower { commits: api.store.commits(), api, operator, id, after, waiting: Vec::new(), over: false, _permit: permit };
+    let follower = Follower { changes: api.store.follow(id), api, operator, id, after, waiting: Vec::new(), over: false, _seat: seat };
     let events = service_http::until_the_end(follower.stream(), &shutdown);
     let unbuffered = [(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"))];
     Ok((unbuffered, Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)))).into_response())
@@ -64,8 +64,8 @@ struct Follower {
     /// Read and not yet sent, last first.
     waiting: Vec<EventView>,
     over: bool,
-    commits: watch::Receiver<u64>,
-    _permit: OwnedSemaphorePermit,
+    changes: Following,
+    _seat: Seat,
 }
 
 impl Follower {
@@ -86,7 +86,7 @@ impl Follower {
             if !self.api.verifier.still_good(&self.operator.0) {
                 return None;
             }
-            self.commits.mark_unchanged();
+            self.changes.begin();
             let run = self.api.run(&self.operator, self.id).await.ok()?;
             let page = self.api.store.events(self.id, self.after, PIECE).await.ok()?;
             if page.items.is_empty() {
@@ -94,10 +94,8 @@ impl Follower {
                     self.over = true;
                     return Some(sse::Event::default().event("end").data("{}"));
                 }
-                // Whatever was committed wakes us; the check alone does too.
-                if let Ok(Err(_)) = tokio::time::timeout(CHECK, self.commits.changed()).await {
-                    return None;
-                }
+                // What changed this run wakes us; the check alone does too.
+                let _ = tokio::time::timeout(CHECK, self.changes.changed()).await;
             }
             self.waiting = page.items.into_iter().rev().collect();
         }

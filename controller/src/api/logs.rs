@@ -55,11 +55,14 @@ pub(super) async fn get(
     let run = api.run(&operator, id).await?;
     let key = attempt_of(&run, &step, query.attempt)?;
     let ended = run.steps[usize::from(key.step)].attempts.get(usize::from(key.attempt) - 1).is_some_and(Attempt::ended);
-    let state = api.book.state(&key, PART).await.map_err(service_http::internal)?;
-    // An attempt that ended before its build began has an empty log, and that is all there will be. But only a log that was
-    // read to its end is promised never to change.
-    let complete = state.complete || ended;
-    let caching = if state.complete { "private, max-age=31536000, immutable" } else { "no-store" };
+    let mut state = api.book.state(&key, PART).await.map_err(service_http::internal)?;
+    if ended && !state.complete {
+        // It ended before its build began, or its log could not be read to the end. Nobody reads on in it: so that it can be
+        // promised never to change, nothing that is still under way is added to it either.
+        state = api.book.close(&key, PART).await.map_err(service_http::internal)?;
+    }
+    let complete = state.complete;
+    let caching = if complete { "private, max-age=31536000, immutable" } else { "no-store" };
     let range = wanted(headers.get(RANGE), query.tail, state.length)?;
     let (status, bytes) = match range {
         // A tail of nothing is nothing, which no range of bytes can say.

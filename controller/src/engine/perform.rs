@@ -137,7 +137,8 @@ impl Outside {
                 let capability =
                     self.workers.capability(Service::ArtifactStore, key, cap, effect.give_up).map_err(|error| unsigned(&error))?;
                 let call = Call::post(Service::DeployWorker, "/deploy", key).wait(WAIT).capability(Some(&capability));
-                let done: DeployResult = answered(self.workers.deploy.ask(&self.workers.signer, &call, request).await)?;
+                let done: DeployResult =
+                    answered(Service::DeployWorker, self.workers.deploy.ask(&self.workers.signer, &call, request).await)?;
                 Some(Event::Deployed { key, hosts: done.hosts })
             }
             Act::Activate(request) => {
@@ -221,7 +222,7 @@ impl Outside {
         B: serde::Serialize + Sync,
         R: serde::de::DeserializeOwned,
     {
-        answered(client.ask(&self.workers.signer, &Call::post(aud, path, key).wait(WAIT), body).await)
+        answered(aud, client.ask(&self.workers.signer, &Call::post(aud, path, key).wait(WAIT), body).await)
     }
 }
 
@@ -269,22 +270,25 @@ fn unsigned(error: &SignError) -> Fault {
 }
 
 /// What a worker's answer means.
-fn answered<R>(answer: Result<Answer<R>, CallError>) -> Result<R, Fault> {
+fn answered<R>(of: Service, answer: Result<Answer<R>, CallError>) -> Result<R, Fault> {
     match answer {
         Ok(Answer::Done { result }) => Ok(result),
         Ok(Answer::Working { .. }) => Err(Fault::Working),
         Ok(Answer::Failed { failure }) => Err(Fault::Failed(failure)),
-        Err(error) => Err(called(&error)),
+        Err(error) => Err(called(of, &error)),
     }
 }
 
-fn called(error: &CallError) -> Fault {
+fn called(of: Service, error: &CallError) -> Fault {
     tracing::warn!(error = %causes(error), "a worker did not do what was asked");
     match error {
         // A worker that has not read the new keys yet refuses our token for a moment.
         CallError::Refused(problem) if problem.status < 500 && problem.code != Code::Unauthenticated => Fault::Failed(
-            Failure::new(FailureCode::Internal, format!("A worker refused the call: {problem}"))
-                .hint("The worker's configuration and the controller's do not fit together; both logs have more."),
+            Failure::new(
+                FailureCode::Internal,
+                format!("The {of} refused the call ({}, {}): {problem}", problem.status, problem.code.as_str()),
+            )
+            .hint("The worker's configuration and the controller's do not fit together; both logs have more."),
         ),
         CallError::Retry { after, .. } => Fault::Again { after: *after, why: error.to_string() },
         CallError::NotSent { .. } | CallError::Unknown { .. } | CallError::Refused(_) => {

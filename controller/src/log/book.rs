@@ -67,12 +67,37 @@ impl LogBook {
         })
     }
 
-    /// Keeps `bytes` behind what is kept already, and how far the log was read with them.
+    /// Ends a log whose attempt is over: what is kept of it is all that there will be, also where its build never began.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn close(&self, key: &AttemptKey, part: &str) -> Result<LogState, sqlx::Error> {
+        sqlx::query(
+            "INSERT INTO log (key, part, length, cursor, skip, complete) VALUES ($1, $2, 0, '', 0, 1)
+             ON CONFLICT (key, part) DO UPDATE SET complete = 1",
+        )
+        .bind(key.to_string())
+        .bind(part)
+        .execute(&self.db.writer)
+        .await?;
+        self.state(key, part).await
+    }
+
+    /// Keeps `bytes` behind what is kept already, and how far the log was read with them. Nothing is added to a log that is
+    /// complete: it was promised not to change.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn append(&self, key: &AttemptKey, part: &str, bytes: &[u8], after: &LogState) -> Result<(), sqlx::Error> {
         let mut transaction = self.db.writer.begin_with(Database::BEGIN).await?;
+        let complete: Option<i64> = sqlx::query_scalar("SELECT complete FROM log WHERE key = $1 AND part = $2")
+            .bind(key.to_string())
+            .bind(part)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        if complete == Some(1) {
+            return Ok(());
+        }
         if !bytes.is_empty() {
             let start = signed(after.length.saturating_sub(bytes.len() as u64));
             // The same piece again, after an answer that was lost, changes nothing.

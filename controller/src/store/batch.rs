@@ -54,6 +54,11 @@ impl<'a> Batch<'a> {
         self.effects.values().flatten().any(|effect| effect.due <= self.now)
     }
 
+    /// The runs that this batch changes.
+    pub(super) fn changed_runs(&self) -> Vec<RunId> {
+        self.changed.keys().copied().collect()
+    }
+
     /// Reads runs that are not active, all at once.
     pub(super) async fn load(&mut self, writer: &mut SqliteConnection, ids: impl Iterator<Item = RunId>) -> Result<(), StoreError> {
         let missing: BTreeSet<String> =

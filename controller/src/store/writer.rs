@@ -12,10 +12,11 @@ use signalbox_service::shutdown::Shutdown;
 use signalbox_service::sqlite::Database;
 use signalbox_service::telemetry::causes;
 use sqlx::{SqliteConnection, SqlitePool};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 
 use super::aside::{Table, set_aside};
 use super::batch::Batch;
+use super::changes::Changes;
 use super::command::Command;
 use super::memory::Memory;
 use super::rows::{Raw, from_bytes, millis, text, to_json};
@@ -36,7 +37,7 @@ pub(super) struct Writer {
     settings: StoreSettings,
     owner: Arc<str>,
     clock: SharedClock,
-    committed: watch::Sender<u64>,
+    changes: Arc<Changes>,
     nudge: Arc<Notify>,
     /// The last batch could not be written, so the memory may be ahead of the file.
     doubtful: bool,
@@ -61,10 +62,10 @@ impl Writer {
         settings: StoreSettings,
         owner: Arc<str>,
         clock: SharedClock,
-        committed: watch::Sender<u64>,
+        changes: Arc<Changes>,
         nudge: Arc<Notify>,
     ) -> Self {
-        Self { pool, memory, settings, owner, clock, committed, nudge, doubtful: false, resized: true }
+        Self { pool, memory, settings, owner, clock, changes, nudge, doubtful: false, resized: true }
     }
 
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Command>, shutdown: Shutdown) {
@@ -98,7 +99,6 @@ impl Writer {
             };
             if written {
                 self.settings.readiness.met(WRITING);
-                self.committed.send_modify(|commits| *commits += 1);
             }
             for answer in answers {
                 answer(written);
@@ -177,7 +177,9 @@ impl Writer {
             nudges = false;
             answers.push(answer(reply, Ok(leased)));
         }
+        let changed = batch.changed_runs();
         transaction.commit().await?;
+        self.changes.tell(changed.iter());
         Ok(nudges)
     }
 }

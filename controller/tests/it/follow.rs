@@ -7,9 +7,9 @@ use serde_json::json;
 use signalbox_contract::api::Page;
 use signalbox_contract::api::run::{EventView, Outcome, TokenCreated};
 use signalbox_contract::grant::Action;
-use signalbox_contract::{RunId, Verdict};
+use signalbox_contract::{Code, RunId, Verdict};
 
-use crate::house::{House, LONG, answer, expect, on_repos};
+use crate::house::{House, LONG, answer, expect, on_repos, refused};
 
 /// Reads a stream until there are `count` events, or its end.
 async fn read(house: &House, token: &str, run: RunId, after: Option<u64>, count: usize) -> (Vec<u64>, bool) {
@@ -99,5 +99,26 @@ async fn events_are_paged() {
         after = next.parse().expect("a number");
     }
     assert_eq!(seen, (1..=seen.len() as u64).collect::<Vec<_>>());
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_principal_has_so_many_streams_and_leaves_room_for_others() {
+    let house = House::open().await;
+    house.world.sources().script("slow", "wait");
+    let run = house.branch("slow").await;
+    house.builds(run).await;
+    let path = format!("/runs/{run}/live");
+    let mut streams = Vec::new();
+    for _ in 0..32 {
+        streams.push(answer(house.get(&path), StatusCode::OK).await);
+    }
+    let problem = refused(house.get(&path), 429).await;
+    assert_eq!(problem.code, Code::TooManyRequests);
+    assert!(problem.retry_after.is_some(), "{problem:?}");
+    let other = house.token_of("other", vec![on_repos(&[Action::Read], &["hello"])]);
+    answer(house.by(&other, Method::GET, &path), StatusCode::OK).await;
+    streams.pop();
+    house.sees("one that ends makes room", async || house.get(&path).send().await.expect("an answer").status() == StatusCode::OK).await;
     house.close().await;
 }

@@ -8,6 +8,8 @@ use serde_json::json;
 use signalbox_contract::api::Page;
 use signalbox_contract::api::run::{Accepted, Outcome, RunSummary};
 use signalbox_contract::{RunId, Verdict};
+use signalbox_controller::Config;
+use signalbox_service::config::Reader;
 
 use crate::house::{House, Setup, answer, expect, refused};
 use crate::stand_ins::At;
@@ -27,7 +29,7 @@ async fn what_is_old_goes_with_all_that_belongs_to_it() {
     house.builds(active).await;
     assert!(house.world.blobs().pinned.contains(&run));
     house.stops().await;
-    house.set_up(Setup::default().table("[retention]\nage = \"0s\""));
+    house.set_up(Setup::default().table("[retention]\nage = \"1ms\""));
     house.comes_back().await;
     house.sees("the run is removed", async || is_gone(&house, run).await).await;
     for what in ["/events", "/live", "/steps/build/log"] {
@@ -67,7 +69,7 @@ async fn a_run_is_kept_until_the_store_has_let_go_of_its_bytes() {
     house.ends(run, Outcome::Passed).await;
     house.stops().await;
     house.world.goes_away(At::Store).await;
-    house.set_up(Setup::default().table("[retention]\nage = \"0s\""));
+    house.set_up(Setup::default().table("[retention]\nage = \"1ms\""));
     house.comes_back().await;
     assert!(!is_gone(&house, run).await);
     house.stops().await;
@@ -152,4 +154,15 @@ async fn a_full_disk_loses_nothing_and_is_got_over() {
     let list: Page<RunSummary> = expect(house.get("/runs?limit=200"), StatusCode::OK).await;
     assert_eq!(list.items.len(), accepted.len() + 1, "what was refused is not there");
     house.close().await;
+}
+
+#[test]
+fn to_keep_nothing_is_refused() {
+    let text = "[retention]\nage = \"0s\"\ncount = 0\n";
+    let mut reader = Reader::parse("controller.toml", text).expect("TOML");
+    assert!(Config::read(&mut reader).is_none(), "the rest is missing as well");
+    let said = reader.finish().expect_err("it is refused").to_string();
+    for line in ["retention.age", "retention.count"] {
+        assert!(said.lines().any(|said| said.contains(line) && said.contains("more than nothing")), "{said}");
+    }
 }

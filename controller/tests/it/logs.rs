@@ -9,7 +9,7 @@ use serde_json::json;
 use signalbox_contract::api::run::Outcome;
 use signalbox_contract::{RunId, Verdict};
 
-use crate::house::{House, Setup, answer, refused};
+use crate::house::{House, Setup, answer, phase, refused};
 use crate::stand_ins::{At, Mood};
 
 fn path(run: RunId) -> String {
@@ -188,5 +188,23 @@ async fn a_log_goes_on_where_it_was_when_the_controller_died() {
     house.world.is(At::Executor, Mood::Well);
     house.ends(run, Outcome::Passed).await;
     assert!(text(&house, run).await == all);
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_a_build_that_never_began_is_empty_for_ever() {
+    let house = House::with(Setup::default().capacity(1)).await;
+    let first = build(&house, "wait").await;
+    house.builds(first).await;
+    let run = build(&house, "wait").await;
+    house.until("it waits for its place", run, |view| phase(view) == "waiting").await;
+    answer(house.post(&format!("/runs/{run}/stop"), &json!({})), StatusCode::ACCEPTED).await;
+    house.ends(run, Outcome::Stopped).await;
+    for _ in 0..2 {
+        let response = answer(house.get(&path(run)), StatusCode::OK).await;
+        assert_eq!(response.headers()["signalbox-log-complete"], "true");
+        assert!(response.headers()["cache-control"].to_str().expect("text").contains("immutable"), "nothing will ever stand there");
+        assert!(response.bytes().await.expect("bytes").is_empty());
+    }
     house.close().await;
 }

@@ -114,7 +114,7 @@ pub(super) async fn classify(peer: &Peer, response: reqwest::Response) -> Result
     Err(match problem {
         Some(problem) => CallError::Refused(problem),
         // Something between us and the service: a proxy, or another program on its port.
-        None if status.is_client_error() => CallError::Refused(bare(status)),
+        None if status.is_client_error() => CallError::Refused(bare(peer, status)),
         None => peer.unknown(format!("it answered {} without a word", status.as_u16())),
     })
 }
@@ -133,9 +133,13 @@ async fn problem(peer: &Peer, response: reqwest::Response) -> Option<Problem> {
     Some(problem)
 }
 
-fn bare(status: StatusCode) -> Problem {
+fn bare(peer: &Peer, status: StatusCode) -> Problem {
     let code = Code::ALL.iter().copied().find(|code| code.status() == status.as_u16()).unwrap_or(Code::InvalidRequest);
-    let mut problem = Problem::new(code).detail(format!("The answer was {} without a reason.", status.as_u16()));
+    let mut problem = Problem::new(code).detail(format!(
+        "{} answered {} without a reason. It may be another program there, or a proxy.",
+        peer.0,
+        status.as_u16()
+    ));
     problem.status = status.as_u16();
     problem
 }

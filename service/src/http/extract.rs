@@ -74,6 +74,10 @@ pub async fn whole_body(body: Body) -> Result<Bytes, Refusal> {
 /// # Errors
 /// 400 `invalid-body`.
 pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    // What is documented is an object, or nothing; a derived parser would also take its fields in a list, in their order.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::new(Code::InvalidBody).detail("The body must be an object, and not a list.").into());
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();

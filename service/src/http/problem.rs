@@ -84,7 +84,6 @@ pub(super) fn of_status(status: StatusCode) -> Problem {
         405 => Code::MethodNotAllowed,
         408 => Code::Timeout,
         409 => Code::NotAllowedNow,
-        410 => Code::Gone,
         412 => Code::PreconditionFailed,
         413 => Code::TooLarge,
         414 => Code::UriTooLong,

@@ -103,8 +103,16 @@ mod tests {
     }
 
     #[test]
+    fn fields_in_a_list_are_no_object() {
+        for body in [r#"["x", null]"#, " \n[\"x\"]", "[]"] {
+            let problem = parse_json::<Outer>(body.as_bytes()).expect_err(body).0;
+            assert!(problem.detail.contains("must be an object"), "{body}: {problem:?}");
+        }
+    }
+
+    #[test]
     fn what_is_no_json_says_where() {
-        for (body, words) in [("", "ends too early"), ("{", "ends too early"), ("{} x", "line 1, column 4"), ("[1]", "not valid")] {
+        for (body, words) in [("", "ends too early"), ("{", "ends too early"), ("{} x", "line 1, column 4"), ("[1]", "must be an object")] {
             let problem = parse_json::<serde_json::Map<String, serde_json::Value>>(body.as_bytes()).expect_err(body).0;
             assert!(problem.detail.contains(words), "{body}: {problem:?}");
         }
