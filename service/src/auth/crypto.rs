@@ -1,6 +1,6 @@
 //! The one crypto library, chosen once for the process.
 
-use aws_lc_rs::digest;
+use aws_lc_rs::{digest, hmac};
 use signalbox_contract::Digest;
 
 /// Installs the crypto library for TLS and for tokens, by name: left to themselves, both guess from the features that
@@ -22,4 +22,28 @@ pub fn sha256(bytes: &[u8]) -> Digest {
 /// something that a caller must not be able to guess bit by bit.
 pub fn constant_time_eq(one: &[u8], other: &[u8]) -> bool {
     aws_lc_rs::constant_time::verify_slices_are_equal(one, other).is_ok()
+}
+
+/// Whether `tag` is the HMAC-SHA-256 of the parts, one after the other, under `key`; compared in constant time.
+pub fn is_hmac_sha256(key: &[u8], parts: &[&[u8]], tag: &[u8]) -> bool {
+    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
+    for part in parts {
+        context.update(part);
+    }
+    constant_time_eq(context.sign().as_ref(), tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_that_of_its_key_and_its_parts_alone() {
+        // RFC 4231, case 2.
+        let tag = Digest::from_hex("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843").expect("a digest");
+        assert!(is_hmac_sha256(b"Jefe", &[b"what do ya want ", b"for nothing?"], tag.as_bytes()));
+        assert!(!is_hmac_sha256(b"Jeff", &[b"what do ya want for nothing?"], tag.as_bytes()));
+        assert!(!is_hmac_sha256(b"Jefe", &[b"what do ya want for nothing"], tag.as_bytes()));
+        assert!(!is_hmac_sha256(b"Jefe", &[b"what do ya want for nothing?"], b""));
+    }
 }

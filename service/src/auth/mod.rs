@@ -24,7 +24,7 @@ pub(crate) mod tests;
 pub use act::{Act, MAX_ACT_BODY, MAX_WAIT};
 pub use bearer::SESSION_COOKIE;
 pub use capable::{Capable, CapableRefusal, GIT_USER};
-pub use crypto::{constant_time_eq, install_crypto, sha256};
+pub use crypto::{constant_time_eq, install_crypto, is_hmac_sha256, sha256};
 pub use denied::Denied;
 pub use keys::{KeyError, KeySet, MAX_KEYS};
 pub use operator::Operator;

@@ -3,8 +3,12 @@
 //! [`Forge`] is the one face that they all have for us. What a delivery means, and whether it is genuine, is pure; only
 //! [`Forge::heads`], [`Forge::tell`] and [`Forge::stream`] reach out.
 
+mod comment;
 mod face;
+pub mod gerrit;
+pub mod gitlab;
 mod happening;
+mod payload;
 
 pub use face::{Admitted, Forge, ForgeError, Forged, Fut, Knock, Review, Standing, Streamed, Told};
 pub use happening::{Closing, Happening, Proposal, Untranslated};

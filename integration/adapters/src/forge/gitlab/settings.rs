@@ -1,0 +1,54 @@
+//! What is configured about one GitLab, as a place where changes come from.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use signalbox_contract::ForgeName;
+use signalbox_service::secret::SecretString;
+use url::Url;
+
+/// One GitLab.
+#[derive(Debug, Clone)]
+pub struct GitlabForgeSettings {
+    /// Its configured name.
+    pub name: ForgeName,
+    /// Where it is reached.
+    pub url: Url,
+    /// A token for its API; without it nothing can be compared and nothing told.
+    pub token: Option<SecretString>,
+    /// The only authority whose certificates are believed, in place of the system's.
+    pub ca: Option<PathBuf>,
+    /// The username of the token's owner, a bot. Its comments never start anything.
+    pub user: Option<String>,
+    /// The secrets that a webhook may send in `X-Gitlab-Token`; several while they are changed.
+    pub secrets: Vec<SecretString>,
+    /// The keys with which webhooks may be signed, each `whsec_` and base64; several while they are changed.
+    pub signing: Vec<SecretString>,
+    /// How far a signature's time may be from ours.
+    pub tolerance: Duration,
+    /// The name of the commit status that is set.
+    pub status: String,
+    /// What people write, on a line of its own, to have a merge request run again.
+    pub rechecks: Vec<String>,
+    /// How long one answer may take.
+    pub timeout: Duration,
+}
+
+impl GitlabForgeSettings {
+    /// Settings with every choice at its default, for the GitLab `name` at `url`.
+    pub fn new(name: ForgeName, url: Url) -> Self {
+        Self {
+            name,
+            url,
+            token: None,
+            ca: None,
+            user: None,
+            secrets: Vec::new(),
+            signing: Vec::new(),
+            tolerance: Duration::from_mins(5),
+            status: "signalbox".to_owned(),
+            rechecks: vec!["recheck".to_owned()],
+            timeout: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! GitLab's webhooks as its versions send them.
+
+mod admission;
+mod events;
+
+use serde_json::{Value, json};
+
+use super::*;
+
+const SHA: &str = "3dd5b154a8a882f049ffaff665187cfb6e816c43";
+const OLD: &str = "d8a42d045b52745becefda26af9206291618a5a8";
+const NOTHING: &str = "0000000000000000000000000000000000000000";
+
+fn settings() -> GitlabForgeSettings {
+    let mut settings =
+        GitlabForgeSettings::new("gitlab".parse().expect("a name"), "https://gitlab.example.org".parse().expect("an address"));
+    settings.user = Some("signalbox".to_owned());
+    settings
+}
+
+fn translated(body: &Value) -> Result<Vec<Happening>, Untranslated> {
+    GitlabForge::new(settings()).translate("", body.to_string().as_bytes())
+}
