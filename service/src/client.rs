@@ -325,7 +325,11 @@ pub(crate) fn check_address(base: &Url) -> Result<bool, ClientError> {
     }
 }
 
-fn authority(path: &Path) -> Result<Vec<reqwest::Certificate>, ClientError> {
+/// The certificates in a file of PEM blocks, for a client that believes these authorities alone.
+///
+/// # Errors
+/// When the file cannot be read, or holds no certificate.
+pub fn authority(path: &Path) -> Result<Vec<reqwest::Certificate>, ClientError> {
     let unusable = |source| ClientError::Authority { path: path.to_owned(), source };
     let pem = std::fs::read(path).map_err(|error| unusable(error.into()))?;
     let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| unusable(error.into()))?;

@@ -5,4 +5,5 @@
 
 pub mod executor;
 pub mod forge;
+pub mod gitlab;
 pub mod mirror;

@@ -1,0 +1,93 @@
+//! A server that answers each request with the bytes that a test wants, however wrong they are.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use url::Url;
+
+use crate::gitlab::{Connection, GitLab};
+
+/// The token that no other server may ever see.
+pub(super) const TOKEN: &str = "glpat-canary-token";
+
+type Script = Arc<dyn Fn(&str) -> Vec<u8> + Send + Sync>;
+
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
+    seen: Arc<Mutex<Vec<String>>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Server {
+    /// A server whose answer to a request, of which it is given the head, is what `script` says.
+    pub(super) async fn new(script: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+        let (script, log): (Script, _) = (Arc::new(script), Arc::clone(&seen));
+        let task = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (script, log) = (Arc::clone(&script), Arc::clone(&log));
+                tokio::spawn(async move {
+                    let mut head = Vec::new();
+                    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+                        match stream.read_u8().await {
+                            Ok(byte) => head.push(byte),
+                            Err(_) => return,
+                        }
+                    }
+                    let head = String::from_utf8_lossy(&head).into_owned();
+                    log.lock().unwrap_or_else(PoisonError::into_inner).push(head.clone());
+                    // A client that has read enough closes; that is its right.
+                    let _ = stream.write_all(&script(&head)).await;
+                    let _ = stream.shutdown().await;
+                });
+            }
+        });
+        Self { address, seen, task }
+    }
+
+    pub(super) fn url(&self) -> Url {
+        Url::parse(&format!("http://{}/", self.address)).expect("a URL")
+    }
+
+    /// The heads of what was asked.
+    pub(super) fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends, so that nobody listens any more.
+    pub(super) async fn task_ends(mut self) {
+        self.task.abort();
+        let _ = (&mut self.task).await;
+    }
+
+    pub(super) fn client(&self) -> GitLab {
+        client(self.url())
+    }
+}
+
+pub(super) fn client(url: Url) -> GitLab {
+    GitLab::new(&Connection::new(url, TOKEN.into())).expect("a client")
+}
+
+/// A whole answer.
+pub(super) fn answer(status: &str, headers: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}")
+        .into_bytes()
+}
+
+/// The request's path and query.
+pub(super) fn target(head: &str) -> &str {
+    head.split(' ').nth(1).unwrap_or_default()
+}
