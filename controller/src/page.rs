@@ -36,6 +36,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/view/runs/{id}/stop", post(run::stop))
         .route("/view/runs/{id}/rerun", post(run::rerun))
         .route("/view/environments", get(environments::get))
+        .route("/view/environments/{name}/rollback", post(environments::rollback))
         .route("/assets/style.css", get(style))
         .with_state(api)
         .layer(map_response(error::as_page))

@@ -77,6 +77,16 @@ impl HostResult {
     }
 }
 
+impl HostResult {
+    /// What it showed before and what it shows now, in short, where it was switched and says both.
+    pub fn change(&self) -> Option<String> {
+        let short = |digest: &Digest| digest.hex().chars().take(12).collect::<String>();
+        let (previous, digest) = (self.previous.as_ref()?, self.digest.as_ref()?);
+        let switched = self.outcome == HostOutcome::Switched && previous != digest;
+        switched.then(|| format!("{} → {}", short(previous), short(digest)))
+    }
+}
+
 /// What happened on a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]

@@ -6,7 +6,7 @@ use http::HeaderMap;
 use signalbox_contract::api::deploy::EnvironmentInfo;
 use signalbox_contract::api::run::{Accepted, DeployArtifactRequest, Environments, RollbackRequest};
 use signalbox_contract::grant::{Action, Target};
-use signalbox_contract::{Code, EnvironmentName, Problem};
+use signalbox_contract::{Code, Digest, EnvironmentName, Problem};
 use signalbox_controller_core::plan::{DeployTarget, Request};
 use signalbox_service::auth::Operator;
 use signalbox_service::client::CallError;
@@ -65,7 +65,7 @@ pub(super) async fn deploy(
     operator.require(Action::Deploy, &target)?;
     api.check_environment(&operator, "name", &environment).await?;
     let request = Request::Deploy { artifact: artifact_id, target: DeployTarget { environment, name: published_name } };
-    api.accept(&operator, request, idempotency).await
+    accepted(api.accept(&operator, request, idempotency).await?)
 }
 
 /// Go back to a release that the hosts still have. Nothing is built and no bytes are moved.
@@ -84,12 +84,7 @@ pub(super) async fn rollback(
     Json(request): Json<RollbackRequest>,
 ) -> service_http::Result<Response> {
     let idempotency = idempotency(&headers, environment.as_str(), &request)?;
-    let RollbackRequest { published_name, digest } = request;
-    let target = Target { environment: Some(&environment), name: Some(&published_name), ..Target::default() };
-    operator.require(Action::Rollback, &target)?;
-    api.check_environment(&operator, "name", &environment).await?;
-    let request = Request::Rollback { target: DeployTarget { environment, name: published_name }, digest };
-    api.accept(&operator, request, idempotency).await
+    accepted(api.roll_back(&operator, environment, request, idempotency).await?)
 }
 
 impl Api {
@@ -124,14 +119,25 @@ impl Api {
         Ok(environment)
     }
 
-    async fn accept(
+    /// Goes back to a kept release on behalf of somebody.
+    pub(crate) async fn roll_back(
         &self,
         operator: &Operator,
-        request: Request,
-        idempotency: Option<(String, signalbox_contract::Digest)>,
-    ) -> service_http::Result<Response> {
+        environment: EnvironmentName,
+        request: RollbackRequest,
+        idempotency: Option<(String, Digest)>,
+    ) -> service_http::Result<Accepted> {
+        let RollbackRequest { published_name, digest } = request;
+        let target = Target { environment: Some(&environment), name: Some(&published_name), ..Target::default() };
+        operator.require(Action::Rollback, &target)?;
+        self.check_environment(operator, "name", &environment).await?;
+        let request = Request::Rollback { target: DeployTarget { environment, name: published_name }, digest };
+        self.accept(operator, request, idempotency).await
+    }
+
+    async fn accept(&self, operator: &Operator, request: Request, idempotency: Option<(String, Digest)>) -> service_http::Result<Accepted> {
         let run = NewRun { principal: operator.principal().to_owned(), request, idempotency };
-        accepted(self.store.accept(run).await.map_err(refused)?)
+        self.store.accept(run).await.map_err(refused)
     }
 }
 

@@ -1,12 +1,21 @@
 //! What runs where.
 
+use std::collections::BTreeSet;
+
 use askama::Template;
+use axum::Form;
 use axum::extract::State;
-use axum::response::Response;
+use axum::extract::rejection::FormRejection;
+use axum::response::{IntoResponse, Redirect, Response};
 use futures_util::future::join_all;
 use jiff::Timestamp;
+use serde::Deserialize;
 use signalbox_contract::api::deploy::EnvironmentInfo;
+use signalbox_contract::api::run::RollbackRequest;
+use signalbox_contract::grant::{Action, Target};
+use signalbox_contract::{Code, EnvironmentName, Problem, PublishedName};
 use signalbox_service::auth::Operator;
+use signalbox_service::http::Path;
 
 use super::error::PageError;
 use super::page;
@@ -25,6 +34,8 @@ struct Environment {
     name: String,
     hosts: String,
     rows: Vec<Row>,
+    /// The published names that the reader may roll back.
+    rollbacks: Vec<String>,
 }
 
 #[derive(Default)]
@@ -46,11 +57,12 @@ pub(super) async fn get(State(api): State<Api>, operator: Operator) -> Result<Re
     let (api, operator) = (&api, &operator);
     let asked = listed.iter().map(|listed| async move {
         match api.environment(operator, &listed.name).await {
-            Ok(environment) => shown(&environment, now),
+            Ok(environment) => shown(&environment, operator, now),
             Err(refusal) => Environment {
                 name: listed.name.to_string(),
                 hosts: hosts(listed.hosts.len()),
                 rows: vec![Row { host: "–".to_owned(), failure: Some(refusal.to_string()), ..Row::default() }],
+                rollbacks: Vec::new(),
             },
         }
     });
@@ -62,7 +74,7 @@ fn hosts(count: usize) -> String {
     if count == 1 { "1 host".to_owned() } else { format!("{count} hosts") }
 }
 
-fn shown(environment: &EnvironmentInfo, now: Timestamp) -> Environment {
+fn shown(environment: &EnvironmentInfo, operator: &Operator, now: Timestamp) -> Environment {
     let mut rows = Vec::new();
     for host in &environment.shown {
         if let Some(failure) = &host.failure {
@@ -79,5 +91,41 @@ fn shown(environment: &EnvironmentInfo, now: Timestamp) -> Environment {
             age: age(release.since, now),
         }));
     }
-    Environment { name: environment.name.to_string(), hosts: hosts(environment.hosts.len()), rows }
+    Environment {
+        name: environment.name.to_string(),
+        hosts: hosts(environment.hosts.len()),
+        rows,
+        rollbacks: rollbacks(environment, operator),
+    }
+}
+
+/// The names of which a host keeps another release, and which the reader may roll back.
+fn rollbacks(environment: &EnvironmentInfo, operator: &Operator) -> Vec<String> {
+    let releases = environment.shown.iter().flat_map(|host| &host.releases).filter(|release| !release.kept.is_empty());
+    let may = |name: &&PublishedName| {
+        operator.may(Action::Rollback, &Target { environment: Some(&environment.name), name: Some(name), ..Target::default() })
+    };
+    let names: BTreeSet<&PublishedName> = releases.map(|release| &release.name).filter(may).collect();
+    names.into_iter().map(ToString::to_string).collect()
+}
+
+/// What the button sends.
+#[derive(Deserialize)]
+pub(super) struct RollbackForm {
+    published_name: PublishedName,
+}
+
+/// `POST /view/environments/{name}/rollback`: back to the release before the present one.
+pub(super) async fn rollback(
+    State(api): State<Api>,
+    operator: Operator,
+    Path(environment): Path<EnvironmentName>,
+    form: Result<Form<RollbackForm>, FormRejection>,
+) -> Result<Response, PageError> {
+    let Ok(Form(RollbackForm { published_name })) = form else {
+        let problem = Problem::new(Code::InvalidBody).field("published_name", "must be a published name");
+        return Err(PageError::Refused(problem.into()));
+    };
+    let accepted = api.roll_back(&operator, environment, RollbackRequest { published_name, digest: None }, None).await?;
+    Ok(Redirect::to(&format!("/view/runs/{}", accepted.run)).into_response())
 }

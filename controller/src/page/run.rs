@@ -79,10 +79,15 @@ fn facts(run: &RunView) -> Vec<(&'static str, String, bool)> {
         ("Environment", text(summary.environment.as_ref().map(ToString::to_string)), false),
         ("Published as", text(summary.published_name.as_ref().map(ToString::to_string)), false),
         ("Asked by", summary.principal.clone(), false),
-        ("Accepted", summary.accepted_at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(), false),
+        ("Accepted", moment(summary.accepted_at), false),
+        ("Finished", text(summary.finished_at.map(moment)), false),
     ];
     facts.retain(|(_, value, _)| !value.is_empty());
     facts
+}
+
+fn moment(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 /// A row for each attempt; one for a step that has none.
@@ -125,8 +130,8 @@ fn lines(step: &StepView, attempt: &AttemptView, latest: bool) -> Vec<String> {
         None => {}
     }
     lines.extend(attempt.artifacts.iter().map(|made| {
-        let digest: String = made.digest.hex().chars().take(12).collect();
-        format!("made {} ({} bytes, sha256:{digest}…)", made.name, made.size)
+        // The browser has no token for the store, so there is nothing that a link could open; the digest is what one asks for.
+        format!("made {} ({} bytes, {})", made.name, made.size, made.digest)
     }));
     lines.extend(attempt.hosts.iter().map(host_line));
     lines
@@ -135,7 +140,10 @@ fn lines(step: &StepView, attempt: &AttemptView, latest: bool) -> Vec<String> {
 fn host_line(host: &HostResult) -> String {
     let name = &host.host;
     match &host.outcome {
-        HostOutcome::Switched => format!("{name}: switched, {} bytes moved", host.bytes),
+        HostOutcome::Switched => {
+            let change = host.change().map(|change| format!(" {change}")).unwrap_or_default();
+            format!("{name}: switched{change}, {} bytes moved", host.bytes)
+        }
         HostOutcome::Unchanged => format!("{name}: had it already"),
         HostOutcome::Superseded => format!("{name}: has something newer"),
         HostOutcome::Failed { .. } => host.complaint().unwrap_or_default(),

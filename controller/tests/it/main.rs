@@ -5,6 +5,7 @@
 mod asking;
 mod browser;
 mod choosing;
+mod clock;
 mod damaged;
 mod environments;
 mod follow;

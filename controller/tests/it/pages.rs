@@ -2,11 +2,11 @@
 
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::json;
-use signalbox_contract::api::run::{Outcome, RunState};
+use signalbox_contract::api::run::{Accepted, Outcome, RunState};
 use signalbox_contract::grant::{Action, Grant};
 use signalbox_contract::{Failure, FailureCode, RunId};
 
-use crate::house::{House, answer, on_repos, refused};
+use crate::house::{House, answer, expect, on_repos, refused};
 use crate::stand_ins::{At, Mood};
 
 fn with_cookie(request: RequestBuilder, token: &str) -> RequestBuilder {
@@ -172,5 +172,41 @@ async fn nothing_that_is_shown_becomes_markup() {
     let text = page(&house, &format!("/view/runs/{failed}")).await;
     assert!(text.contains("&#60;img") || text.contains("&lt;img"), "it is shown as it is");
     assert!(!text.contains("<img"));
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_rolled_back_by_a_button_for_those_who_may() {
+    let house = House::open().await;
+    let mut digests = Vec::new();
+    for bytes in [b"1", b"2"] {
+        digests.push(house.world.blobs().publish("tool", bytes));
+        let body = json!({ "artifact_id": "tool", "published_name": "tool" });
+        let accepted: Accepted = expect(house.post("/environments/test/deploy", &body), StatusCode::ACCEPTED).await;
+        house.ends(accepted.run, Outcome::Passed).await;
+    }
+    let path = "/view/environments/test/rollback";
+    assert!(page(&house, "/view/environments").await.contains(&format!("action=\"{path}\"")));
+    let press = |token: &str, site: &str| {
+        let request = with_cookie(house.bare(Method::POST, path), token).header("sec-fetch-site", site);
+        request.header("content-type", "application/x-www-form-urlencoded").body("published_name=tool")
+    };
+    let reader = house.token_of("reader", vec![Grant { actions: vec![Action::Read], ..Grant::everything() }]);
+    let shown = answer(with_cookie(house.bare(Method::GET, "/view/environments"), &reader), StatusCode::OK).await;
+    assert!(!shown.text().await.expect("a page").contains(path), "no button for those who may not");
+    answer(press(&reader, "same-origin"), StatusCode::FORBIDDEN).await;
+    answer(press(house.token(), "cross-site"), StatusCode::FORBIDDEN).await;
+    assert_eq!(house.world.hosts().shows("test", "tool"), Some(digests[1]));
+
+    let pressed = answer(press(house.token(), "same-origin"), StatusCode::SEE_OTHER).await;
+    let place = pressed.headers()["location"].to_str().expect("text").to_owned();
+    let run: RunId = place.strip_prefix("/view/runs/").expect("a run").parse().expect("a run");
+    house.ends(run, Outcome::Passed).await;
+    assert_eq!(house.world.hosts().shows("test", "tool"), Some(digests[0]));
+    let one = page(&house, &place).await;
+    let change = format!("{} → {}", &digests[1].hex()[..12], &digests[0].hex()[..12]);
+    for text in [change.as_str(), "Finished"] {
+        assert!(one.contains(text), "{text}: {one}");
+    }
     house.close().await;
 }

@@ -172,8 +172,7 @@ fn ended(step: &StepView, attempt: &AttemptView) -> String {
         line = format!("{line}\n  {} ({}, {})", artifact.name, size(artifact.size), artifact.digest);
     }
     for host in &attempt.hosts {
-        line =
-            format!("{line}\n  {}: {} in {}", host.host, crate::words::host(&host.outcome), duration(Duration::from_millis(host.took_ms)));
+        line = format!("{line}\n  {}: {} in {}", host.host, crate::words::host(host), duration(Duration::from_millis(host.took_ms)));
     }
     line
 }

@@ -1,7 +1,7 @@
 //! States and outcomes as people read them. Each match is exhaustive, so that a new state cannot be forgotten here.
 
 use signalbox_contract::Verdict;
-use signalbox_contract::api::deploy::HostOutcome;
+use signalbox_contract::api::deploy::{HostOutcome, HostResult};
 use signalbox_contract::api::run::{Outcome, RunKind, RunState, RunSummary, StepState};
 
 pub(crate) const fn state(state: RunState) -> &'static str {
@@ -55,16 +55,24 @@ pub(crate) const fn kind(kind: RunKind) -> &'static str {
     }
 }
 
-pub(crate) fn host(outcome: &HostOutcome) -> String {
-    match outcome {
-        HostOutcome::Switched => "switched".to_owned(),
+pub(crate) fn host(host: &HostResult) -> String {
+    match &host.outcome {
+        HostOutcome::Switched => host.change().map_or_else(|| "switched".to_owned(), |change| format!("switched {change}")),
         HostOutcome::Unchanged => "shows it already".to_owned(),
         HostOutcome::Superseded => "keeps something newer".to_owned(),
-        HostOutcome::Failed { failure } => format!("failed: {failure} ({})", failure.code.as_str()),
+        HostOutcome::Failed { failure } => {
+            // The host's name stands in front of this already.
+            let words = failure.to_string();
+            let words = words.strip_prefix(&format!("{}: ", host.host)).unwrap_or(&words);
+            format!("failed: {words} ({})", failure.code.as_str())
+        }
     }
 }
 
 /// The state of a run, or how it ended if it did.
 pub(crate) fn result(run: &RunSummary) -> &'static str {
+    if run.unreadable {
+        return "unreadable";
+    }
     run.outcome.map_or(state(run.state), outcome)
 }

@@ -187,7 +187,7 @@ fn attempt_lines(text: &mut String, attempt: &AttemptView) {
         let _ = write!(text, "\n    artifact {} {} {}", artifact.name, size(artifact.size), artifact.digest);
     }
     for host in &attempt.hosts {
-        let _ = write!(text, "\n    host {} {} ({})", host.host, words::host(&host.outcome), duration(Duration::from_millis(host.took_ms)));
+        let _ = write!(text, "\n    host {} {} ({})", host.host, words::host(host), duration(Duration::from_millis(host.took_ms)));
     }
 }
 
