@@ -8,6 +8,7 @@ use std::time::Duration;
 use signalbox_contract::Digest;
 use signalbox_service::http::Readiness;
 use signalbox_service::shutdown::Shutdown;
+use signalbox_service::telemetry::causes;
 
 use crate::catalog::CatalogError;
 use crate::meters::gauge;
@@ -32,7 +33,7 @@ pub(crate) async fn run(store: Arc<Store>, every: Duration, grace: Duration, shu
     loop {
         let pass = collect(&store, grace, &shutdown);
         if let Err(error) = pass.await {
-            tracing::error!(error = &error as &dyn std::error::Error, "collecting failed; it is tried again");
+            tracing::error!(error = %causes(&error), "collecting failed; it is tried again");
         }
         tokio::select! {
             () = tokio::time::sleep(every) => {}

@@ -35,6 +35,7 @@ use crate::clock::SharedClock;
 use crate::http::{Json, internal};
 use crate::shutdown::Shutdown;
 use crate::sqlite::DatabaseError;
+use crate::telemetry::causes;
 
 /// The ledger's file in a data folder.
 pub const FILE: &str = "ledger.db";
@@ -78,6 +79,15 @@ pub enum WorkError {
     Failed(Failure),
     /// It failed for now: those who wait are told, and the next ask tries again.
     Again(Failure),
+}
+
+impl WorkError {
+    /// What failed.
+    pub const fn failure(&self) -> &Failure {
+        match self {
+            Self::Failed(failure) | Self::Again(failure) => failure,
+        }
+    }
 }
 
 /// A ledger. Clones are the same ledger.
@@ -300,7 +310,7 @@ fn settle<R: Serialize>(
             Ok(text) if text.len() <= MAX_RESULT => StoredState::Done(text),
             Ok(_) => StoredState::Failed(Failure::new(FailureCode::Internal, "The result is larger than can be kept.")),
             Err(error) => {
-                tracing::error!(op, %key, error = &error as &dyn std::error::Error, "the result cannot be written as JSON");
+                tracing::error!(op, %key, error = %causes(&error), "the result cannot be written as JSON");
                 StoredState::Failed(Failure::new(FailureCode::Internal, "The result cannot be kept."))
             }
         }),
@@ -324,7 +334,7 @@ async fn sweep_for_ever(ledger: Ledger) {
         match ledger.sweep().await {
             Ok(0) => {}
             Ok(removed) => tracing::debug!(removed, "swept the ledger"),
-            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "the ledger was not swept"),
+            Err(error) => tracing::error!(error = %causes(&error), "the ledger was not swept"),
         }
     }
 }
@@ -359,7 +369,7 @@ fn unavailable(detail: &str) -> crate::http::Refusal {
 }
 
 fn not_written(error: &LedgerError) -> Ending {
-    tracing::error!(error = error as &dyn std::error::Error, "the ledger failed");
+    tracing::error!(error = %causes(error), "the ledger failed");
     Ending::Again(Failure::new(FailureCode::Internal, "The ledger cannot be written now."))
 }
 

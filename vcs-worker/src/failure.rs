@@ -2,12 +2,20 @@
 
 use signalbox_contract::{Failure, SourceUrl};
 use signalbox_service::git::{Fault, GitError};
+use signalbox_service::ledger::WorkError;
 
-/// The failure to answer with when `source` could not be fetched.
-pub(crate) fn of_source(error: &GitError, source: &SourceUrl) -> Failure {
+/// The failure to answer with when `source` could not be fetched, and whether it is one that may pass.
+pub(crate) fn of_source(error: &GitError, source: &SourceUrl) -> WorkError {
     let said = if error.said.is_empty() { String::new() } else { format!(" ({})", error.said) };
     let detail = format!("Fetching from {source} failed: {}{said}.", error.fault.as_str());
-    Failure::new(error.fault.failure_code(), detail).hint(hint(error.fault))
+    let failure = Failure::new(error.fault.failure_code(), detail).hint(hint(error.fault));
+    if may_pass(error.fault) { WorkError::Again(failure) } else { WorkError::Failed(failure) }
+}
+
+/// Whether the same question may have another answer in a while, without anybody changing anything for it. Whoever asks
+/// knows how long that is worth waiting for.
+pub(crate) const fn may_pass(fault: Fault) -> bool {
+    matches!(fault, Fault::Unreachable | Fault::ServerFailed | Fault::Timeout | Fault::Locked)
 }
 
 /// What to do about a fault.

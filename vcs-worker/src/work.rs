@@ -30,11 +30,11 @@ impl Work {
     /// Fetches what was asked for, proves it, and reads the files that are wanted.
     pub(crate) async fn mirror(&self, request: RepoRequest) -> Result<RepoResult, WorkError> {
         let outcome = self.try_mirror(request).await;
-        self.meters.mirrored(outcome.as_ref().map(|result| result.transferred).map_err(|failure| failure.code));
-        outcome.map_err(WorkError::Failed)
+        self.meters.mirrored(outcome.as_ref().map(|result| result.transferred).map_err(|error| error.failure().code));
+        outcome
     }
 
-    async fn try_mirror(&self, request: RepoRequest) -> Result<RepoResult, Failure> {
+    async fn try_mirror(&self, request: RepoRequest) -> Result<RepoResult, WorkError> {
         let cleared = self.sources.clear(&request.git).await?;
         let copy = self.cache.copy(&cleared.copy);
         let wanted = Wanted { source: request.git.clone(), remote: cleared.remote, ref_name: request.ref_name, sha: request.sha };
@@ -53,16 +53,20 @@ impl Work {
         };
         let files = proven.await.map_err(|error: GitError| of_source(&error, &request.git))?.ok_or_else(|| {
             let words = format!("The commit {} was fetched from {} and is not in our copy.", brought.sha, request.git);
-            Failure::new(FailureCode::ProofFailed, words).hint("Ask again; if it stays, see the VCS worker's log.")
+            let failure = Failure::new(FailureCode::ProofFailed, words);
+            WorkError::Failed(failure.hint("Ask again; if it stays, see the VCS worker's log."))
         })?;
         let binding = Binding { name: request.name, source: request.git, copy: cleared.copy };
         self.names.bind(binding).map_err(|error| match error {
-            BindError::Taken => Failure::new(FailureCode::SourceNotAllowed, "The name was given to another source meanwhile."),
+            BindError::Taken => {
+                WorkError::Failed(Failure::new(FailureCode::SourceNotAllowed, "The name was given to another source meanwhile."))
+            }
             BindError::Write(source) => {
                 tracing::error!(error = %causes(&source), "names.not_written");
                 let full = source.kind() == std::io::ErrorKind::StorageFull;
                 let code = if full { FailureCode::DiskFull } else { FailureCode::Internal };
-                Failure::new(code, "The name's binding cannot be written.").hint("Make room on the VCS worker's disk.")
+                let failure = Failure::new(code, "The name's binding cannot be written.");
+                WorkError::Failed(failure.hint("Make room on the VCS worker's disk."))
             }
         })?;
         let Brought { sha, ref_name, transferred, mut timings } = brought;

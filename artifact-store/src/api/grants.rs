@@ -11,6 +11,7 @@ use signalbox_contract::{ArtifactName, AttemptKey, Code, Failure, FailureCode, P
 use signalbox_service::auth::{Act, Capable, CapableRefusal};
 use signalbox_service::http::{Json, Path, Refusal, Result};
 use signalbox_service::ledger::{WorkError, respond};
+use signalbox_service::telemetry::causes;
 
 use super::fields::{announced_digest, announced_size, content_type, refuse_unsupported};
 use super::{App, problem};
@@ -113,6 +114,6 @@ pub(super) fn again(error: &CatalogError) -> WorkError {
         CatalogError::Full(_) => FailureCode::DiskFull,
         _ => FailureCode::Internal,
     };
-    tracing::error!(error = error as &dyn std::error::Error, "the catalog failed");
+    tracing::error!(error = %causes(error), "the catalog failed");
     WorkError::Again(Failure::new(code, "The store's catalog cannot be written now."))
 }

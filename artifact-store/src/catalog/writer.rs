@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use signalbox_contract::ArtifactName;
 use signalbox_contract::api::store::BlobInfo;
 use signalbox_service::folder::DataFolder;
+use signalbox_service::telemetry::causes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::change::{Heads, Precondition};
@@ -71,7 +72,7 @@ async fn commit(shared: &Shared, batch: &[NameChange]) -> Vec<Result<Changed, Ch
     match try_commit(shared, batch).await {
         Ok(answers) => answers,
         Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, changes = batch.len(), "changes of names could not be committed");
+            tracing::error!(error = %causes(&error), changes = batch.len(), "changes of names could not be committed");
             shared.cache.clear();
             batch.iter().map(|_| Err(error.clone().into())).collect()
         }

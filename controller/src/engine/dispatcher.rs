@@ -145,7 +145,8 @@ impl Dispatcher {
                 Settlement::Later { due: after(begun, PAUSE).max(now).min(give_up), error: String::new() }
             }
             Err(Fault::Again { after: wait, why }) if now < give_up => {
-                let wait = wait.unwrap_or_else(|| backoff(tries, &key)).min(LONGEST_WAIT);
+                // Whoever asks for a pause each time is left alone for longer each time.
+                let wait = wait.unwrap_or_default().max(backoff(tries, &key)).min(LONGEST_WAIT);
                 // Its last try comes when its time is over, not after.
                 Settlement::Later { due: after(now, wait).min(give_up), error: why }
             }

@@ -290,6 +290,10 @@ fn called(of: Service, error: &CallError) -> Fault {
             )
             .hint("The worker's configuration and the controller's do not fit together; both logs have more."),
         ),
+        // What the worker tried in vain, in its own words, is what the user has to know if it stays so.
+        CallError::Retry { after, problem: Some(problem), .. } if !problem.detail.is_empty() => {
+            Fault::Again { after: *after, why: problem.detail.clone() }
+        }
         CallError::Retry { after, .. } => Fault::Again { after: *after, why: error.to_string() },
         CallError::NotSent { .. } | CallError::Unknown { .. } | CallError::Refused(_) => {
             Fault::Again { after: None, why: error.to_string() }

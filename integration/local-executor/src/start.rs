@@ -13,6 +13,7 @@ use signalbox_service::http::{self, ServeOptions};
 use signalbox_service::shutdown::Shutdown;
 use signalbox_service::sqlite::{Database, DatabaseError};
 use signalbox_service::telemetry::Telemetry;
+use signalbox_service::telemetry::causes;
 use tokio::net::TcpListener;
 
 use crate::api::{Api, router};
@@ -174,11 +175,11 @@ async fn find_sandbox(config: &Config, data: &Path, work: &Path) -> Result<Resul
     match Sandbox::find(wanted, &work.join("trial")).await {
         Ok(sandbox) => Ok(Ok(sandbox)),
         Err(error) if config.unsandboxed => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "sandbox.none");
+            tracing::warn!(error = %causes(&error), "sandbox.none");
             Ok(Ok(Sandbox::nothing()))
         }
         Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "sandbox.none");
+            tracing::error!(error = %causes(&error), "sandbox.none");
             Ok(Err(error.to_string()))
         }
     }

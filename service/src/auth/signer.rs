@@ -15,6 +15,7 @@ use super::rotation::{PUBLIC_FILE, SIGNING_FILE};
 use super::watched::{EVERY, Watched};
 use crate::clock::SharedClock;
 use crate::secret::SecretString;
+use crate::telemetry::causes;
 
 /// How long a new key is held back after it was first seen. Verifiers look at their file once in [`EVERY`]; by then all
 /// of them have the new key's public half.
@@ -116,7 +117,7 @@ impl Signer {
             match published(self.file.path(), &self.public) {
                 Ok(key) => *next = Some((key, Instant::now())),
                 // The old key goes on; the file is read again when it changes again.
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the new signing key is not usable"),
+                Err(error) => tracing::warn!(error = %causes(&error), "the new signing key is not usable"),
             }
         }
         if let Some((key, _)) = next.take_if(|(_, seen)| seen.elapsed() >= HELD_BACK) {

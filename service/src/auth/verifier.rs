@@ -17,6 +17,7 @@ use super::keys::{KeyError, KeySet};
 use super::watched::Watched;
 use super::{Denied, constant_time_eq, install_crypto, sha256};
 use crate::clock::SharedClock;
+use crate::telemetry::causes;
 
 /// The longest token that is looked at, in bytes.
 pub const MAX_TOKEN: usize = 16 * 1024;
@@ -200,7 +201,7 @@ impl Verifier {
                 self.trust.store(Arc::new(Trust::new(Arc::new(keys), revoked)));
             }
             // The last good keys stay: a file that is being written badly must not stop the service.
-            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the public keys were not reloaded"),
+            Err(error) => tracing::warn!(error = %causes(&error), "the public keys were not reloaded"),
         }
     }
 

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use signalbox_contract::api::vcs::{Timings, Transferred};
 use signalbox_contract::{CommitSha, Failure, FailureCode, RefName, SourceUrl};
 use signalbox_service::git::{Fault, Fetch, GitError, Remote};
+use signalbox_service::ledger::WorkError;
+use signalbox_service::telemetry::causes;
 
 use super::copy::{Copy, Swept};
 use super::flights::{Boarding, Flight};
-use crate::failure::of_source;
+use crate::failure::{may_pass, of_source};
 use crate::proof::{Inspector, PROVEN};
 
 /// How long after a failure that may pass it is tried again; as often as there are entries.
@@ -42,12 +44,12 @@ pub(crate) struct Brought {
     pub(crate) timings: Timings,
 }
 
-type Led<'a> = Flight<'a, (RefName, Option<CommitSha>), Result<Brought, Failure>>;
+type Led<'a> = Flight<'a, (RefName, Option<CommitSha>), Result<Brought, WorkError>>;
 
 /// Why a commit was not brought.
 enum Trouble {
     Git(GitError),
-    Failure(Failure),
+    Work(WorkError),
 }
 
 impl From<GitError> for Trouble {
@@ -59,7 +61,7 @@ impl From<GitError> for Trouble {
 impl Copy {
     /// Brings the commit that is wanted into the copy, if it is not there, and proves it. Whoever wants the same meanwhile
     /// shares what came of it; and gets no reader, which only the one who did it has.
-    pub(crate) async fn bring(self: &Arc<Self>, wanted: &Wanted) -> Result<(Brought, Option<Inspector>), Failure> {
+    pub(crate) async fn bring(self: &Arc<Self>, wanted: &Wanted) -> Result<(Brought, Option<Inspector>), WorkError> {
         let begun = Instant::now();
         let key = (wanted.ref_name.clone(), wanted.sha.clone());
         loop {
@@ -90,7 +92,7 @@ impl Copy {
         }
     }
 
-    async fn lead(self: &Arc<Self>, flight: &Led<'_>, wanted: &Wanted, begun: Instant) -> Result<(Brought, Inspector), Failure> {
+    async fn lead(self: &Arc<Self>, flight: &Led<'_>, wanted: &Wanted, begun: Instant) -> Result<(Brought, Inspector), WorkError> {
         let mut swept = self.turn.lock().await;
         let _room = self.room.acquire().await.map_err(|_| ending())?;
         if wanted.sha.is_none() {
@@ -107,14 +109,15 @@ impl Copy {
             if self.exists()
                 && let Err(error) = self.sweep()
             {
-                tracing::warn!(error = &error as &dyn std::error::Error, said = error.said, "cache.sweep_failed");
+                tracing::warn!(error = %causes(&error), said = error.said, "cache.sweep_failed");
             }
             let error = match trouble {
-                Trouble::Failure(failure) => break Err(failure),
+                Trouble::Work(error) => break Err(error),
                 Trouble::Git(error) => error,
             };
-            let passes = matches!(error.fault, Fault::Unreachable | Fault::ServerFailed | Fault::Locked);
-            let Some(pause) = tries.next().filter(|_| passes) else {
+            // What took too long is not tried again here: the caller's patience may be over.
+            let quick = may_pass(error.fault) && error.fault != Fault::Timeout;
+            let Some(pause) = tries.next().filter(|_| quick) else {
                 tracing::info!(fault = ?error.fault, said = error.said, source = %wanted.source, "source.failed");
                 break Err(of_source(&error, &wanted.source));
             };
@@ -196,13 +199,14 @@ impl Copy {
         // Of a branch and a tag with one name, the one that points to the commit is meant; else the branch.
         let exact = shown.iter().find(|shown| wanted.sha.as_ref() == Some(&shown.sha));
         let Some(chosen) = exact.or(shown.first()) else {
-            return Err(Trouble::Failure(
-                Failure::new(FailureCode::RefNotFound, format!("{} has no ref {}.", wanted.source, wanted.ref_name))
-                    .hint("Check the ref's name; it may have been deleted."),
-            ));
+            let failure = Failure::new(FailureCode::RefNotFound, format!("{} has no ref {}.", wanted.source, wanted.ref_name))
+                .hint("Check the ref's name; it may have been deleted.");
+            // A patch set's ref may be late: a forge tells of it before each of its servers has it. Nobody deletes one.
+            let late = wanted.ref_name.as_str().starts_with("refs/changes/");
+            return Err(Trouble::Work(if late { WorkError::Again(failure) } else { WorkError::Failed(failure) }));
         };
         if let Some(sha) = wanted.sha.as_ref().filter(|sha| **sha != chosen.sha) {
-            return Err(Trouble::Failure(self.moved(wanted, sha, &chosen.sha, inspector.as_mut()).await));
+            return Err(Trouble::Work(WorkError::Failed(self.moved(wanted, sha, &chosen.sha, inspector.as_mut()).await)));
         }
         if known(inspector.as_mut(), &chosen.sha).await? {
             return Ok((chosen.name.clone(), chosen.sha.clone()));
@@ -210,7 +214,7 @@ impl Copy {
         let actual = self.fetch(swept, wanted, &chosen.name, &chosen.sha, inspector, timings).await?;
         if let Some(sha) = wanted.sha.as_ref().filter(|sha| **sha != actual) {
             // It moved between the question and the fetch.
-            return Err(Trouble::Failure(self.moved(wanted, sha, &actual, inspector.as_mut()).await));
+            return Err(Trouble::Work(WorkError::Failed(self.moved(wanted, sha, &actual, inspector.as_mut()).await)));
         }
         Ok((chosen.name.clone(), actual))
     }
@@ -291,7 +295,8 @@ update {PROVEN}{actual} {actual}
         self.update_refs(&lines).await?;
         actual.ok_or_else(|| {
             let words = format!("{ref_name} of {} is no commit.", wanted.source);
-            Trouble::Failure(Failure::new(FailureCode::CommitNotFound, words).hint("Ask for a branch, or for a tag of a commit."))
+            let failure = Failure::new(FailureCode::CommitNotFound, words).hint("Ask for a branch, or for a tag of a commit.");
+            Trouble::Work(WorkError::Failed(failure))
         })
     }
 
@@ -338,8 +343,8 @@ async fn known(inspector: Option<&mut Inspector>, sha: &CommitSha) -> Result<boo
     }
 }
 
-fn ending() -> Failure {
-    Failure::new(FailureCode::Internal, "The VCS worker is ending.").hint("Ask again.")
+fn ending() -> WorkError {
+    WorkError::Again(Failure::new(FailureCode::Internal, "The VCS worker is ending.").hint("Ask again."))
 }
 
 fn millis(begun: Instant) -> u64 {

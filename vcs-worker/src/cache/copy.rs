@@ -6,10 +6,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use signalbox_adapters::mirror::OURS;
-use signalbox_contract::Failure;
 use signalbox_contract::api::vcs::Transferred;
 use signalbox_contract::{CommitSha, RefName};
 use signalbox_service::git::{Fault, Git, GitError};
+use signalbox_service::ledger::WorkError;
 use signalbox_service::shutdown::Shutdown;
 use tokio::sync::{Mutex, Semaphore};
 
@@ -30,7 +30,7 @@ pub(crate) struct Copy {
     pub(super) shutdown: Shutdown,
     /// Whose turn it is to write objects. It holds whether the copy was swept since the start.
     pub(super) turn: Mutex<Swept>,
-    pub(super) flights: Flights<(RefName, Option<CommitSha>), Result<Brought, Failure>>,
+    pub(super) flights: Flights<(RefName, Option<CommitSha>), Result<Brought, WorkError>>,
     /// Whether the source's server wants `.git` after the path.
     pub(super) suffixed: AtomicBool,
 }

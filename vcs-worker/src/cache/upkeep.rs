@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use signalbox_service::git::GitError;
+use signalbox_service::telemetry::causes;
 
 use super::copy::Copy;
 use crate::proof::PROVEN;
@@ -31,7 +32,7 @@ impl Copy {
                 if copy.packs() >= PACKS
                     && let Err(error) = copy.put_together().await
                 {
-                    tracing::warn!(error = &error as &dyn std::error::Error, said = error.said, "cache.upkeep_failed");
+                    tracing::warn!(error = %causes(&error), said = error.said, "cache.upkeep_failed");
                 }
             };
             tokio::select! {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use signalbox_contract::{Digest, Failure, FailureCode, SourceUrl};
 use signalbox_service::auth::sha256;
 use signalbox_service::git::Remote;
+use signalbox_service::ledger::WorkError;
 use signalbox_service::telemetry::causes;
 use url::Url;
 
@@ -51,21 +52,23 @@ impl Sources {
     ///
     /// # Errors
     /// The failure to answer with: not allowed, no address, or none that may be used.
-    pub async fn clear(&self, url: &SourceUrl) -> Result<Cleared, Failure> {
+    pub async fn clear(&self, url: &SourceUrl) -> Result<Cleared, WorkError> {
         // Of several entries the most specific counts.
         let Some(entry) = self.entries.iter().filter(|entry| entry.covers(url)).max_by_key(|entry| entry.prefix_len()) else {
-            return Err(Failure::new(FailureCode::SourceNotAllowed, format!("No source of the VCS worker's configuration covers {url}."))
-                .hint("Add a [[sources]] entry with its scheme, host, port and path to the VCS worker's configuration."));
+            let failure = Failure::new(FailureCode::SourceNotAllowed, format!("No source of the VCS worker's configuration covers {url}."));
+            let hint = "Add a [[sources]] entry with its scheme, host, port and path to the VCS worker's configuration.";
+            return Err(WorkError::Failed(failure.hint(hint)));
         };
         let addresses = usable_addresses(url.url(), entry.allows_private()).await.map_err(|trouble| {
             let hint = if trouble.private { "If that is meant, say private = true in its [[sources]] entry." } else { trouble.hint };
-            Failure::new(FailureCode::SourceAddress, trouble.detail).hint(hint)
+            let failure = Failure::new(FailureCode::SourceAddress, trouble.detail).hint(hint);
+            if trouble.passes { WorkError::Again(failure) } else { WorkError::Failed(failure) }
         })?;
-        let remote = Remote::source(url).map_err(|error| Failure::new(FailureCode::SourceNotAllowed, error.said))?;
+        let remote = Remote::source(url).map_err(|error| WorkError::Failed(Failure::new(FailureCode::SourceNotAllowed, error.said)))?;
         let access = entry.credential().access().map_err(|error| {
             tracing::error!(error = %causes(&error), "source.credential_unreadable");
-            Failure::new(FailureCode::SourceDenied, format!("The credential for {url} cannot be read."))
-                .hint("See the VCS worker's log; the file must be there, and readable by the worker alone.")
+            let failure = Failure::new(FailureCode::SourceDenied, format!("The credential for {url} cannot be read."));
+            WorkError::Failed(failure.hint("See the VCS worker's log; the file must be there, and readable by the worker alone."))
         })?;
         let remote = remote.access(access).pinned(addresses).ca(entry.ca().cloned());
         Ok(Cleared { remote, copy: sha256(format!("{url}\0{}", entry.credential().identity()).as_bytes()) })
@@ -89,9 +92,14 @@ pub(crate) struct Trouble {
 pub(crate) async fn usable_addresses(url: &Url, private: bool) -> Result<Vec<IpAddr>, Trouble> {
     let host = url.host_str().unwrap_or_default();
     let trouble = |what: &str, hint| Trouble { detail: format!("The host {host} {what}."), hint, private: false, passes: false };
-    let addresses = resolve(url)
-        .await
-        .ok_or_else(|| Trouble { passes: true, ..trouble("has no address that can be found", "Is the host's name right?") })?;
+    let addresses = match resolve(url).await {
+        Lookup::Found(addresses) => addresses,
+        Lookup::Nothing => return Err(trouble("has no address", "Is the host's name right?")),
+        Lookup::Silence => {
+            let silent = trouble("cannot be looked up for now", "Look at the names' server that the VCS worker's machine asks.");
+            return Err(Trouble { passes: true, ..silent });
+        }
+    };
     for address in &addresses {
         match kind_of(*address) {
             Kind::Public => {}
@@ -105,13 +113,26 @@ pub(crate) async fn usable_addresses(url: &Url, private: bool) -> Result<Vec<IpA
     Ok(addresses)
 }
 
-async fn resolve(url: &Url) -> Option<Vec<IpAddr>> {
-    let host = url.host_str()?.trim_matches(['[', ']']);
+/// What asking for a name's addresses came to.
+enum Lookup {
+    Found(Vec<IpAddr>),
+    Nothing,
+    /// Nobody answers who would know.
+    Silence,
+}
+
+async fn resolve(url: &Url) -> Lookup {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     let port = url.port_or_known_default().unwrap_or(22);
-    let found = tokio::time::timeout(LOOKUP, tokio::net::lookup_host((host, port))).await.ok()?;
-    let mut addresses: Vec<IpAddr> = found.ok()?.map(|address| address.ip()).collect();
+    let found = match tokio::time::timeout(LOOKUP, tokio::net::lookup_host((host, port))).await {
+        Ok(Ok(found)) => found,
+        // The resolver has no other sign for it than its words.
+        Ok(Err(error)) if !error.to_string().contains("Temporary failure") => return Lookup::Nothing,
+        Ok(Err(_)) | Err(_) => return Lookup::Silence,
+    };
+    let mut addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
     addresses.dedup();
     // A name with very many addresses is nobody's; those left out are neither checked nor used.
     addresses.truncate(MOST_ADDRESSES);
-    (!addresses.is_empty()).then_some(addresses)
+    if addresses.is_empty() { Lookup::Nothing } else { Lookup::Found(addresses) }
 }

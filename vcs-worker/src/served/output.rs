@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use signalbox_service::process::{Running, Tail};
+use signalbox_service::telemetry::causes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
@@ -30,7 +31,7 @@ pub(super) fn stream(running: Running, input: Input, deadline: Duration, room: O
             () = gone.closed() => Ok(()),
         };
         if let Err(error) = outcome {
-            tracing::warn!(error = &error as &dyn std::error::Error, "mirror.read_failed");
+            tracing::warn!(error = %causes(&error), "mirror.read_failed");
             // The answer is cut off, not ended: git clients tell the difference.
             let _ = sender.send(Err(error)).await;
         }

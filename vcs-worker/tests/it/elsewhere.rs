@@ -3,6 +3,7 @@
 use serde_json::json;
 use signalbox_contract::FailureCode;
 use signalbox_contract::api::Answer;
+use signalbox_contract::api::vcs::RefsResult;
 use signalbox_service::git::testing::{Misbehaviour, SshServer};
 use signalbox_service::testing::eventually;
 use tokio_util::sync::CancellationToken;
@@ -105,6 +106,49 @@ async fn a_worker_that_is_killed_after_its_push_knows_that_it_was_its_own() {
     let _running = worker(&house).await;
     assert!(house.publish_at("far", attempt, &sha, same.clone()).await.moved);
     assert!(!house.publish_at("far", key(), &sha, same).await.moved, "another attempt pushed nothing");
+}
+
+#[tokio::test]
+async fn a_ref_that_is_shown_after_its_removal_is_withdrawn() {
+    let house = House::with(MIRROR, "").await;
+    let mirror = house.mirror_at("m/team/hello.git").await;
+    let sha = house.mirror(&house.order("main")).await.sha;
+    // The removal was asked for first, as when the order to show it was long on its way.
+    for place in [None, Some("far")] {
+        let attempt = key();
+        let ask = async |action: &str| {
+            let body = json!({ "name": "team/hello", "sha": sha, "action": action, "mirror": place });
+            house.post::<RefsResult>("/refs", attempt, &body).await.expect("an answer")
+        };
+        assert!(matches!(ask("remove").await, Answer::Done { .. }));
+        let Answer::Failed { failure } = ask("publish").await else { panic!("it is shown, and nobody will take it away") };
+        assert_eq!(failure.code, FailureCode::CommitNotFound);
+        assert!(!house.copies()[0].join(format!("refs/heads/cd/{attempt}")).exists());
+    }
+    assert_eq!(mirror.git(&["for-each-ref"], "").await, "");
+
+    // Or while it is being shown: the push is at it when the removal comes.
+    let attempt = key();
+    house.server.misbehave(Misbehaviour::Hang);
+    house.server.forget();
+    let order = |action: &str| json!({ "name": "team/hello", "sha": sha, "action": action, "mirror": "far" });
+    let (show, remove) = (order("publish"), order("remove"));
+    let showing = house.post::<RefsResult>("/refs", attempt, &show);
+    let between = async {
+        eventually("the mirror is asked", SOON, || async { (!house.server.seen().is_empty()).then_some(()) }).await;
+        let removing = house.post_once::<RefsResult>("/refs", attempt, &remove);
+        let unhung = async {
+            // The ledger has it once a second question finds it at work.
+            eventually("the removal is asked for", SOON, || async { house.removal_is_written(attempt).await.then_some(()) }).await;
+            house.server.misbehave(Misbehaviour::None);
+        };
+        tokio::join!(removing, unhung).0
+    };
+    let (shown, removed) = tokio::join!(showing, between);
+    assert!(matches!(removed, Ok(Answer::Done { .. })), "{removed:?}");
+    let Ok(Answer::Failed { failure }) = shown else { panic!("{shown:?}") };
+    assert_eq!(failure.code, FailureCode::CommitNotFound);
+    assert_eq!(mirror.git(&["for-each-ref"], "").await, "");
 }
 
 #[tokio::test]

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use signalbox_contract::FailureCode;
+use signalbox_contract::api::Answer;
+use signalbox_contract::api::vcs::RepoResult;
 use signalbox_service::git::testing::{Fixture, GitServer, Misbehaviour, SshServer};
 
-use crate::house::{House, config_errors};
+use crate::house::{House, config_errors, key};
 
 const CANARY: &str = "c4nary-token";
 
@@ -59,25 +61,46 @@ async fn what_a_source_says_is_escaped_and_scrubbed_in_the_answer() {
 }
 
 #[tokio::test]
-async fn each_way_of_not_answering_has_its_own_code() {
+async fn each_way_of_not_answering_has_its_own_code_and_what_may_pass_is_asked_for_again() {
     let house = House::with("fetch_timeout = \"2s\"", "").await;
     for (how, code) in [
         (Misbehaviour::Status(401), FailureCode::SourceDenied),
         (Misbehaviour::Status(403), FailureCode::SourceDenied),
         (Misbehaviour::Status(404), FailureCode::SourceNotFound),
-        (Misbehaviour::Status(500), FailureCode::SourceBroken),
         (Misbehaviour::Garbage, FailureCode::SourceBroken),
-        (Misbehaviour::Hang, FailureCode::SourceTimeout),
-        (Misbehaviour::HangAtObjects, FailureCode::SourceTimeout),
+    ] {
+        house.server.misbehave(how);
+        house.mirror_fails(&house.order("main"), code).await;
+    }
+    let attempt = key();
+    for (how, said) in [
+        (Misbehaviour::Status(500), "the server failed"),
+        (Misbehaviour::Hang, "it took too long"),
+        (Misbehaviour::HangAtObjects, "it took too long"),
     ] {
         let words = format!("{how:?}");
         house.server.misbehave(how);
         let begun = Instant::now();
-        house.mirror_fails(&house.order("main"), code).await;
+        let problem = house.post::<RepoResult>("/repo", attempt, &house.order("main")).await.expect_err("not now");
+        assert!(problem.status == 503 && problem.retry_after.is_some() && problem.detail.contains(said), "{words}: {problem:?}");
         assert!(begun.elapsed() < Duration::from_secs(20), "{words}");
     }
     house.server.misbehave(Misbehaviour::None);
-    house.mirror(&house.order("main")).await;
+    // The very same attempt succeeds once the source is back.
+    assert!(matches!(house.post::<RepoResult>("/repo", attempt, &house.order("main")).await, Ok(Answer::Done { .. })));
+}
+
+#[tokio::test]
+async fn a_patch_sets_ref_may_be_late_and_a_branch_that_is_not_there_is_an_answer() {
+    let house = House::open().await;
+    house.mirror_fails(&house.order("refs/heads/none"), FailureCode::RefNotFound).await;
+    let attempt = key();
+    let order = house.order("refs/changes/45/12345/2");
+    let problem = house.post::<RepoResult>("/repo", attempt, &order).await.expect_err("not yet");
+    assert!(problem.status == 503 && problem.detail.contains("has no ref refs/changes/45/12345/2"), "{problem:?}");
+    let sha = house.source.commit("refs/changes/45/12345/2", &[("x", "y")]).await;
+    let answer = house.post::<RepoResult>("/repo", attempt, &order).await.expect("an answer");
+    assert!(matches!(&answer, Answer::Done { result } if result.sha == sha), "{answer:?}");
 }
 
 // Threat 29.

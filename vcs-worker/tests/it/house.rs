@@ -18,6 +18,7 @@ use signalbox_service::config::Reader;
 use signalbox_service::git::Git;
 use signalbox_service::git::testing::{Fixture, GitServer};
 use signalbox_service::http::bind;
+use signalbox_service::ledger::Ledger;
 use signalbox_service::secret::ExposeSecret as _;
 use signalbox_service::shutdown::Shutdown;
 use signalbox_service::telemetry::Telemetry;
@@ -192,6 +193,16 @@ impl House {
         let mirror = Fixture::new(&self.folder.path().join("server"), path).await;
         mirror.git(&["config", "http.receivepack", "true"], "").await;
         mirror
+    }
+
+    /// Whether the worker has written down that the attempt's ref is to go.
+    pub(crate) async fn removal_is_written(&self, attempt: AttemptKey) -> bool {
+        let (clock, shutdown) = (SystemClock::shared(), Shutdown::new());
+        let ledger = Ledger::open(&self.data(), clock, shutdown.clone()).await.expect("a ledger");
+        let found = ledger.find("POST /refs remove", &attempt).await.expect("readable");
+        assert!(shutdown.drained(SOON).await, "the sweep ends");
+        ledger.close().await;
+        found.is_some()
     }
 
     /// A capability to read a repository, of the attempt whose ref was shown last.

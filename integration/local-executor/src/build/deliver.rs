@@ -9,6 +9,7 @@ use http::HeaderMap;
 use signalbox_contract::api::store::PutResult;
 use signalbox_contract::{ArtifactName, Code};
 use signalbox_service::client::{CallError, Client};
+use signalbox_service::telemetry::causes;
 use tokio_util::io::ReaderStream;
 
 use super::desk::{Desk, Order};
@@ -69,7 +70,7 @@ impl Desk {
     /// A client of the store that the order names.
     pub(super) fn store_client(&self, order: &Order) -> Result<Client, Ended> {
         Client::new(order.store.clone(), self.parts.config.common.ca.as_deref()).map_err(|error| {
-            tracing::error!(key = %order.key, error = &error as &dyn std::error::Error, "store.no_client");
+            tracing::error!(key = %order.key, error = %causes(&error), "store.no_client");
             Ended::broken("The artifact store's address cannot be used.")
         })
     }
@@ -93,14 +94,14 @@ async fn put(client: &Client, order: &Order, name: &ArtifactName, file: File, si
         if n == TRIES || !error.may_pass() {
             return Err(refused(order, name, &error));
         }
-        tracing::info!(key = %order.key, artifact = %name, error = &error as &dyn std::error::Error, "artifact.sent_again");
+        tracing::info!(key = %order.key, artifact = %name, error = %causes(&error), "artifact.sent_again");
         tokio::time::sleep(Duration::from_millis(250) * n).await;
         n += 1;
     }
 }
 
 fn refused(order: &Order, name: &ArtifactName, error: &CallError) -> Ended {
-    tracing::warn!(key = %order.key, artifact = %name, error = error as &dyn std::error::Error, "artifact.not_sent");
+    tracing::warn!(key = %order.key, artifact = %name, error = %causes(error), "artifact.not_sent");
     match error.problem() {
         Some(problem) if problem.code == Code::TooLarge => {
             Ended::failed(format!("The artifact {name} is larger than is allowed: {problem}"))

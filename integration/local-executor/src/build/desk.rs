@@ -15,6 +15,7 @@ use signalbox_service::clock::SharedClock;
 use signalbox_service::git::Git;
 use signalbox_service::secret::SecretString;
 use signalbox_service::shutdown::Shutdown;
+use signalbox_service::telemetry::causes;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -220,14 +221,14 @@ impl Desk {
                 Ok(keys) => {
                     for key in &keys {
                         if let Err(error) = self.parts.logs.remove(key).await {
-                            tracing::warn!(%key, error = &error as &dyn std::error::Error, "log.not_removed");
+                            tracing::warn!(%key, error = %causes(&error), "log.not_removed");
                         }
                     }
                     if !keys.is_empty() {
                         continue;
                     }
                 }
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "build.sweep_failed"),
+                Err(error) => tracing::warn!(error = %causes(&error), "build.sweep_failed"),
             }
             tokio::select! {
                 () = tokio::time::sleep(SWEEP) => {}

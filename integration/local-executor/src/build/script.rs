@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use signalbox_contract::job::Timeout;
 use signalbox_service::process::{Program, Tail};
+use signalbox_service::telemetry::causes;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::oneshot;
 
@@ -38,7 +39,7 @@ pub(super) async fn run(
     end_processes: impl Future<Output = ()>,
 ) -> Result<ExitStatus, Ended> {
     let not_started = |error: signalbox_service::process::ProcessError| {
-        tracing::error!(error = &error as &dyn std::error::Error, "build.not_started");
+        tracing::error!(error = %causes(&error), "build.not_started");
         Ended::broken("The sandbox could not be started.")
     };
     // Started from this task, whose thread stays: the sandbox ends with the thread that started it.
@@ -73,7 +74,7 @@ pub(super) async fn run(
         ended = watch.over_the_limit() => return Err(ended),
     };
     copied.map_err(|error| {
-        tracing::error!(error = &error as &dyn std::error::Error, "log.not_written");
+        tracing::error!(error = %causes(&error), "log.not_written");
         Ended::broken("Its log could not be written.")
     })?;
     let status = status?;
@@ -133,7 +134,7 @@ impl Watch<'_> {
                 }
                 Ok(Measure::TooDeep) => return Ended::failed("The build nested its folders too deep."),
                 Ok(Measure::Bytes(_)) => {}
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "build.disk_not_measured"),
+                Err(error) => tracing::warn!(error = %causes(&error), "build.disk_not_measured"),
             }
             pause = MEASURE.max(begun.elapsed() * 20);
         }

@@ -25,6 +25,7 @@ use signalbox_contract::{ArtifactName, AttemptKey, Code, Problem};
 use signalbox_service::client::{CallError, Client};
 use signalbox_service::http::{Json, Refusal};
 use signalbox_service::secret::SecretString;
+use signalbox_service::telemetry::causes;
 use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
@@ -135,7 +136,7 @@ async fn take(
             Ok(Json(result))
         }
         Err(error) => {
-            tracing::info!(key = %counter.key, artifact = %name, error = &error as &dyn std::error::Error, "artifact.not_taken");
+            tracing::info!(key = %counter.key, artifact = %name, error = %causes(&error), "artifact.not_taken");
             Err(error.problem().cloned().unwrap_or_else(|| Problem::new(Code::Upstream)).into())
         }
     }

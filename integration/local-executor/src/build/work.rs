@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 use signalbox_contract::Verdict;
 use signalbox_service::git::{Access, Checkout, Fault, GitError, Remote};
+use signalbox_service::telemetry::causes;
 use tokio_util::sync::CancellationToken;
 
 use super::desk::{Desk, Order};
@@ -46,7 +47,7 @@ impl Desk {
             match self.parts.store.end(&key, &ended).await {
                 Ok(()) => return,
                 // The next start of the service calls it lost.
-                Err(error) => tracing::error!(%key, error = &error as &dyn std::error::Error, "build.end_not_written"),
+                Err(error) => tracing::error!(%key, error = %causes(&error), "build.end_not_written"),
             }
             tokio::time::sleep(Duration::from_millis(250) * n).await;
         }
@@ -64,7 +65,7 @@ impl Desk {
         };
         let Some(slot) = slot else { return Ended::lost("The executor was stopped.") };
         if let Err(error) = self.parts.store.begin(&order.key).await {
-            tracing::error!(key = %order.key, error = &error as &dyn std::error::Error, "build.begin_not_written");
+            tracing::error!(key = %order.key, error = %causes(&error), "build.begin_not_written");
             return Ended::lost("The executor could not write down that it began.");
         }
         let left = left.saturating_sub(queued.elapsed()).min(self.parts.config.max_duration);
@@ -90,7 +91,7 @@ impl Desk {
             verdict => format!("{}: {}", word(verdict), ended.reason),
         };
         if let Err(error) = log.say(&last).await {
-            tracing::warn!(key = %order.key, error = &error as &dyn std::error::Error, "log.not_written");
+            tracing::warn!(key = %order.key, error = %causes(&error), "log.not_written");
         }
         ended
     }
@@ -223,7 +224,7 @@ impl Desk {
             None => blocking(move || gone(end_marked(&mark, PATIENCE))).await,
         };
         if let Err(error) = ended {
-            tracing::error!(%key, error = &error as &dyn std::error::Error, "build.processes_left");
+            tracing::error!(%key, error = %causes(&error), "build.processes_left");
         }
     }
 
@@ -238,7 +239,7 @@ impl Desk {
             Workspace::at(&work, &key).remove()
         });
         if let Err(error) = cleared.await {
-            tracing::error!(%key, error = &error as &dyn std::error::Error, "build.not_cleared_away");
+            tracing::error!(%key, error = %causes(&error), "build.not_cleared_away");
         }
     }
 }
@@ -258,7 +259,7 @@ where
 
 /// An end for which the executor's own machine is to blame. What exactly it was stands in the service's log.
 pub(super) fn broken(order: &Order, what: &str, error: &std::io::Error) -> Ended {
-    tracing::error!(key = %order.key, error = error as &dyn std::error::Error, what, "build.broken");
+    tracing::error!(key = %order.key, error = %causes(error), what, "build.broken");
     let why = match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ": the executor's disk is full",
         _ => "",
