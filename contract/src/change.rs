@@ -62,7 +62,64 @@ pub struct ChangeId {
     pub number: u64,
 }
 
+/// How a run stands, as a vote would say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It is under way; a vote of ours from an earlier run of the same commit is withdrawn.
+    Started,
+    /// Every voting step has passed.
+    Passed,
+    /// A voting step has not passed.
+    Failed,
+    /// Nothing can be said: stopped, lost, overtaken, or the fault of a machine.
+    Undecided,
+}
+
+impl Standing {
+    /// The standing in a word, for people.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Undecided => "undecided",
+        }
+    }
+}
+
 impl Origin {
+    /// Whether somebody asked for it by the API.
+    pub const fn is_api(&self) -> bool {
+        matches!(self, Self::Api)
+    }
+
+    /// The change under review that it is for, if it is for one.
+    pub const fn review(&self) -> Option<&ReviewHead> {
+        match self {
+            Self::Review(head) => Some(head),
+            Self::Api | Self::Moved { .. } => None,
+        }
+    }
+
+    /// The commit that it is about, where that is known from the beginning.
+    pub const fn sha(&self) -> Option<&CommitSha> {
+        match self {
+            Self::Api => None,
+            Self::Review(head) => Some(&head.sha),
+            Self::Moved { sha, .. } => Some(sha),
+        }
+    }
+
+    /// What `CICD_TRIGGER_TYPE` says of it.
+    pub const fn trigger(&self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Review(_) => "review",
+            Self::Moved { .. } => "push",
+        }
+    }
+
     /// The forge, where there is one.
     pub const fn forge(&self) -> Option<&ForgeName> {
         match self {

@@ -118,6 +118,8 @@ failures! {
     SequenceSuperseded = "sequence_superseded", Work;
     /// The artifact's bytes are not to be had from the store.
     ArtifactUnavailable = "artifact_unavailable", Infrastructure;
+    /// The forge refused to show how the run stands.
+    ForgeRefused = "forge_refused", Configuration;
     /// A worker could not be reached, or failed, for as long as was tried.
     WorkerUnavailable = "worker_unavailable", Infrastructure;
     /// The time that was allowed is over.

@@ -21,7 +21,7 @@ pub mod token;
 mod text;
 
 pub use build::{BuildState, FailureClass, Verdict};
-pub use change::Origin;
+pub use change::{Origin, Standing};
 pub use digest::Digest;
 pub use failure::{Failure, FailureCode};
 pub use git::{CommitSha, RefName};

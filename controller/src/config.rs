@@ -105,7 +105,8 @@ impl Config {
                 build_slack: reader.within("build_slack", defaults.build_slack, time.clone()),
                 settle: reader.within("settle", defaults.settle, time.clone()),
                 deploy: reader.within("deploy", defaults.deploy, time.clone()),
-                clean_up: reader.within("clean_up", defaults.clean_up, time),
+                clean_up: reader.within("clean_up", defaults.clean_up, time.clone()),
+                report: reader.within("report", defaults.report, time),
             };
             sizes = (reader.or("artifacts", sizes.0), reader.or("log", sizes.1));
             Some(())

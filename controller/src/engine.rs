@@ -4,6 +4,7 @@
 pub mod dispatcher;
 pub mod perform;
 pub mod reconciler;
+mod report;
 mod resolve;
 mod workers;
 
@@ -32,6 +33,7 @@ use crate::store::{Lease, Leased, Live, Store, StoreError};
 pub use dispatcher::{Dispatcher, Fault, Settlement};
 pub use perform::Outside;
 pub use reconciler::{Look, Reconciler};
+pub use report::{Forges, Reporter};
 pub use workers::Workers;
 
 /// The executors, by name.

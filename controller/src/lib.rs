@@ -13,4 +13,4 @@ pub mod store;
 
 pub use api::openapi;
 pub use config::Config;
-pub use start::{StartError, start};
+pub use start::{StartError, start, start_with};

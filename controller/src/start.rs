@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 
 use crate::api::{self, Api};
 use crate::config::Config;
-use crate::engine::{Engine, Executors, Outside, Workers};
+use crate::engine::{Engine, Executors, Forges, Outside, Reporter, Workers};
 use crate::log::{Collector, LogBook, Mask};
 use crate::metrics::Gauges;
 use crate::roster::Roster;
@@ -49,6 +49,9 @@ pub enum StartError {
     /// Its logs cannot be opened.
     #[error("the logs cannot be opened")]
     Logs(#[from] DatabaseError),
+    /// Nobody could be told where it is.
+    #[error("no URL can be made of the address that it listens on; set `public_url`")]
+    Address,
     /// Another service cannot be called as it is configured.
     #[error("{0} cannot be called as it is configured")]
     Client(&'static str, #[source] ClientError),
@@ -65,6 +68,21 @@ pub async fn start(
     telemetry: Telemetry,
     shutdown: Shutdown,
 ) -> Result<(), StartError> {
+    start_with(config, Forges::new(), listener, clock, telemetry, shutdown).await
+}
+
+/// Like [`start`], with forges that are at hand instead of those that the configuration describes.
+///
+/// # Errors
+/// When something that it needs cannot be opened.
+pub async fn start_with(
+    config: Config,
+    forges: Forges,
+    listener: TcpListener,
+    clock: SharedClock,
+    telemetry: Telemetry,
+    shutdown: Shutdown,
+) -> Result<(), StartError> {
     http::install_crypto();
     let folder = DataFolder::claim(&config.common.data, "controller")?;
     let signer = Arc::new(Signer::open(&config.keys, Arc::clone(&clock))?);
@@ -76,8 +94,14 @@ pub async fn start(
     let workers = workers(&config, &signer)?;
     let executors = executors(&config, &signer)?;
     let collector = Arc::new(Collector::new(book.clone(), executors.clone(), Mask::of(&config.mask), config.max_log));
-    let outside =
-        Arc::new(Outside { workers: workers.clone(), executors, collector: Arc::clone(&collector), max_artifacts: config.max_artifacts });
+    let base = config.common.url().ok_or(StartError::Address)?;
+    let outside = Arc::new(Outside {
+        workers: workers.clone(),
+        executors,
+        collector: Arc::clone(&collector),
+        reporter: Reporter::new(store.clone(), forges.clone(), base),
+        max_artifacts: config.max_artifacts,
+    });
     Engine { store: store.clone(), clock: Arc::clone(&clock), outside, collector }.start(&shutdown);
     let tidy = Tidy { store: store.clone(), book: book.clone(), workers: workers.clone(), retention: config.retention };
     shutdown.spawn("retention", tidy.run(shutdown.clone()));

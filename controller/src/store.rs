@@ -13,6 +13,7 @@ mod read;
 mod retention;
 mod rows;
 mod tokens;
+mod triggers;
 mod writer;
 
 use std::path::Path;

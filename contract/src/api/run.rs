@@ -11,8 +11,8 @@ use crate::build::PartState;
 use crate::grant::Grant;
 use crate::token::Service;
 use crate::{
-    ArtifactName, AttemptKey, CommitSha, Digest, EnvironmentName, ExecutorName, Failure, FailureClass, JobName, PublishedName, RefName,
-    RepoName, RunId, SourceUrl, Verdict,
+    ArtifactName, AttemptKey, CommitSha, Digest, EnvironmentName, ExecutorName, Failure, FailureClass, JobName, Origin, PublishedName,
+    RefName, RepoName, RunId, SourceUrl, Standing, Verdict,
 };
 
 /// How many inputs a request may carry.
@@ -143,6 +143,9 @@ pub struct RunSummary {
     pub reason: String,
     /// Who asked for it.
     pub principal: String,
+    /// What made it begin, where that was not a request: a change under review, a branch that moved.
+    #[serde(default, skip_serializing_if = "Origin::is_api")]
+    pub origin: Origin,
     /// When it was accepted.
     pub accepted_at: Timestamp,
     /// When it ended.
@@ -212,10 +215,32 @@ pub struct RunView {
     pub executor: Option<ExecutorName>,
     /// Its steps, in order.
     pub steps: Vec<StepView>,
+    /// What was told of it where its change came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<ReportView>,
     /// What may be done with it now.
     pub actions: Vec<RunAction>,
     /// Rises with each change; the base of the ETag.
     pub version: u64,
+}
+
+/// What is told of a run where its change came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ReportView {
+    /// How the run stands, and so what the forge should show.
+    pub wanted: Standing,
+    /// What it was told last. While it is not `wanted`, telling goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<Standing>,
+    /// When it was told that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told_at: Option<Timestamp>,
+    /// What the forge made of it: a label that it dropped, a change that is closed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
+    /// Why it could not be told, and is not tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
 }
 
 /// What may be done with a run.

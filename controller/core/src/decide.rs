@@ -17,6 +17,7 @@ mod build;
 mod change;
 mod control;
 mod deploy;
+mod report;
 mod source;
 
 use change::Change;
@@ -38,6 +39,8 @@ pub struct Limits {
     pub deploy: Duration,
     /// Tidying up, with all tries.
     pub clean_up: Duration,
+    /// Telling a forge how a run stands, with all tries.
+    pub report: Duration,
 }
 
 impl Default for Limits {
@@ -51,6 +54,8 @@ impl Default for Limits {
             settle: Duration::from_secs(10 * MINUTE),
             deploy: Duration::from_secs(30 * MINUTE),
             clean_up: Duration::from_secs(24 * 60 * MINUTE),
+            // A forge that is away for a day still gets the final state.
+            report: Duration::from_secs(2 * 24 * 60 * MINUTE),
         }
     }
 }
@@ -129,6 +134,8 @@ pub fn accept(acceptance: Acceptance, now: Timestamp, limits: &Limits) -> Decisi
         ref_name: None,
         steps,
         stopped_by: None,
+        stop_reason: None,
+        reporting: None,
         lost_retries: 0,
         reruns: 0,
         outcome: None,
@@ -152,7 +159,7 @@ pub fn accept(acceptance: Acceptance, now: Timestamp, limits: &Limits) -> Decisi
 pub fn decide(run: &Run, event: &Event, now: Timestamp, limits: &Limits) -> Result<Option<Decision>, Refusal> {
     let mut change = Change::new(run.clone(), now, *limits);
     let changed = match event {
-        Event::StopRequested { by } => change.stop(by)?,
+        Event::StopRequested { by, reason } => change.stop(by, reason.as_deref())?,
         Event::RerunRequested { from, artifacts, .. } => change.rerun(*from, artifacts)?,
         Event::Granted(granted) => change.granted(granted),
         Event::Fetched { key, sha, ref_name, plan, .. } => change.fetched(key, sha, ref_name, plan),
@@ -168,6 +175,7 @@ pub fn decide(run: &Run, event: &Event, now: Timestamp, limits: &Limits) -> Resu
         Event::Deployed { key, hosts } => change.deployed(key, hosts),
         Event::EffectFailed { key, kind, failure } => change.effect_failed(key, *kind, failure),
         Event::DeadlinePassed { key } => change.deadline_passed(key),
+        Event::Reported { key, serial, remarks } => change.reported(key, *serial, remarks),
     };
     if !changed {
         return Ok(None);

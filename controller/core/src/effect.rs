@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use signalbox_contract::api::deploy::{ActivateRequest, DeployRequest};
 use signalbox_contract::api::vcs::RepoRequest;
-use signalbox_contract::{ArtifactName, AttemptKey, CommitSha, ExecutorName, RefName, RepoName, SourceUrl};
+use signalbox_contract::{ArtifactName, AttemptKey, CommitSha, ExecutorName, Origin, RefName, RepoName, SourceUrl};
 
 use crate::attempt::Published;
 use crate::plan::{CdOrder, Work};
@@ -87,6 +87,11 @@ pub enum Act {
     Activate(ActivateRequest),
     /// Tell the run that the attempt's time is over.
     Deadline,
+    /// Have the forge show how the run stands. What that is now is looked up when it is performed.
+    Report {
+        /// Which telling this is.
+        serial: u32,
+    },
 }
 
 /// All that an executor needs to know of a build.
@@ -98,6 +103,9 @@ pub struct BuildOrder {
     pub work: Work,
     /// Where the repository came from, for the build's variables.
     pub source: SourceUrl,
+    /// What made the run begin.
+    #[serde(default)]
+    pub origin: Origin,
     /// The run's number in its repository.
     pub number: u64,
     /// The commit.
@@ -142,6 +150,7 @@ pub enum Kind {
     Deploy,
     Activate,
     Deadline,
+    Report,
 }
 
 impl Kind {
@@ -162,6 +171,7 @@ impl Kind {
             Self::Deploy => "deploy",
             Self::Activate => "activate",
             Self::Deadline => "deadline",
+            Self::Report => "report",
         }
     }
 }
@@ -182,13 +192,16 @@ pub enum Lane {
     Deploy,
     /// Timers.
     Timer,
+    /// Telling forges.
+    Report,
     /// Tidying up, which nobody waits for.
     CleanUp,
 }
 
 impl Lane {
     /// Every lane.
-    pub const ALL: [Self; 7] = [Self::Fetch, Self::Refs, Self::Executor, Self::Store, Self::Deploy, Self::Timer, Self::CleanUp];
+    pub const ALL: [Self; 8] =
+        [Self::Fetch, Self::Refs, Self::Executor, Self::Store, Self::Deploy, Self::Timer, Self::Report, Self::CleanUp];
 
     /// The lane's name.
     pub const fn word(self) -> &'static str {
@@ -199,6 +212,7 @@ impl Lane {
             Self::Store => "store",
             Self::Deploy => "deploy",
             Self::Timer => "timer",
+            Self::Report => "report",
             Self::CleanUp => "clean_up",
         }
     }
@@ -222,6 +236,7 @@ impl Act {
             Self::Deploy(_) => Kind::Deploy,
             Self::Activate(_) => Kind::Activate,
             Self::Deadline => Kind::Deadline,
+            Self::Report { .. } => Kind::Report,
         }
     }
 
@@ -234,6 +249,7 @@ impl Act {
             Self::Seal { .. } | Self::Resolve { .. } => Lane::Store,
             Self::Deploy(_) | Self::Activate(_) => Lane::Deploy,
             Self::Deadline => Lane::Timer,
+            Self::Report { .. } => Lane::Report,
             Self::Unpublish { .. } | Self::Forget(_) => Lane::CleanUp,
         }
     }

@@ -21,6 +21,9 @@ pub enum Event {
     StopRequested {
         /// Who.
         by: String,
+        /// Why, where there is more to say than who.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// Somebody reruns the run.
     RerunRequested {
@@ -124,6 +127,16 @@ pub enum Event {
         /// The attempt.
         key: AttemptKey,
     },
+    /// The forge was told how the run stands.
+    Reported {
+        /// The attempt that stands for the run.
+        key: AttemptKey,
+        /// Which telling it was.
+        serial: u32,
+        /// What the forge made of it, for people.
+        #[serde(default)]
+        remarks: Vec<String>,
+    },
 }
 
 impl Event {
@@ -146,13 +159,14 @@ impl Event {
             Self::Deployed { .. } => "deployed",
             Self::EffectFailed { .. } => "effect_failed",
             Self::DeadlinePassed { .. } => "deadline_passed",
+            Self::Reported { .. } => "reported",
         }
     }
 
     /// Who caused it, where somebody did.
     pub fn principal(&self) -> Option<&str> {
         match self {
-            Self::StopRequested { by } | Self::RerunRequested { by, .. } => Some(by),
+            Self::StopRequested { by, .. } | Self::RerunRequested { by, .. } => Some(by),
             _ => None,
         }
     }

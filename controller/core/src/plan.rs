@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use signalbox_contract::grant::Glob;
 use signalbox_contract::job::{JobFile, JobSpec, Variables};
 use signalbox_contract::{
-    ArtifactName, Digest, EnvironmentName, ExecutorName, Failure, FailureCode, JobName, PublishedName, RefName, RepoName, SourceUrl,
+    ArtifactName, Digest, EnvironmentName, ExecutorName, Failure, FailureCode, JobName, Origin, PublishedName, RefName, RepoName, SourceUrl,
 };
 
 use crate::resource::ResourceKey;
@@ -53,6 +53,20 @@ pub struct CdOrder {
     pub artifacts: Vec<Glob>,
     /// What is deployed, if anything.
     pub deploy: Option<(ArtifactName, DeployTarget)>,
+    /// What made it begin.
+    #[serde(default)]
+    pub origin: Origin,
+    /// Whether what the build makes is published under its names. What a change under review makes is not, unless that is
+    /// configured: nobody has approved of it yet.
+    #[serde(default = "yes")]
+    pub publish: bool,
+    /// Whether its forge is told how it stands.
+    #[serde(default)]
+    pub vote: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// Where something is deployed, and under which name.
@@ -65,6 +79,14 @@ pub struct DeployTarget {
 }
 
 impl Request {
+    /// What made it begin.
+    pub fn origin(&self) -> &Origin {
+        match self {
+            Self::Cd(order) => &order.origin,
+            Self::Deploy { .. } | Self::Rollback { .. } => &Origin::Api,
+        }
+    }
+
     /// The repository, for the kinds that have one.
     pub fn repo(&self) -> Option<&RepoName> {
         match self {
@@ -200,7 +222,7 @@ impl Work {
 /// that it may not publish.
 pub fn resolve(order: &CdOrder, ref_name: &RefName, file: JobFile) -> Result<Vec<PlannedStep>, Failure> {
     let (job, spec) = choose(order.job.as_ref(), file.jobs)?;
-    if let Some(beyond) = spec.artifacts.keys().find(|name| !covered(&order.artifacts, name)) {
+    if let Some(beyond) = spec.artifacts.keys().find(|name| order.publish && !covered(&order.artifacts, name)) {
         let detail =
             format!("The job {job} declares the artifact {beyond}, which the token that started or reran the run may not publish.");
         return Err(

@@ -7,6 +7,7 @@ use signalbox_contract::{AttemptKey, CommitSha, RefName, RunId, Verdict};
 
 use crate::attempt::{Attempt, Phase};
 use crate::plan::{PlannedStep, Request};
+use crate::reporting::Reporting;
 
 /// How often a run tries a lost attempt again by itself.
 pub const LOST_RETRIES: u8 = 2;
@@ -30,6 +31,12 @@ pub struct Run {
     pub steps: Vec<Step>,
     /// Who stopped it, if somebody did.
     pub stopped_by: Option<String>,
+    /// Why, where that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_reason: Option<String>,
+    /// What its forge is told of it, where it has one that is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reporting: Option<Reporting>,
     /// How often a lost attempt was tried again since it was started, or rerun.
     pub lost_retries: u8,
     /// How often it was rerun.

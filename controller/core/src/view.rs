@@ -30,6 +30,7 @@ pub fn summary(run: &Run) -> RunSummary {
         unreadable: false,
         reason: run.reason.clone(),
         principal: run.principal.clone(),
+        origin: run.request.origin().clone(),
         accepted_at: run.accepted_at,
         finished_at: run.finished_at,
     }
@@ -47,6 +48,7 @@ pub fn view(run: &Run) -> RunView {
         job: job(run),
         executor: built,
         steps: (0_u16..).zip(&run.steps).map(|(index, step)| step_view(run, index, step)).collect(),
+        report: run.reporting.as_ref().map(crate::Reporting::view),
         actions: actions(run),
         version: run.version,
     }

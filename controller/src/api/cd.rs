@@ -6,7 +6,7 @@ use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use signalbox_contract::api::run::{Accepted, CdRequest, MAX_INPUT, MAX_INPUTS};
 use signalbox_contract::grant::{Action, Glob, Target};
-use signalbox_contract::{Code, Digest, Problem, PublishedName, RepoName};
+use signalbox_contract::{Code, Digest, Origin, Problem, PublishedName, RepoName};
 use signalbox_controller_core::plan::{CdOrder, DeployTarget, Request};
 use signalbox_service::auth::{Operator, sha256};
 use signalbox_service::http::{self as service_http, Json};
@@ -129,7 +129,19 @@ fn order(api: &Api, name: &RepoName, repository: &RepositoryConfig, request: CdR
         }
         None
     };
-    Ok(CdOrder { repo: name.clone(), source: repository.source.clone(), ref_name, job, executor, inputs, artifacts: Vec::new(), deploy })
+    Ok(CdOrder {
+        repo: name.clone(),
+        source: repository.source.clone(),
+        ref_name,
+        job,
+        executor,
+        inputs,
+        artifacts: Vec::new(),
+        deploy,
+        origin: Origin::Api,
+        publish: true,
+        vote: false,
+    })
 }
 
 /// What to do about a repository that is not configured.

@@ -174,7 +174,7 @@ impl Api {
     pub(crate) async fn stop_run(&self, operator: &Operator, id: RunId) -> service_http::Result<()> {
         let run = self.run(operator, id).await?;
         operator.require(Action::Stop, &target_of(&run))?;
-        self.store.happened(id, Event::StopRequested { by: operator.principal().to_owned() }, None).await.map_err(refused)?;
+        self.store.happened(id, Event::StopRequested { by: operator.principal().to_owned(), reason: None }, None).await.map_err(refused)?;
         Ok(())
     }
 

@@ -20,6 +20,9 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// The longest wait between two tries.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
+/// The same where a forge is to be told: a forge that is away for a day is not asked every few seconds.
+const LONGEST_REPORT: Duration = Duration::from_secs(30);
+
 /// Why an effect was not performed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -80,7 +83,7 @@ struct Flying {
 /// How many effects of a lane are performed at a time.
 const fn width(lane: Lane) -> u32 {
     match lane {
-        Lane::Fetch | Lane::Deploy | Lane::Refs | Lane::Store | Lane::CleanUp => 16,
+        Lane::Fetch | Lane::Deploy | Lane::Refs | Lane::Store | Lane::Report | Lane::CleanUp => 16,
         Lane::Executor => 32,
         Lane::Timer => 64,
     }
@@ -136,7 +139,7 @@ impl Dispatcher {
     /// What is to be written of an effect that was performed; `None` if it is not ours.
     pub fn outcome(&mut self, lease: Lease, result: Result<Option<Event>, Fault>, now: Timestamp) -> Option<Settlement> {
         let flying = self.flying.remove(&lease)?;
-        let Flying { key, kind, tries, give_up, begun, .. } = flying;
+        let Flying { key, kind, lane, tries, give_up, begun, .. } = flying;
         let failed = |failure| Settlement::Tell { run: key.run, event: Event::EffectFailed { key, kind, failure } };
         Some(match result {
             Ok(Some(event)) => Settlement::Tell { run: key.run, event },
@@ -145,8 +148,9 @@ impl Dispatcher {
                 Settlement::Later { due: after(begun, PAUSE).max(now).min(give_up), error: String::new() }
             }
             Err(Fault::Again { after: wait, why }) if now < give_up => {
+                let longest = if lane == Lane::Report { LONGEST_REPORT } else { LONGEST_WAIT };
                 // Whoever asks for a pause each time is left alone for longer each time.
-                let wait = wait.unwrap_or_default().max(backoff(tries, &key)).min(LONGEST_WAIT);
+                let wait = wait.unwrap_or_default().max(backoff(tries, &key, longest)).min(longest);
                 // Its last try comes when its time is over, not after.
                 Settlement::Later { due: after(now, wait).min(give_up), error: why }
             }
@@ -169,8 +173,8 @@ impl Dispatcher {
 }
 
 /// Twice as long each time, and not the same for all: what failed together is not tried together again.
-fn backoff(tries: u32, key: &AttemptKey) -> Duration {
-    let base = Duration::from_millis(100).saturating_mul(1 << tries.min(7));
+fn backoff(tries: u32, key: &AttemptKey, longest: Duration) -> Duration {
+    let base = Duration::from_millis(100).saturating_mul(1 << tries.min(9));
     let spread = key.to_string().bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into())) % 50;
-    (base + base * spread / 100).min(LONGEST_WAIT)
+    (base + base * spread / 100).min(longest)
 }

@@ -16,7 +16,7 @@ use signalbox_contract::api::vcs::{Naming, RefsAction, RefsRequest, RefsResult, 
 use signalbox_contract::build::Observation;
 use signalbox_contract::job::Variables;
 use signalbox_contract::token::{Capability, Service};
-use signalbox_contract::{AttemptKey, Code, CommitSha, ExecutorName, Failure, FailureCode, RepoName};
+use signalbox_contract::{AttemptKey, Code, CommitSha, ExecutorName, Failure, FailureCode, Origin, RepoName};
 use signalbox_controller_core::attempt::Published;
 use signalbox_controller_core::effect::{AtExecutor, BuildOrder};
 use signalbox_controller_core::{Act, Effect, Event, Work};
@@ -24,7 +24,7 @@ use signalbox_service::auth::SignError;
 use signalbox_service::client::{Call, CallError, Client};
 use signalbox_service::telemetry::causes;
 
-use super::{Executors, Fault, Look, Observe, Perform, Workers, resolve};
+use super::{Executors, Fault, Look, Observe, Perform, Reporter, Workers, resolve};
 use crate::log::Collector;
 
 /// How long a worker is asked to wait for the end of what it does before it answers that it is at it.
@@ -38,6 +38,8 @@ pub struct Outside {
     pub executors: Executors,
     /// The logs.
     pub collector: Arc<Collector>,
+    /// What tells forges.
+    pub reporter: Reporter,
     /// How many bytes the artifacts of one attempt may have together.
     pub max_artifacts: u64,
 }
@@ -146,6 +148,7 @@ impl Outside {
                 Some(Event::Deployed { key, hosts: done.hosts })
             }
             Act::Deadline => Some(Event::DeadlinePassed { key }),
+            Act::Report { serial } => self.reporter.tell(key, *serial).await?,
         })
     }
 
@@ -239,7 +242,7 @@ fn variables(key: AttemptKey, order: &BuildOrder, inputs: &Variables) -> Variabl
         ("CICD_GIT_URL", order.source.to_string()),
         ("CICD_PIPELINE_NAME", job.to_string()),
         ("CICD_PIPELINE_ID", repo.to_string()),
-        ("CICD_TRIGGER_TYPE", "api".to_owned()),
+        ("CICD_TRIGGER_TYPE", order.origin.trigger().to_owned()),
         ("CICD_NODE_NAME", order.executor.to_string()),
         ("CICD_ACTIVITY_ID", key.run.to_string()),
         ("CICD_ACTIVITY_SEQUENCE", order.number.to_string()),
@@ -248,8 +251,22 @@ fn variables(key: AttemptKey, order: &BuildOrder, inputs: &Variables) -> Variabl
         ("SIGNALBOX_ATTEMPT", key.attempt.to_string()),
     ];
     // Ours last: an input cannot pretend to be one of them.
-    let ours = ours.into_iter().filter_map(|(name, value)| Some((name.parse().ok()?, value)));
+    let ours = ours.into_iter().chain(review_variables(&order.origin)).filter_map(|(name, value)| Some((name.parse().ok()?, value)));
     inputs.clone().into_iter().chain(ours).collect()
+}
+
+/// What a build of a change under review learns of it.
+fn review_variables(origin: &Origin) -> Vec<(&'static str, String)> {
+    let Some(head) = origin.review() else { return Vec::new() };
+    [
+        ("SIGNALBOX_CHANGE", Some(head.change.number.to_string())),
+        ("SIGNALBOX_PATCHSET", head.patch_set.map(|number| number.to_string())),
+        ("SIGNALBOX_TOPIC", head.topic.clone()),
+        ("SIGNALBOX_TARGET_BRANCH", Some(head.branch.short().to_owned())),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value?)))
+    .collect()
 }
 
 fn word<T: std::str::FromStr>(text: &str) -> Result<T, Fault> {

@@ -159,6 +159,7 @@ fn unreadable(id: RunId, columns: &Columns) -> RunSummary {
         unreadable: true,
         reason: REASON.to_owned(),
         principal: String::new(),
+        origin: signalbox_contract::Origin::Api,
         accepted_at: moment(*accepted),
         finished_at: finished.map(moment),
     }

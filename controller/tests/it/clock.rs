@@ -56,6 +56,9 @@ async fn accept(store: &Store) -> RunId {
         inputs: std::collections::BTreeMap::new(),
         artifacts: globs(&["*"]),
         deploy: None,
+        origin: signalbox_contract::Origin::Api,
+        publish: true,
+        vote: false,
     };
     let run = NewRun { principal: "tester".to_owned(), request: Request::Cd(Box::new(order)), idempotency: None };
     store.accept(run).await.expect("it is accepted").run

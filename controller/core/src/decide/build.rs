@@ -217,7 +217,8 @@ impl Change {
         self.enter(key, Phase::Sealing { verdict, class, reason: reason.to_owned() });
         self.allow(*key, self.limits.settle);
         let line = self.run.line;
-        self.perform(*key, Act::Seal { at, publish: verdict.passed(), line });
+        let publish = verdict.passed() && self.publishes();
+        self.perform(*key, Act::Seal { at, publish, line });
     }
 
     pub(super) fn phase(&self, key: &AttemptKey) -> Option<Phase> {
@@ -251,6 +252,7 @@ impl Change {
             executor: executor.clone(),
             work: work.clone(),
             source: request.source.clone(),
+            origin: request.origin.clone(),
             number: self.run.number,
             sha: self.run.sha.clone()?,
             branch: ref_name.short().parse().unwrap_or_else(|_| ref_name.clone()),

@@ -48,6 +48,7 @@ impl Change {
     }
 
     pub(super) fn decision(mut self) -> Decision {
+        self.report();
         self.run.version += 1;
         Decision { run: self.run, effects: self.effects, withdrawn: self.withdrawn, messages: self.messages, log: self.log }
     }
@@ -92,6 +93,7 @@ impl Change {
     pub(super) fn perform(&mut self, key: AttemptKey, act: Act) {
         let give_up = match act.kind() {
             Kind::Unpublish | Kind::Forget => self.after(self.limits.clean_up),
+            Kind::Report => self.after(self.limits.report),
             _ => self.run.current(&key).map_or(self.now, |attempt| attempt.deadline),
         };
         self.effects.push(Effect { key, act, due: self.now, give_up });
@@ -206,7 +208,8 @@ impl Change {
             None => (Outcome::Passed, String::new()),
             Some(step) => {
                 let failure = step.latest().filter(|_| step.state == StepState::Ended).and_then(|attempt| attempt.failure.as_ref());
-                let superseded = failure.is_some_and(|failure| failure.code == FailureCode::SequenceSuperseded);
+                let superseded =
+                    failure.is_some_and(|failure| matches!(failure.code, FailureCode::SequenceSuperseded | FailureCode::RefMoved));
                 let outcome = match step.verdict() {
                     // What had failed before it could be stopped has failed all the same.
                     Some(Verdict::Aborted | Verdict::Lost) if self.run.stopped_by.is_some() => Outcome::Stopped,
@@ -220,7 +223,9 @@ impl Change {
                     Some(Verdict::Skipped | Verdict::Failed | Verdict::Success) | None => Outcome::Failed,
                 };
                 let reason = match (&self.run.stopped_by, failure) {
-                    (Some(by), _) if outcome == Outcome::Stopped => format!("Stopped by {by}."),
+                    (Some(by), _) if outcome == Outcome::Stopped => {
+                        self.run.stop_reason.as_ref().map_or_else(|| format!("Stopped by {by}."), |why| format!("Stopped: {why}."))
+                    }
                     (_, Some(failure)) => failure.to_string(),
                     (_, None) => default_reason(outcome, &step.plan.name),
                 };

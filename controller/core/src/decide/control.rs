@@ -14,7 +14,7 @@ use crate::plan::{Request, Work, covered};
 const MAX_ATTEMPTS: usize = 100;
 
 impl Change {
-    pub(super) fn stop(&mut self, by: &str) -> Result<bool, Refusal> {
+    pub(super) fn stop(&mut self, by: &str, reason: Option<&str>) -> Result<bool, Refusal> {
         if self.run.outcome.is_some() {
             return Err(Refusal::NotNow("The run has ended already."));
         }
@@ -22,6 +22,7 @@ impl Change {
             return Err(Refusal::NotNow("The run is being stopped already."));
         }
         self.run.stopped_by = Some(by.to_owned());
+        self.run.stop_reason = reason.map(str::to_owned);
         for key in self.live() {
             self.call_off(&key, Verdict::Aborted);
         }
@@ -56,6 +57,7 @@ impl Change {
         self.run.reason.clear();
         self.run.finished_at = None;
         self.run.stopped_by = None;
+        self.run.stop_reason = None;
         self.run.lost_retries = 0;
         self.run.reruns += 1;
         self.run.line = self.now;
@@ -72,6 +74,9 @@ impl Change {
     /// An artifact of the frozen plan's builds that none of the patterns covers. Where the plan is not known yet, its artifacts
     /// are looked at when it is resolved.
     fn published_beyond(&self, artifacts: &[Glob]) -> Option<ArtifactName> {
+        if !self.publishes() {
+            return None;
+        }
         let declared = self.run.steps.iter().filter_map(|step| match &step.plan.work {
             Work::Build { spec, .. } => Some(spec.artifacts.keys()),
             Work::Mirror { .. } | Work::Deploy { .. } | Work::Activate { .. } => None,
@@ -80,8 +85,15 @@ impl Change {
     }
 
     pub(super) fn effect_failed(&mut self, key: &AttemptKey, kind: Kind, failure: &Failure) -> bool {
+        if kind == Kind::Report {
+            return self.not_reported(key, failure);
+        }
         let Some(phase) = self.phase(key) else { return false };
         match (kind, phase) {
+            // A newer commit is there, and has a run of its own.
+            (Kind::Fetch, Phase::Fetching) if failure.code == FailureCode::RefMoved && !self.run.request.origin().is_api() => {
+                self.end(*key, End { verdict: Verdict::Skipped, class: None, failure: Some(failure.clone()) });
+            }
             (Kind::Deploy | Kind::Activate, Phase::Deploying) => self.not_deployed(key, failure),
             // A refusal is an answer. Anything else leaves open whether an earlier try came through.
             (Kind::Start, Phase::Starting) if matches!(failure.code.class(), FailureClass::Infrastructure | FailureClass::Unknown) => {
@@ -125,6 +137,14 @@ impl Change {
             _ => self.call_off(key, Verdict::TimedOut),
         }
         true
+    }
+
+    /// Whether what its builds make is published.
+    pub(super) fn publishes(&self) -> bool {
+        match &self.run.request {
+            Request::Cd(order) => order.publish,
+            Request::Deploy { .. } | Request::Rollback { .. } => true,
+        }
     }
 
     fn cancelled_as(&self, key: &AttemptKey) -> Verdict {

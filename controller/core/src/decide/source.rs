@@ -18,7 +18,8 @@ impl Change {
             git: order.source.clone(),
             ref_name: order.ref_name.clone(),
             name: order.repo.clone(),
-            sha: None,
+            // What came from a forge is about one commit, wherever its ref points by now.
+            sha: order.origin.sha().cloned(),
             files: DEFINITION_FILE.parse().into_iter().collect(),
         };
         let order = order.clone();

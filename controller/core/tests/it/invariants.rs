@@ -116,7 +116,7 @@ impl Book {
         for (id, pending) in effects {
             let key = pending.effect.key;
             let live = runs[&key.run].current(&key).is_some_and(|attempt| !attempt.ended());
-            let tidying = matches!(pending.effect.act, Act::Unpublish { .. } | Act::Forget(_));
+            let tidying = matches!(pending.effect.act, Act::Unpublish { .. } | Act::Forget(_) | Act::Report { .. });
             assert!(live || tidying, "{id} is done for an attempt that is over");
         }
     }
@@ -160,7 +160,8 @@ impl Book {
         *stamp = attempt.stamp;
         let claim = plan.work.resource().and_then(|resource| resources.get(&resource)?.claim(&key));
         assert_eq!(claim.is_some(), plan.work.resource().is_some(), "{key} and its resource disagree");
-        let under_way: Vec<_> = effects.values().filter(|p| p.effect.key == key && p.effect.act != Act::Deadline).collect();
+        let beside = |act: &Act| matches!(act, Act::Deadline | Act::Report { .. });
+        let under_way: Vec<_> = effects.values().filter(|p| p.effect.key == key && !beside(&p.effect.act)).collect();
         for pending in &under_way {
             assert!(attempt.phase.acts().contains(&pending.effect.act.kind()), "{key} is {:?} and does {pending:?}", attempt.phase);
         }

@@ -9,6 +9,7 @@ mod desk;
 mod fairness;
 mod invariants;
 mod lost;
+mod reporting;
 mod rerunning;
 mod sample;
 mod stopping;

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use signalbox_contract::api::deploy::{HostOutcome, HostResult};
 use signalbox_contract::api::run::ArtifactView;
+use signalbox_contract::change::{ChangeId, ReviewHead};
 use signalbox_contract::grant::Glob;
 use signalbox_contract::job::{JobFile, JobSpec};
-use signalbox_contract::{ArtifactName, CommitSha, Digest, Failure, FailureCode, RunId};
+use signalbox_contract::{ArtifactName, CommitSha, Digest, Failure, FailureCode, Origin, RunId};
 use signalbox_controller_core::attempt::Published;
 use signalbox_controller_core::plan::{CdOrder, DeployTarget, Request};
 use signalbox_controller_core::resource::ResourceKey;
@@ -62,7 +63,25 @@ pub(crate) fn cd(repo: &str, deploy: Option<(&str, DeployTarget)>) -> CdOrder {
         inputs: BTreeMap::new(),
         artifacts: all(),
         deploy: deploy.map(|(artifact, target)| (named(artifact), target)),
+        origin: Origin::Api,
+        publish: true,
+        vote: false,
     }
+}
+
+/// The same for a change under review, whose forge is told.
+pub(crate) fn reviewed(order: CdOrder) -> CdOrder {
+    let change = ChangeId { forge: named("gerrit"), project: order.repo.to_string(), number: 7 };
+    let head = ReviewHead {
+        change,
+        patch_set: Some(2),
+        sha: sha(7),
+        ref_name: named("refs/changes/07/7/2"),
+        branch: named("main"),
+        topic: None,
+        url: None,
+    };
+    CdOrder { origin: Origin::Review(head), vote: true, ..order }
 }
 
 /// The main job: the artifact `hello` goes to the environment `test`.

@@ -82,7 +82,7 @@ impl Story {
     }
 
     pub(crate) fn stop(&mut self) -> Result<bool, Refusal> {
-        self.desk.commit(self.id(), &Event::StopRequested { by: "bob".to_owned() }, None)
+        self.desk.commit(self.id(), &Event::StopRequested { by: "bob".to_owned(), reason: None }, None)
     }
 
     pub(crate) fn rerun(&mut self, from: RerunFrom) -> Result<bool, Refusal> {
@@ -245,6 +245,7 @@ pub(crate) fn outcome_of(event: &Event) -> Option<(AttemptKey, Vec<Kind>)> {
         Event::Deployed { key, .. } => (*key, vec![Kind::Deploy, Kind::Activate]),
         Event::EffectFailed { key, kind, .. } => (*key, vec![*kind]),
         Event::DeadlinePassed { key } => (*key, vec![Kind::Deadline]),
+        Event::Reported { key, .. } => (*key, vec![Kind::Report]),
         Event::StopRequested { .. } | Event::RerunRequested { .. } | Event::Granted(_) | Event::Observed(_) => return None,
     })
 }

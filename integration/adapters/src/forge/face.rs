@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use http::HeaderMap;
 use jiff::Timestamp;
-use signalbox_contract::{Failure, ForgeName, Origin, RunId};
+use signalbox_contract::{Failure, ForgeName, Origin, RunId, Standing};
 use url::Url;
 
 use super::{Happening, Untranslated};
@@ -113,19 +113,6 @@ pub struct Review {
     pub url: Url,
     /// The build's own name at its executor, where it has one.
     pub build: Option<String>,
-}
-
-/// How a run stands, as a vote would say it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// It is under way; a vote of ours from an earlier run of the same commit is withdrawn.
-    Started,
-    /// Every voting step has passed.
-    Passed,
-    /// A voting step has not passed.
-    Failed,
-    /// Nothing can be said: stopped, lost, overtaken.
-    Undecided,
 }
 
 /// What telling came to.

@@ -10,5 +10,6 @@ pub mod gitlab;
 mod happening;
 mod payload;
 
-pub use face::{Admitted, Forge, ForgeError, Forged, Fut, Knock, Review, Standing, Streamed, Told};
+pub use face::{Admitted, Forge, ForgeError, Forged, Fut, Knock, Review, Streamed, Told};
 pub use happening::{Closing, Happening, Proposal, Untranslated};
+pub use signalbox_contract::Standing;

@@ -14,7 +14,7 @@ use signalbox_controller_core::plan::{CdOrder, Request};
 use signalbox_controller_core::{Act, Event, Phase};
 
 use crate::desk::{Desk, Done, Pending};
-use crate::sample::{all, cd, failure, named, run_id, target};
+use crate::sample::{all, cd, failure, named, reviewed, run_id, target};
 use dice::Dice;
 use outside::Outside;
 
@@ -85,7 +85,9 @@ impl World {
             n => {
                 let deploy = (n > 2).then_some(("hello", target));
                 let executor = named(dice.pick(&["local", "other"]));
-                Request::Cd(Box::new(CdOrder { executor, ..cd(dice.pick(&["a", "b", "c"]), deploy) }))
+                let order = cd(dice.pick(&["a", "b", "c"]), deploy);
+                let asked = if dice.chance(2) { reviewed(order) } else { order };
+                Request::Cd(Box::new(CdOrder { executor, ..asked }))
             }
         };
         self.desk.accept(request);
@@ -248,7 +250,7 @@ impl World {
         }
         let run = run_id(1 + dice.below(number));
         let event = match dice.below(5) {
-            0 | 1 => Event::StopRequested { by: "bob".to_owned() },
+            0 | 1 => Event::StopRequested { by: "bob".to_owned(), reason: None },
             2 => Event::RerunRequested { by: "bob".to_owned(), from: RerunFrom::Start, artifacts: all() },
             _ => Event::RerunRequested { by: "bob".to_owned(), from: RerunFrom::Failed, artifacts: all() },
         };
@@ -297,6 +299,7 @@ impl World {
         self.look_around();
         for run in self.desk.runs.values() {
             assert!(run.outcome.is_some(), "{run:?} has not ended");
+            self.outside.is_told(run);
             assert!(run.outcome != Some(Outcome::Stopped) || run.stopped_by.is_some() || self.outside.aborts(run));
         }
         for resource in self.desk.resources.values() {

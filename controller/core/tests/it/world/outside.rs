@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use signalbox_contract::api::run::Outcome;
 use signalbox_contract::build::{BuildState, Observation, Stamp};
-use signalbox_contract::{AttemptKey, EnvironmentName, PublishedName, RunId, Verdict};
+use signalbox_contract::{AttemptKey, EnvironmentName, PublishedName, RunId, Standing, Verdict};
+use signalbox_controller_core::reporting::standing;
 use signalbox_controller_core::{Act, Event, Run};
 
 use super::dice::Dice;
@@ -41,6 +43,8 @@ pub(crate) struct Outside {
     pub(crate) refused: BTreeSet<(AttemptKey, &'static str)>,
     /// What the hosts of an environment show under a name: the activation, and by which run.
     pub(crate) shown: BTreeMap<(EnvironmentName, PublishedName), (u64, RunId)>,
+    /// What the forge was told of a run last.
+    pub(crate) told: BTreeMap<RunId, Standing>,
     /// The attempts that have been to the hosts.
     pub(crate) deployed: BTreeSet<AttemptKey>,
 }
@@ -106,6 +110,33 @@ impl Outside {
         }
     }
 
+    /// The forge is told how the run stands now. A vote is never one about what was stopped, lost or overtaken.
+    pub(crate) fn tell(&mut self, run: &Run) {
+        let Some(standing) = standing(run) else { return };
+        let verdicts = || run.steps.iter().map(signalbox_controller_core::Step::verdict);
+        match standing {
+            Standing::Started => assert!(run.outcome.is_none()),
+            Standing::Passed => assert!(verdicts().all(|verdict| verdict == Some(Verdict::Success))),
+            Standing::Failed => {
+                assert!(matches!(run.outcome, Some(Outcome::Failed | Outcome::Unstable | Outcome::TimedOut)), "{:?}", run.outcome);
+                let against = |verdict| matches!(verdict, Some(Verdict::Failed | Verdict::Unstable | Verdict::TimedOut));
+                assert!(verdicts().any(against));
+            }
+            Standing::Undecided => assert!(run.outcome.is_some_and(|outcome| outcome != Outcome::Passed)),
+        }
+        self.told.insert(run.id, standing);
+    }
+
+    /// At the end each forge shows how each run stands, unless telling it was given up.
+    pub(crate) fn is_told(&self, run: &Run) {
+        let wanted = standing(run);
+        assert_eq!(wanted.is_some(), run.reporting.is_some());
+        let Some(reporting) = &run.reporting else { return };
+        assert_eq!(Some(reporting.wanted), wanted);
+        assert!(reporting.settled(), "{reporting:?}");
+        assert!(reporting.failure.is_some() || self.told.get(&run.id) == wanted.as_ref(), "{:?} of {reporting:?}", self.told.get(&run.id));
+    }
+
     /// Whether an executor has said of itself that it stopped a build of the run.
     pub(crate) fn aborts(&self, run: &Run) -> bool {
         let aborted = BuildState::Ended { verdict: Verdict::Aborted, class: None, reason: String::new() };
@@ -159,6 +190,7 @@ pub(crate) fn about(mut event: Event, other: AttemptKey) -> Event {
         | Event::Resolved { key, .. }
         | Event::Deployed { key, .. }
         | Event::EffectFailed { key, .. }
+        | Event::Reported { key, .. }
         | Event::DeadlinePassed { key } => *key = other,
         Event::Observed(observation) => observation.key = other,
         Event::Granted(granted) => granted.key = other,

@@ -56,6 +56,10 @@ impl Outside {
                 self.switch(desk, key, (&request.environment, &request.published_name), request.sequence, dice)
             }
             Act::Activate(request) => self.switch(desk, key, (&request.environment, &request.published_name), request.sequence, dice),
+            Act::Report { serial } => {
+                self.tell(desk.run(key.run));
+                Event::Reported { key, serial: *serial, remarks: Vec::new() }
+            }
             Act::Deadline => Event::DeadlinePassed { key },
             Act::Unpublish { .. } | Act::Forget(_) => return None,
         })
