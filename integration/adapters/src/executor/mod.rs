@@ -5,6 +5,7 @@
 pub mod conformance;
 mod face;
 mod failure;
+pub mod gitlab;
 pub mod local;
 mod order;
 mod word;

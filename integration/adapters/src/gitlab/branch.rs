@@ -44,6 +44,18 @@ impl GitLab {
         }
     }
 
+    /// The commit that a branch, a tag or an id names; `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`GitLabError`] tells.
+    pub async fn commit(&self, project: &ProjectRef, name: &str) -> Result<Option<Commit>, GitLabError> {
+        match self.call(Request::get(project.segments(["repository", "commits", name]))).await {
+            Ok(commit) => Ok(Some(commit)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Deletes a branch; that it is gone already is as good.
     ///
     /// # Errors

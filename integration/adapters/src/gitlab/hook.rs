@@ -114,6 +114,8 @@ pub struct HookWish {
     pub signing: Option<SecretString>,
     /// What it sends.
     pub events: HookEvents,
+    /// Whether its secrets are written even where the hook looks right: after they were rotated, or after a start.
+    pub rewrite: bool,
 }
 
 /// The wish as it is sent. It holds secrets, and therefore lives for one call and cannot be printed.

@@ -1,0 +1,245 @@
+//! How a build begins, is found, is stopped, and is kept from beginning.
+
+use std::time::Duration;
+
+use signalbox_contract::api::vcs::Naming;
+use signalbox_contract::{AttemptKey, Failure, FailureCode};
+
+use super::GitLabExecutor;
+use super::place::{PipelineRef, Place};
+use super::refusal::translate;
+use crate::executor::{Anchor, Definition, ExecutorError, Fenced, Found, Intent, Order, Started, Tracked};
+use crate::gitlab::{GitLabError, NewPipeline, Pipeline, PipelineQuery, PipelineVariable, Project, ProjectRef};
+
+/// How many pages of pipelines are searched. Each has a hundred.
+const PAGES: usize = 3;
+
+/// How many pipelines are looked into for variables that name their attempt.
+const LOOKED_INTO: usize = 10;
+
+/// How soon a start is tried again when GitLab does not know the branch yet.
+const BRANCH_COMES: Duration = Duration::from_secs(2);
+
+impl GitLabExecutor {
+    /// Finds out which pipeline is the newest. The project may not be there yet: the mirror makes it.
+    pub(super) async fn drop_anchor(&self, intent: &Intent) -> Result<Anchor, ExecutorError> {
+        let project = self.gitlab.project(&self.project_of(&intent.repo)).await.map_err(translate)?;
+        let mut newest = 0;
+        if let Some(project) = &project {
+            let query = PipelineQuery { per_page: Some(1), ..PipelineQuery::default() };
+            let listed = self.gitlab.pipelines(&project.reference(), &query, 1).await;
+            newest = match listed {
+                Ok(listed) => listed.items.iter().map(|pipeline| pipeline.id).max().unwrap_or(0),
+                // So GitLab answers where pipelines are switched off; the start says it in words.
+                Err(GitLabError::Forbidden { scope: None, .. }) => 0,
+                Err(error) => return Err(translate(error)),
+            };
+        }
+        let ref_name = match intent.naming {
+            Naming::Run => format!("cd/{}", intent.key),
+            Naming::Same => intent.branch.short().to_owned(),
+            Naming::Replace => "master".to_owned(),
+        };
+        let (path, project) = (self.project_path(&intent.repo), project.map(|project| project.id));
+        Place { path, project, newest, ref_name, sha: intent.sha.to_string(), naming: intent.naming }.anchor()
+    }
+
+    pub(super) async fn begin(&self, order: &Order, anchor: &Anchor) -> Result<Started, ExecutorError> {
+        let Definition::Native(native) = &order.definition else {
+            let failure =
+                Failure::new(FailureCode::ExecutorRefused, "GitLab runs what `.gitlab-ci.yml` says, and no job of .signalbox.yaml.");
+            return Err(ExecutorError::Refused(failure.hint("Add a `.gitlab-ci.yml`, or build the repository with the local executor.")));
+        };
+        let place = Place::read(anchor)?;
+        let project = self.building_project(&place, order).await?;
+        // A start whose answer was lost has perhaps been made, and is not made twice.
+        if let Some(first) = self.ours(&project, &place, &order.key).await?.first() {
+            return Ok(Started::Build(PipelineRef { project: project.id, pipeline: first.id }.build()?));
+        }
+        if !place.is_alone() && order.source.moved {
+            return Ok(Started::Offered);
+        }
+        let new = NewPipeline {
+            ref_name: order.source.ref_name.short().to_owned(),
+            variables: order.variables.iter().map(|(key, value)| PipelineVariable { key: key.to_string(), value: value.clone() }).collect(),
+            inputs: native.inputs.iter().map(|(key, value)| (key.to_string(), value.clone())).collect(),
+        };
+        let pipeline = match self.create(&project.reference(), new).await {
+            Ok(pipeline) => pipeline,
+            Err(error) if error.says("reference not found") => return Err(self.unknown_branch(&project, order, error).await),
+            Err(error) => return Err(translate(error)),
+        };
+        let build = PipelineRef { project: project.id, pipeline: pipeline.id };
+        if pipeline.sha != order.source.sha.as_str() {
+            // Somebody moved the ref between the mirror's proof and the start. What was built would be something else.
+            self.gitlab.cancel_pipeline(&build.reference(), build.pipeline).await.map_err(translate)?;
+            let failure =
+                Failure::new(FailureCode::ProofFailed, "GitLab's pipeline is not of the commit that was published; it was cancelled.");
+            return Err(ExecutorError::Refused(failure.hint("Somebody else writes to the mirror's project. Nobody else should.")));
+        }
+        Ok(Started::Build(build.build()?))
+    }
+
+    /// Makes a pipeline; without our variables where the project allows nobody of our role to set any. Inputs are the
+    /// user's: without them something else would be built, so a refusal of those is told.
+    async fn create(&self, project: &ProjectRef, new: NewPipeline) -> Result<Pipeline, GitLabError> {
+        match self.gitlab.create_pipeline(project, &new).await {
+            Err(error) if !new.variables.is_empty() && error.says("set pipeline variables") => {
+                self.gitlab.create_pipeline(project, &NewPipeline { variables: Vec::new(), ..new }).await
+            }
+            done => done,
+        }
+    }
+
+    /// The project that the mirror pushed to, and that we build in: they must be one.
+    async fn building_project(&self, place: &Place, order: &Order) -> Result<Project, ExecutorError> {
+        let refused = |detail: String, hint: &str| ExecutorError::Refused(Failure::new(FailureCode::ExecutorRefused, detail).hint(hint));
+        let project = self.gitlab.project(&ProjectRef::Path(place.path.clone())).await.map_err(translate)?.ok_or_else(|| {
+            refused(
+                format!("GitLab shows the executor's token no project {}.", place.path),
+                "Make the token's user a member of the group with the role Developer, and name the same group for the mirror and the executor.",
+            )
+        })?;
+        let same = order.source.project.as_deref().is_none_or(|theirs| match theirs.parse::<u64>() {
+            Ok(id) => id == project.id,
+            Err(_) => theirs == project.path_with_namespace,
+        });
+        if !same {
+            return Err(refused(
+                format!("The mirror pushed to another project than {} (number {}).", place.path, project.id),
+                "Name the same GitLab and the same group for the mirror and for the executor.",
+            ));
+        }
+        if let Some(fault) = switched_off(&project) {
+            return Err(fault);
+        }
+        Ok(project)
+    }
+
+    /// GitLab does not know the branch. For a moment after a push that is so, as it remembers which there were; where the
+    /// branch is really gone, it stays so.
+    async fn unknown_branch(&self, project: &Project, order: &Order, error: GitLabError) -> ExecutorError {
+        match self.gitlab.commit(&project.reference(), order.source.ref_name.short()).await {
+            Ok(Some(commit)) if commit.id == order.source.sha.as_str() => ExecutorError::Retry { after: Some(BRANCH_COMES) },
+            Ok(_) => translate(error),
+            Err(other) => translate(other),
+        }
+    }
+
+    pub(super) async fn search(&self, key: &AttemptKey, anchor: &Anchor) -> Result<Found, ExecutorError> {
+        let place = Place::read(anchor)?;
+        // That a project is not shown says nothing: it may be there, and our token may have lost it.
+        let Some(project) = self.gitlab.project(&place.reference()).await.map_err(translate)? else { return Ok(Found::NotYet) };
+        let ours = self.ours(&project, &place, key).await?;
+        let mut builds = Vec::with_capacity(ours.len());
+        for pipeline in ours {
+            builds.push(PipelineRef { project: project.id, pipeline: pipeline.id }.build()?);
+        }
+        let mut builds = builds.into_iter();
+        match (builds.next(), builds.as_slice().is_empty()) {
+            (Some(build), true) => Ok(Found::One(build)),
+            (Some(counts), false) => Ok(Found::Many { counts, surplus: builds.collect() }),
+            (None, _) if place.is_alone() => {
+                let branch = self.gitlab.branch(&project.reference(), &place.ref_name).await.map_err(translate)?;
+                Ok(if branch.is_some() { Found::NotYet } else { Found::Never })
+            }
+            (None, _) => switched_off(&project).map_or(Ok(Found::NotYet), Err),
+        }
+    }
+
+    /// The attempt's pipelines, oldest first: the first counts.
+    async fn ours(&self, project: &Project, place: &Place, key: &AttemptKey) -> Result<Vec<Pipeline>, ExecutorError> {
+        let sha = (!place.is_alone()).then(|| place.sha.clone());
+        let query = PipelineQuery { ref_name: Some(place.ref_name.clone()), sha, ..PipelineQuery::default() };
+        let listed = match self.gitlab.pipelines(&project.reference(), &query, PAGES).await {
+            Ok(listed) => listed,
+            // So GitLab answers where pipelines are switched off: there are none.
+            Err(GitLabError::Forbidden { scope: None, .. }) => return Ok(Vec::new()),
+            Err(error) => return Err(translate(error)),
+        };
+        let mut candidates: Vec<Pipeline> = listed.items.into_iter().filter(|pipeline| place.admits(pipeline)).collect();
+        candidates.sort_by_key(|pipeline| pipeline.id);
+        candidates.dedup_by_key(|pipeline| pipeline.id);
+        if place.is_alone() {
+            return Ok(candidates);
+        }
+        // Under a shared name other attempts make pipelines of the same commit, too. Only what names us is surplus of ours.
+        let mut ours = Vec::new();
+        for pipeline in candidates.into_iter().take(LOOKED_INTO) {
+            match self.names_us(project, &pipeline, key).await? {
+                Some(true) => ours.push(pipeline),
+                None if ours.is_empty() => ours.push(pipeline),
+                Some(false) | None => {}
+            }
+        }
+        Ok(ours)
+    }
+
+    /// Whether a pipeline's variables say that it is this attempt's; `None` if they say nothing.
+    async fn names_us(&self, project: &Project, pipeline: &Pipeline, key: &AttemptKey) -> Result<Option<bool>, ExecutorError> {
+        if pipeline.source.as_deref() == Some("push") {
+            return Ok(None);
+        }
+        let variables = match self.gitlab.pipeline_variables(&project.reference(), pipeline.id).await {
+            Ok(variables) => variables,
+            Err(GitLabError::Forbidden { .. } | GitLabError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(translate(error)),
+        };
+        let value = |name: &str| variables.iter().find(|variable| variable.key == name).map(|variable| variable.value.as_str());
+        let Some(run) = value("SIGNALBOX_RUN") else { return Ok(None) };
+        let of_step = value("SIGNALBOX_STEP") == Some(key.step.to_string().as_str());
+        let of_attempt = value("SIGNALBOX_ATTEMPT") == Some(key.attempt.to_string().as_str());
+        Ok(Some(run == key.run.to_string() && of_step && of_attempt))
+    }
+
+    pub(super) async fn stop(&self, tracked: &Tracked) -> Result<(), ExecutorError> {
+        // What was never found needs no end.
+        let Some(build) = PipelineRef::read(&tracked.build) else { return Ok(()) };
+        match self.gitlab.cancel_pipeline(&build.reference(), build.pipeline).await {
+            Err(error) if error.is_not_found() => Ok(()),
+            done => done.map_err(translate),
+        }
+    }
+
+    /// Closes the door first, and then looks who is inside: a start that comes later finds no branch.
+    pub(super) async fn shut(&self, key: &AttemptKey, anchor: &Anchor) -> Result<Fenced, ExecutorError> {
+        let place = Place::read(anchor)?;
+        let Some(project) = self.gitlab.project(&place.reference()).await.map_err(translate)? else {
+            return if place.project.is_none() || self.is_really_gone().await? {
+                Ok(Fenced::Never)
+            } else {
+                Err(ExecutorError::Retry { after: None })
+            };
+        };
+        if place.is_alone() {
+            match self.gitlab.delete_branch(&project.reference(), &place.ref_name).await {
+                Ok(()) => {}
+                // The mirror takes its ref away, too; this is for the case that it comes late.
+                Err(error @ (GitLabError::Forbidden { .. } | GitLabError::Invalid { .. })) => {
+                    tracing::debug!(%error, "the attempt's branch is left to the mirror");
+                }
+                Err(error) => return Err(translate(error)),
+            }
+        }
+        let started = !self.ours(&project, &place, key).await?.is_empty();
+        Ok(if started { Fenced::HadStarted } else { Fenced::Never })
+    }
+
+    /// Whether a project that is not shown is really gone: the token still sees the group that it was in.
+    pub(super) async fn is_really_gone(&self) -> Result<bool, ExecutorError> {
+        Ok(self.gitlab.group(&self.group).await.map_err(translate)?.is_some())
+    }
+}
+
+/// Why no pipeline can ever run in a project, where that is so.
+fn switched_off(project: &Project) -> Option<ExecutorError> {
+    let path = &project.path_with_namespace;
+    let (what, hint) = if project.builds_access_level.as_deref() == Some("disabled") {
+        ("CI/CD is switched off in", "Switch it on in the project's settings: General, Visibility, CI/CD.")
+    } else if project.archived == Some(true) {
+        ("Nothing can be built in an archived project:", "Unarchive it in the project's settings.")
+    } else {
+        return None;
+    };
+    Some(ExecutorError::Refused(Failure::new(FailureCode::ExecutorRefused, format!("{what} {path}.")).hint(hint)))
+}

@@ -1,0 +1,75 @@
+//! The webhook by which GitLab tells us at once what we would see a little later anyway.
+
+use signalbox_contract::RepoName;
+
+use super::GitLabExecutor;
+use super::refusal::translate;
+use crate::executor::ExecutorError;
+use crate::gitlab::{AlertStatus, GitLab, GitLabError, Hook, HookWish, ProjectRef};
+
+/// How a webhook is after it was seen to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookState {
+    /// Its number.
+    pub id: u64,
+    /// Whether it was made, or changed, now.
+    pub changed: bool,
+    /// Whether it signs what it sends. Older versions of GitLab cannot, and send a secret in the clear.
+    pub signs: bool,
+    /// What is wrong with it, in words: GitLab could not reach us.
+    pub trouble: Option<String>,
+}
+
+impl GitLabExecutor {
+    /// Makes a repository's webhook what it should be.
+    ///
+    /// # Errors
+    /// When GitLab cannot be asked or does not allow it: that needs the role Maintainer.
+    pub async fn ensure_hook(&self, repo: &RepoName, wish: &HookWish) -> Result<HookState, ExecutorError> {
+        ensure(&self.gitlab, &self.project_of(repo), wish).await.map_err(translate)
+    }
+}
+
+/// Makes a project's webhook what it should be: there once, with our events and secrets, and not disabled.
+///
+/// A secret cannot be read back: whether it is the right one, GitLab does not say. So it is written anew where the wish
+/// says so, and else where something about the hook is wrong.
+///
+/// # Errors
+/// As [`GitLabError`] tells.
+pub(super) async fn ensure(gitlab: &GitLab, project: &ProjectRef, wish: &HookWish) -> Result<HookState, GitLabError> {
+    let mut ours: Vec<Hook> = gitlab.hooks(project).await?.into_iter().filter(|hook| hook.url == wish.url.as_str()).collect();
+    ours.sort_by_key(|hook| hook.id);
+    let mut ours = ours.into_iter();
+    let (hook, changed) = match ours.next() {
+        None => (gitlab.create_hook(project, wish).await?, true),
+        Some(hook) if !wish.rewrite && is_as_wished(&hook, wish) => (hook, false),
+        Some(hook) => (gitlab.edit_hook(project, hook.id, wish).await?, true),
+    };
+    // Two that were made at once would tell everything twice.
+    for surplus in ours {
+        gitlab.delete_hook(project, surplus.id).await?;
+    }
+    let disabled = matches!(hook.alert_status, Some(AlertStatus::TemporarilyDisabled | AlertStatus::Disabled));
+    let mut trouble = None;
+    if changed || disabled {
+        // A sample that we answer well makes a disabled hook work again, and shows whether GitLab reaches us.
+        let trigger = if wish.events.pipeline_events { "pipeline_events" } else { "push_events" };
+        trouble = match gitlab.test_hook(project, hook.id, trigger).await {
+            Ok(()) => None,
+            // It may be tested five times a minute only; or there is no pipeline yet to make a sample of.
+            Err(GitLabError::RateLimited { .. } | GitLabError::NotFound { .. }) if !disabled => None,
+            Err(error) if error.says("ensure") && !disabled => None,
+            Err(error @ (GitLabError::NotSent(_) | GitLabError::Unknown(_) | GitLabError::Unavailable { .. })) => return Err(error),
+            Err(error) => Some(format!("GitLab cannot deliver to {}: {error}.", wish.url)),
+        };
+    }
+    Ok(HookState { id: hook.id, changed, signs: hook.signing_token_present == Some(true), trouble })
+}
+
+fn is_as_wished(hook: &Hook, wish: &HookWish) -> bool {
+    let verifies = hook.enable_ssl_verification.is_none_or(|verifies| verifies || wish.url.scheme() != "https");
+    // Where GitLab says that a key is missing, it can sign; where it says nothing, it cannot.
+    let signs = wish.signing.is_none() || hook.signing_token_present != Some(false);
+    hook.events.cover(wish.events) && verifies && signs && hook.token_present != Some(false)
+}
