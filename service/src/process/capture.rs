@@ -83,7 +83,7 @@ impl Program {
 }
 
 /// The end of a stream of any length, in bounded memory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Tail {
     limit: usize,
     bytes: Vec<u8>,

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use signalbox_contract::{Failure, ForgeName, Origin, RunId, Standing};
 use url::Url;
 
-use super::{Happening, Untranslated};
+use super::{Finding, Happening, Untranslated};
 
 /// What each call answers, some time later.
 pub type Fut<'a, T> = BoxFuture<'a, Result<T, ForgeError>>;
@@ -28,6 +28,15 @@ pub trait Forge: Send + Sync {
     /// When it is not genuine, or cannot be kept.
     fn admit(&self, knock: &Knock<'_>) -> Result<Admitted, Forged>;
 
+    /// The same for a line of its stream, which is genuine as its server is.
+    ///
+    /// # Errors
+    /// When it cannot be kept; always, where there is no stream.
+    fn admit_streamed(&self, line: &[u8]) -> Result<Admitted, Forged> {
+        let _ = line;
+        Err(Forged::Unreadable)
+    }
+
     /// What a delivery that was admitted means.
     ///
     /// # Errors
@@ -37,11 +46,24 @@ pub trait Forge: Send + Sync {
     /// What is open and where branches are now, in these projects: found without any event.
     fn heads<'a>(&'a self, projects: &'a [String]) -> Fut<'a, Vec<Happening>>;
 
+    /// The events since then that the forge has kept, as its stream would have brought them; nothing where it keeps none.
+    /// More than were missed may come.
+    fn events_since(&self, since: Timestamp) -> Fut<'_, Option<Vec<Bytes>>> {
+        let _ = since;
+        Box::pin(async { Ok(None) })
+    }
+
     /// Makes what the forge shows of a run what it should be. What is so already is not written again.
     fn tell<'a>(&'a self, review: &'a Review) -> Fut<'a, Told>;
 
     /// Events as the forge streams them, where it does. The stream reconnects by itself and never ends.
     fn stream(&self) -> Option<BoxStream<'static, Streamed>>;
+
+    /// Whether it can be used as it is configured, for these projects, and what to do where it cannot.
+    fn examine<'a>(&'a self, projects: &'a [String]) -> BoxFuture<'a, Vec<Finding>> {
+        let _ = projects;
+        Box::pin(async { Vec::new() })
+    }
 }
 
 /// A request to one of our webhooks.

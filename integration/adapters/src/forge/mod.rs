@@ -10,6 +10,7 @@ pub mod gitlab;
 mod happening;
 mod payload;
 
+pub use crate::mirror::{Finding, Severity};
 pub use face::{Admitted, Forge, ForgeError, Forged, Fut, Knock, Review, Streamed, Told};
 pub use happening::{Closing, Happening, Proposal, Untranslated};
 pub use signalbox_contract::Standing;

@@ -116,7 +116,7 @@ fn is_ours(settings: &GerritSettings, account: &Value) -> bool {
 }
 
 /// What the person wrote: the comment without Gerrit's own `Patch Set 3: Code-Review+1` and `(2 comments)`.
-fn proper(comment: &str) -> &str {
+pub(super) fn proper(comment: &str) -> &str {
     let rest = |text: &str| comment.len() - text.trim_start().len();
     let mut start = rest(comment);
     for own in [is_headline as fn(&str) -> bool, is_count] {

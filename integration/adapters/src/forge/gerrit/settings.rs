@@ -40,6 +40,8 @@ pub struct GerritSettings {
     pub notify: Notify,
     /// How long one answer may take.
     pub timeout: Duration,
+    /// How long the stream may be silent before it is made anew.
+    pub silence: Duration,
 }
 
 /// Who gets mail of what we write.
@@ -86,6 +88,17 @@ impl GerritSettings {
             announce: true,
             notify: Notify::default(),
             timeout: Duration::from_secs(30),
+            silence: Duration::from_hours(1),
+        }
+    }
+}
+impl Notify {
+    /// Gerrit's word.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nobody => "NONE",
+            Self::Owner => "OWNER",
+            Self::Reviewers => "OWNER_REVIEWERS",
         }
     }
 }

@@ -35,11 +35,15 @@ fn not_needed(what: impl Into<String>) -> Untranslated {
     Untranslated::NotNeeded(what.into())
 }
 
+/// Whether a ref is one of those that we push ourselves, where this GitLab is a mirror too.
+pub(super) fn is_ours(name: &str) -> bool {
+    name.strip_prefix("refs/heads/cd/").is_some_and(|key| key.parse::<AttemptKey>().is_ok())
+}
+
 /// A branch or tag is elsewhere now.
 fn pushed(body: &Value) -> Meaning {
     let name = needed(text(body, &["ref"]), "ref")?;
-    let ours = name.strip_prefix("refs/heads/cd/").is_some_and(|key| key.parse::<AttemptKey>().is_ok());
-    if ours {
+    if is_ours(name) {
         return Err(Untranslated::Ours);
     }
     if !name.starts_with("refs/heads/") && !name.starts_with("refs/tags/") {
@@ -109,7 +113,7 @@ pub(super) fn is_draft(title: &str) -> bool {
     ["draft:", "wip:", "[draft]", "[wip]", "(draft)"].iter().any(|mark| title.starts_with(mark))
 }
 
-fn labels(body: &Value, request: &Value) -> Vec<String> {
+pub(super) fn labels(body: &Value, request: &Value) -> Vec<String> {
     let labels = at(request, &["labels"]).or_else(|| at(body, &["labels"])).and_then(Value::as_array);
     let title = |label: &Value| text(label, &["title"]).or_else(|| plain(label.as_str()?)).map(str::to_owned);
     labels.into_iter().flatten().take(LABELS).filter_map(title).collect()

@@ -1,44 +1,89 @@
-//! GitLab as a place where changes come from.
+//! GitLab as a place where changes come from: pushes and merge requests start runs, commit statuses tell how they stand.
 
 mod admission;
+mod call;
+mod doctor;
 mod event;
 mod settings;
 
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use signalbox_contract::{Failure, FailureCode, ForgeName};
+use signalbox_service::clock::SharedClock;
 
 pub use admission::MAX_DELIVERY;
 pub use settings::GitlabForgeSettings;
 
-use super::{Admitted, Forged, Happening, Knock, Untranslated};
+use super::{Admitted, Finding, Forge, ForgeError, Forged, Fut, Happening, Knock, Review, Streamed, Told, Untranslated};
+use crate::gitlab::{Connection, GitLab, GitLabSetUpError};
+use call::Turns;
 
 /// One GitLab.
-#[derive(Debug, Clone)]
 pub struct GitlabForge {
-    settings: Arc<GitlabForgeSettings>,
+    settings: GitlabForgeSettings,
+    clock: SharedClock,
+    gitlab: Option<GitLab>,
+    turns: Turns,
+}
+
+impl std::fmt::Debug for GitlabForge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GitlabForge").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 impl GitlabForge {
     /// The GitLab that is configured so.
-    pub fn new(settings: GitlabForgeSettings) -> Self {
-        Self { settings: Arc::new(settings) }
-    }
-
-    /// Whether a webhook's call is genuine, what identifies it, and what of it is kept.
     ///
     /// # Errors
-    /// When it is not genuine, or cannot be kept.
-    pub fn admit(&self, knock: &Knock<'_>) -> Result<Admitted, Forged> {
+    /// When it cannot be used so.
+    pub fn new(settings: GitlabForgeSettings, clock: SharedClock) -> Result<Self, GitLabSetUpError> {
+        let gitlab = settings.token.clone().map(|token| {
+            let mut connection = Connection::new(settings.url.clone(), token);
+            connection.ca.clone_from(&settings.ca);
+            GitLab::new(&connection)
+        });
+        Ok(Self { gitlab: gitlab.transpose()?, settings, clock, turns: Turns::default() })
+    }
+
+    fn gitlab(&self) -> Result<&GitLab, ForgeError> {
+        self.gitlab.as_ref().ok_or_else(|| {
+            let detail = format!("There is no token for {}.", self.settings.name);
+            let hint = "Make a token with the scope api for a member with the role Developer, and name its file in the configuration.";
+            ForgeError::Refused(Failure::new(FailureCode::ForgeRefused, detail).hint(hint))
+        })
+    }
+}
+
+impl Forge for GitlabForge {
+    fn name(&self) -> &ForgeName {
+        &self.settings.name
+    }
+
+    fn admit(&self, knock: &Knock<'_>) -> Result<Admitted, Forged> {
         admission::admit(&self.settings, knock)
     }
 
-    /// What a delivery that was admitted means.
-    ///
-    /// # Errors
-    /// When it means nothing to us.
-    pub fn translate(&self, kind: &str, body: &[u8]) -> Result<Vec<Happening>, Untranslated> {
+    fn translate(&self, kind: &str, body: &[u8]) -> Result<Vec<Happening>, Untranslated> {
         event::translate(&self.settings, kind, body)
+    }
+
+    fn heads<'a>(&'a self, projects: &'a [String]) -> Fut<'a, Vec<Happening>> {
+        Box::pin(async { call::heads(self.gitlab()?, &self.settings, projects).await })
+    }
+
+    fn tell<'a>(&'a self, review: &'a Review) -> Fut<'a, Told> {
+        Box::pin(async { call::tell(self.gitlab()?, &self.settings, &self.turns, review).await })
+    }
+
+    fn stream(&self) -> Option<BoxStream<'static, Streamed>> {
+        None
+    }
+
+    fn examine<'a>(&'a self, projects: &'a [String]) -> BoxFuture<'a, Vec<Finding>> {
+        Box::pin(doctor::examine(self.gitlab.as_ref(), &self.settings, &self.clock, projects))
     }
 }

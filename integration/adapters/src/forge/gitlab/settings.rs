@@ -30,8 +30,6 @@ pub struct GitlabForgeSettings {
     pub status: String,
     /// What people write, on a line of its own, to have a merge request run again.
     pub rechecks: Vec<String>,
-    /// How long one answer may take.
-    pub timeout: Duration,
 }
 
 impl GitlabForgeSettings {
@@ -48,7 +46,6 @@ impl GitlabForgeSettings {
             tolerance: Duration::from_mins(5),
             status: "signalbox".to_owned(),
             rechecks: vec!["recheck".to_owned()],
-            timeout: Duration::from_secs(30),
         }
     }
 }

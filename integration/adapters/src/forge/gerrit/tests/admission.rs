@@ -30,7 +30,7 @@ fn without_a_secret_nothing_is_genuine() {
     let settings = GerritSettings::new("gerrit".parse().expect("a name"), "https://g.example.org".parse().expect("an address"), "robot");
     let body = event("patchset-created").to_string();
     let knock = Knock { headers: &HeaderMap::new(), path: "", body: body.as_bytes(), at: Timestamp::UNIX_EPOCH };
-    assert_eq!(Gerrit::new(settings).admit(&knock), Err(Forged::Unsigned));
+    assert_eq!(Gerrit::new(settings, SystemClock::shared()).expect("settings").admit(&knock), Err(Forged::Unsigned));
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 mod admission;
 mod events;
+mod hostile;
 
 use serde_json::{Value, json};
+use signalbox_service::clock::SystemClock;
 use signalbox_service::secret::SecretString;
 
 use super::*;
@@ -12,12 +14,16 @@ const SHA: &str = "3dd5b154a8a882f049ffaff665187cfb6e816c43";
 const TIP: &str = "d8a42d045b52745becefda26af9206291618a5a8";
 const NOTHING: &str = "0000000000000000000000000000000000000000";
 
-fn gerrit() -> Gerrit {
+fn settings() -> GerritSettings {
     let name = "gerrit".parse().expect("a name");
     let mut settings = GerritSettings::new(name, "https://gerrit.example.org/".parse().expect("an address"), "robot");
     settings.email = Some("robot@example.com".to_owned());
     settings.secrets = vec![SecretString::from("old-secret"), SecretString::from("new-secret")];
-    Gerrit::new(settings)
+    settings
+}
+
+fn gerrit() -> Gerrit {
+    Gerrit::new(settings(), SystemClock::shared()).expect("settings that can be used")
 }
 
 /// An event about change 1, patch set 2, as 3.10 streams it.

@@ -24,7 +24,7 @@ fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
 
 fn admit(settings: &GitlabForgeSettings, headers: &HeaderMap, body: &str, at: i64) -> Result<Admitted, Forged> {
     let at = Timestamp::from_second(at).expect("a time");
-    GitlabForge::new(settings.clone()).admit(&Knock { headers, path: "", body: body.as_bytes(), at })
+    forge(settings.clone()).admit(&Knock { headers, path: "", body: body.as_bytes(), at })
 }
 
 fn with_secrets(secrets: &[&str], signing: &[&str]) -> GitlabForgeSettings {
@@ -124,7 +124,7 @@ fn no_secret_is_kept() {
     assert!(!String::from_utf8(admitted.body.clone()).expect("text").contains("s3cret"));
     assert_eq!(admitted.kind, "Pipeline Hook");
     // What is kept still means the same.
-    assert_eq!(GitlabForge::new(settings).translate(&admitted.kind, &admitted.body).map(|happened| happened.len()), Ok(1));
+    assert_eq!(forge(settings).translate(&admitted.kind, &admitted.body).map(|happened| happened.len()), Ok(1));
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! What each delivery means.
 
-use proptest::prelude::*;
 use signalbox_contract::change::{ChangeId, ReviewHead};
 
 use super::*;
@@ -13,7 +12,7 @@ fn project() -> Value {
     })
 }
 
-fn push(name: &str, before: &str, after: &str) -> Value {
+pub(super) fn push(name: &str, before: &str, after: &str) -> Value {
     json!({
         "object_kind": "push", "event_name": "push", "before": before, "after": after, "ref": name,
         "checkout_sha": if after == NOTHING { Value::Null } else { json!(after) },
@@ -95,7 +94,7 @@ fn a_push_that_cannot_be_used_says_what_is_missing() {
     assert!(matches!(translated(&push("refs/keep-around/x", OLD, SHA)), Err(Untranslated::NotNeeded(_))));
 }
 
-fn request(action: &str) -> Value {
+pub(super) fn request(action: &str) -> Value {
     json!({
         "object_kind": "merge_request", "event_type": "merge_request", "user": {"username": "dev"}, "project": project(),
         "labels": [{"id": 1, "title": "ci::full"}], "changes": {},
@@ -189,7 +188,7 @@ fn a_merge_request_from_a_fork_belongs_to_the_project_that_it_is_for() {
     assert_eq!(translated(&body), Ok(proposed(Proposal::Uploaded, false)));
 }
 
-fn note(text: &str) -> Value {
+pub(super) fn note(text: &str) -> Value {
     json!({
         "object_kind": "note", "event_type": "note", "user": {"username": "dev"}, "project": project(),
         "object_attributes": {"id": 1241, "note": text, "noteable_type": "MergeRequest", "system": false, "action": "create"},
@@ -253,41 +252,4 @@ fn what_nothing_is_done_about_is_no_error() {
     let system = json!({"event_name": "project_create", "path_with_namespace": "a/b"});
     assert!(matches!(translated(&system), Err(Untranslated::NotNeeded(_))));
     assert!(matches!(translated(&json!({})), Err(Untranslated::Malformed { .. })));
-}
-
-fn anything() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        ".{0,20}".prop_map(Value::from),
-        Just(json!(SHA)),
-        Just(json!("refs/heads/main")),
-    ];
-    leaf.prop_recursive(3, 24, 4, |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::hash_map("id|iid|state|action|url|title|variables|key|value|web_url", inner, 0..4)
-                .prop_map(|fields| fields.into_iter().collect()),
-        ]
-    })
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
-
-    #[test]
-    fn no_delivery_makes_it_panic(
-        which in 0..4_usize,
-        fields in prop::collection::hash_map(
-            "object_attributes|project|ref|after|merge_request|user|changes|source_pipeline|labels|commit|pipeline_id", anything(), 0..8,
-        ),
-    ) {
-        let mut body = [push("refs/heads/main", OLD, SHA), request("update"), note("recheck"), json!({"object_kind": "build"})][which].clone();
-        for (name, value) in fields {
-            body[name] = value;
-        }
-        let kept = crate::forge::payload::kept(body);
-        let _ = GitlabForge::new(settings()).translate("Push Hook", &kept);
-    }
 }

@@ -2,8 +2,10 @@
 
 mod admission;
 mod events;
+mod hostile;
 
 use serde_json::{Value, json};
+use signalbox_service::clock::SystemClock;
 
 use super::*;
 
@@ -18,6 +20,10 @@ fn settings() -> GitlabForgeSettings {
     settings
 }
 
+fn forge(settings: GitlabForgeSettings) -> GitlabForge {
+    GitlabForge::new(settings, SystemClock::shared()).expect("settings that can be used")
+}
+
 fn translated(body: &Value) -> Result<Vec<Happening>, Untranslated> {
-    GitlabForge::new(settings()).translate("", body.to_string().as_bytes())
+    forge(settings()).translate("", body.to_string().as_bytes())
 }
