@@ -24,7 +24,7 @@ mod request;
 mod words;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use about::{TokenInfo, Version};
 pub use artifact::{Download, Span};

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use signalbox_contract::build::{BuildState, Observation, Stamp};
 use signalbox_contract::git::RepoPath;
 use signalbox_contract::{ArtifactName, AttemptKey, Verdict};
 
-use crate::executor::{Anchor, BuildRef, Executor, LogCursor, Order, PartRef, Scope, Started, Tracked};
+use crate::executor::{Anchor, BuildRef, Executor, LogCursor, Order, OutputRef, Outputs, PartRef, Pick, Scope, Started, Tracked};
 
 /// A build that a case wants.
 #[derive(Debug, Clone)]
@@ -58,11 +59,17 @@ pub trait Harness: Send + Sync {
     /// An order of a key that was never used, for a repository that holds what the script needs.
     fn order(&self, script: Script) -> BoxFuture<'_, Order>;
 
-    /// What arrived for an attempt, by name: in its grant, or fetched from the executor.
+    /// What an executor that puts artifacts into their grant itself has put there for an attempt, by name. From one whose
+    /// artifacts are fetched the cases fetch them, and nobody asks this.
     fn arrived<'a>(&'a self, key: &'a AttemptKey) -> BoxFuture<'a, BTreeMap<ArtifactName, Vec<u8>>>;
 
     /// How many builds began for an attempt, counted by somebody else than the executor.
     fn begun<'a>(&'a self, key: &'a AttemptKey) -> BoxFuture<'a, usize>;
+
+    /// Whether the executor itself ends a build that passes its deadline. Where it does not, the controller cancels it.
+    fn keeps_deadlines(&self) -> bool {
+        true
+    }
 
     /// How long a case waits for a state before it fails.
     fn patience(&self) -> Duration {
@@ -76,16 +83,18 @@ pub(super) struct Subject {
     pub(super) order: Order,
     pub(super) anchor: Anchor,
     pub(super) tracked: Tracked,
+    artifacts: BTreeMap<ArtifactName, RepoPath>,
     patience: Duration,
 }
 
 /// Orders a script and prepares its start.
 pub(super) async fn prepared(harness: &dyn Harness, script: Script) -> Subject {
     let executor = harness.executor();
+    let artifacts = script.artifacts.clone();
     let order = harness.order(script).await;
     let anchor = must("prepare", executor.prepare(&order.intent()).await);
     let tracked = Tracked { key: order.key, build: BuildRef::default(), scope: harness.scope() };
-    Subject { executor, order, anchor, tracked, patience: harness.patience() }
+    Subject { executor, order, anchor, tracked, artifacts, patience: harness.patience() }
 }
 
 /// Orders a script and starts it.
@@ -142,6 +151,31 @@ impl Subject {
         observation
     }
 
+    /// What the build made, however that comes.
+    pub(super) async fn made(&self, harness: &dyn Harness) -> BTreeMap<ArtifactName, Vec<u8>> {
+        if self.executor.abilities().outputs == Outputs::Put {
+            return harness.arrived(&self.order.key).await;
+        }
+        let mut made = BTreeMap::new();
+        for output in self.outputs().await {
+            let mut bytes = Vec::new();
+            let mut stream = must("read", self.executor.read(&output).await);
+            while let Some(chunk) = stream.next().await {
+                bytes.extend_from_slice(&must("read on", chunk));
+            }
+            assert!(output.size.is_none_or(|size| size == bytes.len() as u64), "it is as large as was said");
+            assert!(made.insert(output.name, bytes).is_none(), "each is found once");
+        }
+        made
+    }
+
+    /// What is found of what was wanted, of an executor whose artifacts are fetched.
+    pub(super) async fn outputs(&self) -> Vec<OutputRef> {
+        let pick = |(name, path): (&ArtifactName, &RepoPath)| Pick { name: name.clone(), part: None, path: Some(path.clone()) };
+        let picks: Vec<Pick> = self.artifacts.iter().map(pick).collect();
+        must("outputs", self.executor.outputs(&self.tracked, &picks).await)
+    }
+
     /// Waits for the build's end. Meanwhile its stamps never fall.
     pub(super) async fn ended(&self) -> (Verdict, Observation) {
         let newest = std::sync::Mutex::new(Stamp::default());
@@ -188,9 +222,12 @@ impl Subject {
         .await
     }
 
-    /// The first part's name, waited for: some executors show their parts only after a while.
+    /// The name of the first part with a log, waited for: some executors show their parts only after a while.
     async fn part(&self) -> String {
-        self.until("a part is shown", || async { self.observe().await.parts.first().map(|part| part.part.clone()) }).await
+        self.until("a part with a log is shown", || async {
+            self.observe().await.parts.into_iter().find(|part| part.has_log).map(|part| part.part)
+        })
+        .await
     }
 
     /// Asks until there is an answer.

@@ -170,11 +170,11 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 }
 
 #[cfg(test)]
-pub(super) mod testing {
+pub(in crate::executor::gitlab) mod testing {
     //! Archives for tests, whose files are not packed.
 
     /// A zip file of these.
-    pub(crate) fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
+    pub(in crate::executor::gitlab) fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
         let (mut body, mut directory) = (Vec::new(), Vec::new());
         for (path, bytes) in files {
             let offset = u32::try_from(body.len()).expect("small");

@@ -24,6 +24,9 @@ mod state;
 mod tests_part;
 mod trace;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use signalbox_contract::build::Observation;

@@ -152,7 +152,7 @@ async fn a_gitlab_that_is_down_is_left_alone_for_a_while() {
 
 #[tokio::test]
 async fn a_token_that_a_server_repeats_comes_into_no_message() {
-    let server = Server::new(|_| answer("401 Unauthorized", "", &format!(r#"{{"message":"401 {TOKEN} is expired"}}"#))).await;
+    let server = Server::new(|_| answer("401 Unauthorized", "", format!(r#"{{"message":"401 {TOKEN} is expired"}}"#))).await;
     let gitlab = server.client();
     let error = gitlab.pipeline(&project(), 7).await.expect_err("refused");
     assert!(matches!(error, GitLabError::Unauthorized { .. }));

@@ -2,4 +2,4 @@
 
 mod answers;
 mod downloads;
-mod server;
+pub(crate) mod server;

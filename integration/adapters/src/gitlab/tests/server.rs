@@ -11,12 +11,12 @@ use url::Url;
 use crate::gitlab::{Connection, GitLab};
 
 /// The token that no other server may ever see.
-pub(super) const TOKEN: &str = "glpat-canary-token";
+pub(crate) const TOKEN: &str = "glpat-canary-token";
 
 type Script = Arc<dyn Fn(&str) -> Vec<u8> + Send + Sync>;
 
-pub(super) struct Server {
-    pub(super) address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Vec<String>>>,
     task: JoinHandle<()>,
 }
@@ -29,7 +29,7 @@ impl Drop for Server {
 
 impl Server {
     /// A server whose answer to a request, of which it is given the head, is what `script` says.
-    pub(super) async fn new(script: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Self {
+    pub(crate) async fn new(script: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let seen: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -56,38 +56,39 @@ impl Server {
         Self { address, seen, task }
     }
 
-    pub(super) fn url(&self) -> Url {
+    pub(crate) fn url(&self) -> Url {
         Url::parse(&format!("http://{}/", self.address)).expect("a URL")
     }
 
     /// The heads of what was asked.
-    pub(super) fn seen(&self) -> Vec<String> {
+    pub(crate) fn seen(&self) -> Vec<String> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Ends, so that nobody listens any more.
-    pub(super) async fn task_ends(mut self) {
+    pub(crate) async fn task_ends(mut self) {
         self.task.abort();
         let _ = (&mut self.task).await;
     }
 
-    pub(super) fn client(&self) -> GitLab {
+    pub(crate) fn client(&self) -> GitLab {
         client(self.url())
     }
 }
 
-pub(super) fn client(url: Url) -> GitLab {
+pub(crate) fn client(url: Url) -> GitLab {
     GitLab::new(&Connection::new(url, TOKEN.into())).expect("a client")
 }
 
 /// A whole answer.
-pub(super) fn answer(status: &str, headers: &str, body: &str) -> Vec<u8> {
-    let length = body.len();
-    format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}")
-        .into_bytes()
+pub(crate) fn answer(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+    let length = body.as_ref().len();
+    let head =
+        format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n");
+    [head.as_bytes(), body.as_ref()].concat()
 }
 
 /// The request's path and query.
-pub(super) fn target(head: &str) -> &str {
+pub(crate) fn target(head: &str) -> &str {
     head.split(' ').nth(1).unwrap_or_default()
 }

@@ -1,0 +1,8 @@
+//! Stories of the executor against a GitLab that says exactly what a story needs.
+
+mod hooks;
+mod logs;
+mod outputs;
+mod starts;
+mod states;
+mod world;
