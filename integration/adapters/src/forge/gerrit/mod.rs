@@ -11,6 +11,7 @@ mod rest;
 mod settings;
 mod ssh;
 mod stream;
+pub mod testing;
 mod told;
 
 #[cfg(test)]

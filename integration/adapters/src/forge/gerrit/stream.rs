@@ -24,7 +24,7 @@ use crate::forge::payload::{at, cut, object, text};
 
 /// How long is waited before the first connection that follows one that was cut, and at most.
 const PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// How long a connection must have stood for the pauses to begin anew.
 const STOOD: Duration = Duration::from_secs(30);
@@ -74,6 +74,12 @@ struct Line {
     stderr: Option<ChildStderr>,
     words: Tail,
     since: Instant,
+    lines: Lines,
+}
+
+/// What was read and is no whole line yet. Gerrit's lines may be long; no buffer of a fixed length would do.
+#[derive(Default)]
+struct Lines {
     buffer: BytesMut,
     /// Whether a line is being left out that is too long.
     skipping: bool,
@@ -146,8 +152,7 @@ impl Line {
             stderr: Some(stderr),
             words: Tail::new(WORDS),
             since: Instant::now(),
-            buffer: BytesMut::new(),
-            skipping: false,
+            lines: Lines::default(),
         };
         while !line.accepted() {
             if !line.listen().await {
@@ -187,13 +192,13 @@ impl Line {
     async fn read(&mut self) -> Result<Printed, String> {
         let mut chunk = vec![0; 16 * 1024];
         loop {
-            if let Some(found) = self.take_line() {
+            if let Some(found) = self.lines.take() {
                 return Ok(found);
             }
             if self.stderr.is_none() {
                 // It has ended, or is about to: what it printed last is still to be read.
                 match self.stdout.read(&mut chunk).await {
-                    Ok(count) if count > 0 => self.buffer.extend_from_slice(&chunk[..count]),
+                    Ok(count) if count > 0 => self.lines.buffer.extend_from_slice(&chunk[..count]),
                     _ => return Err(self.complaint()),
                 }
                 continue;
@@ -201,7 +206,7 @@ impl Line {
             tokio::select! {
                 biased;
                 read = self.stdout.read(&mut chunk) => match read {
-                    Ok(count) if count > 0 => self.buffer.extend_from_slice(&chunk[..count]),
+                    Ok(count) if count > 0 => self.lines.buffer.extend_from_slice(&chunk[..count]),
                     _ => {
                         while self.listen().await {}
                         return Err(self.complaint());
@@ -212,8 +217,21 @@ impl Line {
         }
     }
 
+    /// What ssh and Gerrit said, without what ssh tells of itself.
+    fn complaint(&self) -> String {
+        let said = self.words.clone().into_bytes();
+        let said = String::from_utf8_lossy(&said);
+        // The first line may have lost its beginning.
+        let whole = if said.len() >= WORDS { said.split_once('\n').map_or("", |(_, rest)| rest) } else { &said };
+        let words: Vec<&str> = whole.lines().map(str::trim).filter(|line| !is_of_ssh_itself(line)).collect();
+        let words: String = words.join(" ").chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+        if words.is_empty() { "Gerrit closed the connection".to_owned() } else { cut(&words, 500).to_owned() }
+    }
+}
+
+impl Lines {
     /// A whole line, if there is one. One that is too long is not kept, only noticed.
-    fn take_line(&mut self) -> Option<Printed> {
+    fn take(&mut self) -> Option<Printed> {
         loop {
             let end = self.buffer.iter().position(|byte| *byte == b'\n');
             let Some(end) = end else {
@@ -232,17 +250,6 @@ impl Line {
             }
         }
     }
-
-    /// What ssh and Gerrit said, without what ssh tells of itself.
-    fn complaint(&self) -> String {
-        let said = self.words.clone().into_bytes();
-        let said = String::from_utf8_lossy(&said);
-        // The first line may have lost its beginning.
-        let whole = if said.len() >= WORDS { said.split_once('\n').map_or("", |(_, rest)| rest) } else { &said };
-        let words: Vec<&str> = whole.lines().map(str::trim).filter(|line| !is_of_ssh_itself(line)).collect();
-        let words: String = words.join(" ").chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
-        if words.is_empty() { "Gerrit closed the connection".to_owned() } else { cut(&words, 500).to_owned() }
-    }
 }
 
 /// Whether a line is ssh's own account of what it does.
@@ -259,5 +266,45 @@ async fn listen_to(stderr: &mut Option<ChildStderr>, words: &mut Tail) {
     match stream.read(&mut chunk).await {
         Ok(count) if count > 0 => words.push(&chunk[..count]),
         _ => *stderr = None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes out of these bytes, read in pieces of this length: a line's length, or nothing for one that was too long.
+    fn read(bytes: &[u8], piece: usize) -> Vec<Option<usize>> {
+        let mut lines = Lines::default();
+        let mut found = Vec::new();
+        for piece in bytes.chunks(piece) {
+            lines.buffer.extend_from_slice(piece);
+            while let Some(printed) = lines.take() {
+                found.push(match printed {
+                    Printed::Event(line) => Some(line.len()),
+                    Printed::TooLong => None,
+                });
+            }
+            assert!(lines.buffer.len() <= MAX_EVENT + piece.len());
+        }
+        found
+    }
+
+    #[test]
+    fn lines_of_any_length_are_read_up_to_a_bound_and_longer_ones_are_noticed() {
+        let long = "x".repeat(900_000);
+        let endless = "x".repeat(3 * MAX_EVENT);
+        let bytes = format!("{{}}\n\n\r\n{long}\n{endless}\nab\nhalf");
+        for piece in [1000, 16 * 1024, 5 << 20] {
+            assert_eq!(read(bytes.as_bytes(), piece), [Some(2), Some(900_000), None, Some(2)], "{piece}");
+        }
+    }
+
+    #[test]
+    fn of_what_ssh_says_only_the_complaint_is_told() {
+        assert!(is_of_ssh_itself("debug1: Offering public key: /secret/path"));
+        assert!(is_of_ssh_itself("Authenticated to gerrit.example.org"));
+        assert!(!is_of_ssh_itself("Host key verification failed."));
+        assert!(!is_of_ssh_itself("fatal: not permitted"));
     }
 }
