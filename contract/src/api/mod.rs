@@ -2,6 +2,7 @@
 
 pub mod deploy;
 pub mod executor;
+pub mod mirrors;
 pub mod run;
 pub mod store;
 pub mod vcs;
