@@ -27,12 +27,24 @@ pub enum Action {
     BlobWrite,
     /// Make, list and revoke tokens that can do no more than this one.
     Tokens,
+    /// See all that forges deliver, also what no repository was found for, and have it acted on again.
+    Deliveries,
 }
 
 impl Action {
     /// Every action there is.
-    pub const ALL: [Self; 9] =
-        [Self::Read, Self::Start, Self::Stop, Self::Rerun, Self::Deploy, Self::Rollback, Self::BlobRead, Self::BlobWrite, Self::Tokens];
+    pub const ALL: [Self; 10] = [
+        Self::Read,
+        Self::Start,
+        Self::Stop,
+        Self::Rerun,
+        Self::Deploy,
+        Self::Rollback,
+        Self::BlobRead,
+        Self::BlobWrite,
+        Self::Tokens,
+        Self::Deliveries,
+    ];
 
     /// The action's name, as it stands in a grant.
     pub const fn as_str(self) -> &'static str {
@@ -46,6 +58,7 @@ impl Action {
             Self::BlobRead => "blob-read",
             Self::BlobWrite => "blob-write",
             Self::Tokens => "tokens",
+            Self::Deliveries => "deliveries",
         }
     }
 }

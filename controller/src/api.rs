@@ -2,6 +2,7 @@
 //! engine does: a handler records the intention and says where to look.
 
 mod cd;
+mod deliveries;
 mod environments;
 mod live;
 mod logs;
@@ -9,9 +10,12 @@ mod runs;
 mod schema;
 mod streams;
 mod tokens;
+mod webhooks;
 
 pub(crate) use logs::{LogQuery, attempt_of};
 pub(crate) use streams::Streams;
+pub use webhooks::Desk;
+pub(crate) use webhooks::LARGEST;
 
 use std::sync::Arc;
 
@@ -48,6 +52,8 @@ pub struct Api {
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) clock: SharedClock,
     pub(crate) shutdown: Shutdown,
+    /// Where forges deliver.
+    pub(crate) desk: Desk,
     /// The room for live streams.
     pub(crate) streams: Arc<Streams>,
 }
@@ -67,7 +73,7 @@ impl FromRef<Api> for Arc<Verifier> {
 struct Document;
 
 /// The routes, and their description.
-fn described() -> (OpenApiRouter<Api>, OpenApiRouter<Api>) {
+fn described() -> (OpenApiRouter<Api>, OpenApiRouter<Api>, OpenApiRouter<Api>) {
     let ordinary = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(cd::post))
         .routes(routes!(runs::status))
@@ -80,28 +86,35 @@ fn described() -> (OpenApiRouter<Api>, OpenApiRouter<Api>) {
         .routes(routes!(environments::get))
         .routes(routes!(environments::deploy))
         .routes(routes!(environments::rollback))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(deliveries::get))
+        .routes(routes!(deliveries::replay))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .routes(routes!(tokens::revocations))
         .routes(routes!(schema::get));
     let streaming = OpenApiRouter::new().routes(routes!(logs::get)).routes(routes!(live::get));
-    (ordinary, streaming)
+    let delivered = OpenApiRouter::new().routes(routes!(webhooks::post));
+    (ordinary, streaming, delivered)
 }
 
-/// The routes: the ordinary ones, pages included, and those whose answers are streams. A browser that holds a session may
-/// change nothing on behalf of another site.
-pub fn routers(api: Api) -> (Router, Router) {
-    let (ordinary, streaming) = described();
+/// The routes: the ordinary ones, pages included; those whose answers are streams; and those where forges deliver. A
+/// browser that holds a session may change nothing on behalf of another site.
+pub fn routers(api: Api) -> (Router, Router, Router) {
+    let (ordinary, streaming, delivered) = described();
+    let delivered = delivered.with_state(api.clone()).split_for_parts().0;
+    let secret = Router::new().route("/webhooks/{forge}/{*path}", axum::routing::post(webhooks::post_with_path)).with_state(api.clone());
     let ordinary = ordinary.with_state(api.clone()).split_for_parts().0;
     let streaming = streaming.with_state(api.clone()).split_for_parts().0;
-    (ordinary.merge(page::router(api)).layer(CsrfLayer::new()), streaming)
+    (ordinary.merge(page::router(api)).layer(CsrfLayer::new()), streaming, delivered.merge(secret))
 }
 
 /// The description of the API.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    let (ordinary, streaming) = described();
+    let (ordinary, streaming, delivered) = described();
     let mut document = ordinary.into_openapi();
     document.merge(streaming.into_openapi());
+    document.merge(delivered.into_openapi());
     document
 }
 

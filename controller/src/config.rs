@@ -1,17 +1,23 @@
 //! The controller's configuration.
 
+mod forge;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use signalbox_contract::{EnvironmentName, ExecutorName, RepoName, SourceUrl};
+use signalbox_contract::{EnvironmentName, ExecutorName, ForgeName, RepoName, SourceUrl};
 use signalbox_controller_core::decide::Limits;
 use signalbox_service::config::{Bytes, Common, ConfigErrors, Reader};
 use signalbox_service::secret::SecretString;
 use url::Url;
 
 use crate::store::Retention;
+
+use forge::Source;
+
+pub use forge::{ForgeConfig, ForgeKind, IntakeConfig, Rule, When};
 
 const SECOND: Duration = Duration::from_secs(1);
 const WEEK: Duration = Duration::from_hours(7 * 24);
@@ -31,6 +37,10 @@ pub struct Config {
     pub deploy_worker: Url,
     /// The executors.
     pub executors: BTreeMap<ExecutorName, ExecutorConfig>,
+    /// The forges.
+    pub forges: BTreeMap<ForgeName, ForgeConfig>,
+    /// How deliveries are taken in.
+    pub intake: IntakeConfig,
     /// The repositories.
     pub repositories: BTreeMap<RepoName, RepositoryConfig>,
     /// How many runs may be active at a time.
@@ -65,6 +75,10 @@ pub struct RepositoryConfig {
     pub executor: Option<ExecutorName>,
     /// Where it is deployed.
     pub environment: Option<EnvironmentName>,
+    /// The forge that its changes come from, and its project there.
+    pub forge: Option<(ForgeName, String)>,
+    /// What is done when something happens there.
+    pub on: Vec<Rule>,
 }
 
 impl Config {
@@ -89,8 +103,10 @@ impl Config {
         let artifact_store = reader.required_service("artifact_store");
         let deploy_worker = reader.required_service("deploy_worker");
         let executors: BTreeMap<ExecutorName, ExecutorConfig> = reader.named_tables("executors", executor).into_iter().collect();
+        let forges: BTreeMap<ForgeName, ForgeConfig> = reader.named_tables("forges", forge::forge).into_iter().collect();
+        let intake = forge::intake(reader);
         let repositories: BTreeMap<RepoName, RepositoryConfig> =
-            reader.named_tables("repositories", |name, reader| repository(name, reader, &executors)).into_iter().collect();
+            reader.named_tables("repositories", |name, reader| repository(name, reader, &executors, &forges)).into_iter().collect();
         same_source_twice(reader, &repositories);
         let queue = reader.within("queue", 10_000_usize, 1..=1_000_000);
         let defaults = Limits::default();
@@ -103,7 +119,6 @@ impl Config {
                 wait: reader.within("wait", defaults.wait, time.clone()),
                 build: reader.within("build", defaults.build, time.clone()),
                 build_slack: reader.within("build_slack", defaults.build_slack, time.clone()),
-                appear: reader.within("appear", defaults.appear, time.clone()),
                 settle: reader.within("settle", defaults.settle, time.clone()),
                 deploy: reader.within("deploy", defaults.deploy, time.clone()),
                 clean_up: reader.within("clean_up", defaults.clean_up, time.clone()),
@@ -135,6 +150,8 @@ impl Config {
             artifact_store: artifact_store?,
             deploy_worker: deploy_worker?,
             executors,
+            forges,
+            intake,
             repositories,
             queue,
             limits,
@@ -143,6 +160,22 @@ impl Config {
             mask,
             retention,
         })
+    }
+
+    /// The repository of a project at a forge.
+    pub fn project(&self, forge: &ForgeName, project: &str) -> Option<(&RepoName, &RepositoryConfig)> {
+        let is = |repository: &RepositoryConfig| repository.forge.as_ref().is_some_and(|(name, path)| name == forge && path == project);
+        self.repositories.iter().find(|(_, repository)| is(repository))
+    }
+
+    /// The projects at a forge that repositories are configured for.
+    pub fn projects(&self, forge: &ForgeName) -> Vec<String> {
+        self.repositories
+            .values()
+            .filter_map(|one| one.forge.as_ref())
+            .filter(|(name, _)| name == forge)
+            .map(|(_, path)| path.clone())
+            .collect()
     }
 
     /// The repository of this name, or of this source.
@@ -162,7 +195,12 @@ fn executor(name: &str, reader: &mut Reader) -> Option<(ExecutorName, ExecutorCo
     Some((name?, ExecutorConfig { url: url?, capacity }))
 }
 
-fn repository(name: &str, reader: &mut Reader, executors: &BTreeMap<ExecutorName, ExecutorConfig>) -> Option<(RepoName, RepositoryConfig)> {
+fn repository(
+    name: &str,
+    reader: &mut Reader,
+    executors: &BTreeMap<ExecutorName, ExecutorConfig>,
+    forges: &BTreeMap<ForgeName, ForgeConfig>,
+) -> Option<(RepoName, RepositoryConfig)> {
     let name = checked(name, reader);
     let source = reader.required("source");
     let executor: Option<ExecutorName> = reader.optional("executor");
@@ -172,8 +210,10 @@ fn repository(name: &str, reader: &mut Reader, executors: &BTreeMap<ExecutorName
     // With one executor there is nothing to choose.
     let only = executors.keys().next().filter(|_| executors.len() == 1);
     let executor = executor.or_else(|| only.cloned());
-    let environment = reader.optional("environment");
-    Some((name?, RepositoryConfig { source: source?, executor, environment }))
+    let environment: Option<EnvironmentName> = reader.optional("environment");
+    let known = executors.keys().collect();
+    let Source { forge, on } = forge::source(reader, forges, &known, executor.is_some(), environment.is_some());
+    Some((name?, RepositoryConfig { source: source?, executor, environment, forge, on }))
 }
 
 /// The name of a table, as its type.
@@ -187,6 +227,12 @@ fn same_source_twice(reader: &mut Reader, repositories: &BTreeMap<RepoName, Repo
     for (name, repository) in repositories {
         if let Some(other) = seen.insert(&repository.source, name) {
             reader.refuse("repositories", format!("has the same source for {other} and {name}"));
+        }
+    }
+    let mut seen: BTreeMap<&(ForgeName, String), &RepoName> = BTreeMap::new();
+    for (name, repository) in repositories {
+        if let Some(other) = repository.forge.as_ref().and_then(|project| seen.insert(project, name)) {
+            reader.refuse("repositories", format!("has the same project of a forge for {other} and {name}"));
         }
     }
 }

@@ -33,6 +33,7 @@ use crate::store::{Lease, Leased, Live, Store, StoreError};
 pub use dispatcher::{Dispatcher, Fault, Settlement};
 pub use perform::Outside;
 pub use reconciler::{Look, Reconciler};
+pub(crate) use report::subject;
 pub use report::{Forges, Reporter};
 pub use workers::Workers;
 
@@ -138,7 +139,7 @@ impl Engine {
 
     async fn write(&self, dispatcher: &mut Dispatcher, lease: Lease, settlement: Settlement) {
         let written = match settlement.clone() {
-            Settlement::Tell { run, event } => self.tell(run, *event, Some(lease)).await,
+            Settlement::Tell { run, event } => self.tell(run, event, Some(lease)).await,
             Settlement::Done => self.store.done(lease).await,
             Settlement::Later { due, error } => self.store.later(lease, due, error).await,
         };

@@ -4,6 +4,7 @@ pub mod api;
 pub mod config;
 pub mod definition;
 pub mod engine;
+pub mod intake;
 pub mod log;
 mod metrics;
 mod page;

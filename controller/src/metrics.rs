@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use signalbox_contract::ForgeName;
 use signalbox_controller_core::Lane;
 use signalbox_service::shutdown::Shutdown;
 use signalbox_service::telemetry::Telemetry;
@@ -63,5 +65,28 @@ impl Gauges {
                 () = shutdown.requested() => {}
             }
         }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DeliveryLabels {
+    forge: String,
+    outcome: &'static str,
+}
+
+/// What forges deliver. The forges are those of the configuration, so their number is small.
+#[derive(Debug, Clone, Default)]
+pub struct Deliveries(Family<DeliveryLabels, Counter>);
+
+impl Deliveries {
+    pub(crate) fn register(telemetry: &Telemetry) -> Self {
+        let deliveries = Self::default();
+        telemetry.registry().register("deliveries", "What forges delivered, by what came of it", deliveries.0.clone());
+        deliveries
+    }
+
+    /// One more.
+    pub(crate) fn count(&self, forge: &ForgeName, outcome: &'static str) {
+        self.0.get_or_create(&DeliveryLabels { forge: forge.to_string(), outcome }).inc();
     }
 }

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use signalbox_adapters::executor::Executor;
 use signalbox_adapters::executor::local::LocalExecutor;
+use signalbox_adapters::forge::Forge;
+use signalbox_adapters::forge::gerrit::{Gerrit, GerritSettings};
+use signalbox_adapters::forge::gitlab::{GitlabForge, GitlabForgeSettings};
 use signalbox_contract::api::Nothing;
 use signalbox_contract::api::store::UnpinRequest;
 use signalbox_contract::token::Service;
-use signalbox_contract::{AttemptKey, RunId};
+use signalbox_contract::{AttemptKey, ForgeName, RunId};
 use signalbox_controller_core::ResourceKey;
 use signalbox_service::auth::{KeyError, Signer, Verifier};
 use signalbox_service::client::{Call, Client, ClientError};
@@ -19,17 +22,22 @@ use signalbox_service::shutdown::Shutdown;
 use signalbox_service::sqlite::DatabaseError;
 use signalbox_service::telemetry::{Telemetry, causes};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 
-use crate::api::{self, Api};
-use crate::config::Config;
+use crate::api::{self, Api, Desk};
+use crate::config::{Config, ForgeConfig, ForgeKind, IntakeConfig};
 use crate::engine::{Engine, Executors, Forges, Outside, Reporter, Workers};
+use crate::intake::{Calls, Intake, Sources};
 use crate::log::{Collector, LogBook, Mask};
-use crate::metrics::Gauges;
+use crate::metrics::{Deliveries, Gauges};
 use crate::roster::Roster;
 use crate::store::{Retention, Store, StoreError, StoreSettings};
 
 /// How many connections read each database.
 const READERS: u32 = 4;
+
+/// How many comparisons may wait to be acted on.
+const COMPARISONS: usize = 16;
 
 /// How often finished runs are looked at for what need not be kept.
 const TIDY: Duration = Duration::from_mins(5);
@@ -49,6 +57,9 @@ pub enum StartError {
     /// Its logs cannot be opened.
     #[error("the logs cannot be opened")]
     Logs(#[from] DatabaseError),
+    /// A forge cannot be used as it is configured.
+    #[error("the forge {0} cannot be used as it is configured")]
+    Forge(ForgeName, #[source] Box<dyn std::error::Error + Send + Sync>),
     /// Nobody could be told where it is.
     #[error("no URL can be made of the address that it listens on; set `public_url`")]
     Address,
@@ -68,7 +79,8 @@ pub async fn start(
     telemetry: Telemetry,
     shutdown: Shutdown,
 ) -> Result<(), StartError> {
-    start_with(config, Forges::new(), listener, clock, telemetry, shutdown).await
+    let forges = forges(&config, &clock)?;
+    start_with(config, forges, listener, clock, telemetry, shutdown).await
 }
 
 /// Like [`start`], with forges that are at hand instead of those that the configuration describes.
@@ -103,14 +115,19 @@ pub async fn start_with(
         max_artifacts: config.max_artifacts,
     });
     Engine { store: store.clone(), clock: Arc::clone(&clock), outside, collector }.start(&shutdown);
-    let tidy = Tidy { store: store.clone(), book: book.clone(), workers: workers.clone(), retention: config.retention };
+    let tidy =
+        Tidy { store: store.clone(), book: book.clone(), workers: workers.clone(), retention: config.retention, intake: config.intake };
     shutdown.spawn("retention", tidy.run(shutdown.clone()));
     shutdown.spawn("gauges", Gauges::register(&telemetry).follow(store.clone(), shutdown.clone()));
     let roster = Roster::new(workers.clone());
     shutdown.spawn("roster", roster.clone().follow(shutdown.clone()));
     let options = ServeOptions::new("controller").tls(config.common.tls.clone());
+    let config = Arc::new(config);
+    let calls = Calls::new(forges.keys());
+    take_in(&config, &forges, &calls, &store, &clock, &shutdown);
     let api = Api {
-        config: Arc::new(config),
+        desk: Desk::new(forges, calls, Deliveries::register(&telemetry)),
+        config,
         store,
         book,
         workers,
@@ -120,10 +137,13 @@ pub async fn start_with(
         shutdown: shutdown.clone(),
         streams: Arc::default(),
     };
-    let (ordinary, streaming) = api::routers(api);
+    let (ordinary, streaming, delivered) = api::routers(api);
     // Nothing is sent to these routes; only their answers are long.
     let limits = StreamLimits::new(0, Duration::from_secs(30));
-    let router = http::finish_with(ordinary, http::streaming(streaming, limits), &options, &telemetry);
+    let streaming = http::streaming(streaming, limits);
+    let deliveries = StreamLimits::new(api::LARGEST, Duration::from_secs(30));
+    let streaming = streaming.merge(http::streaming(delivered, deliveries));
+    let router = http::finish_with(ordinary, streaming, &options, &telemetry);
     let serving = shutdown.clone();
     shutdown.spawn("server", async move {
         http::serve(listener, router, options, serving).await;
@@ -133,15 +153,43 @@ pub async fn start_with(
     Ok(())
 }
 
+/// Starts what hears from forges, and what acts on it.
+fn take_in(config: &Arc<Config>, forges: &Forges, calls: &Calls, store: &Store, clock: &SharedClock, shutdown: &Shutdown) {
+    let (found, comparisons) = mpsc::channel(COMPARISONS);
+    let sources = Sources { store: store.clone(), clock: Arc::clone(clock), config: Arc::clone(config), calls: calls.clone(), found };
+    sources.start(forges, shutdown);
+    let intake =
+        Intake { store: store.clone(), clock: Arc::clone(clock), config: Arc::clone(config), forges: forges.clone(), calls: calls.clone() };
+    shutdown.spawn("intake", intake.run(comparisons, shutdown.clone()));
+}
+
 fn settings(config: &Config, readiness: Readiness) -> StoreSettings {
     StoreSettings {
         limits: config.limits,
         queue: config.queue,
         resources: config.executors.iter().map(|(name, executor)| (ResourceKey::Executor(name.clone()), executor.capacity)).collect(),
         sources: config.repositories.iter().map(|(name, repository)| (name.clone(), repository.source.clone())).collect(),
+        deliveries: config.intake.waiting,
         readers: READERS,
         readiness,
     }
+}
+
+fn forges(config: &Config, clock: &SharedClock) -> Result<Forges, StartError> {
+    let unusable = |name: &ForgeName, error: Box<dyn std::error::Error + Send + Sync>| StartError::Forge(name.clone(), error);
+    let forge = |(name, forge): (&ForgeName, &ForgeConfig)| {
+        let made: Arc<dyn Forge> = match &forge.kind {
+            ForgeKind::Gerrit(settings) => {
+                Arc::new(Gerrit::new(GerritSettings::clone(settings), Arc::clone(clock)).map_err(|error| unusable(name, error.into()))?)
+            }
+            ForgeKind::Gitlab(settings) => {
+                let made = GitlabForge::new(GitlabForgeSettings::clone(settings), Arc::clone(clock));
+                Arc::new(made.map_err(|error| unusable(name, error.into()))?)
+            }
+        };
+        Ok((name.clone(), made))
+    };
+    config.forges.iter().map(forge).collect()
 }
 
 fn workers(config: &Config, signer: &Arc<Signer>) -> Result<Workers, StartError> {
@@ -175,6 +223,7 @@ struct Tidy {
     book: LogBook,
     workers: Workers,
     retention: Retention,
+    intake: IntakeConfig,
 }
 
 impl Tidy {
@@ -193,6 +242,7 @@ impl Tidy {
 
     async fn round(&self, shutdown: &Shutdown) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         self.store.sweep().await?;
+        self.store.forget_deliveries(self.intake.age, self.intake.count).await?;
         loop {
             let expired = self.store.expired(self.retention).await?;
             if expired.is_empty() || shutdown.begun() {

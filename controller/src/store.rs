@@ -7,6 +7,8 @@ mod aside;
 mod batch;
 mod changes;
 mod command;
+mod deed;
+mod delivery;
 mod leases;
 mod memory;
 mod read;
@@ -33,6 +35,8 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 pub use aside::Place;
 pub use changes::Following;
+pub use deed::{Again, Deed, Doing, Head, HeadState, Settling, Trigger};
+pub use delivery::{DeliveryFilter, NewDelivery, Receipt, Waiting};
 pub use leases::{Lease, Leased};
 pub use read::{Live, RunFilter, Visible};
 pub use retention::Retention;
@@ -82,6 +86,9 @@ pub enum StoreError {
     /// The queue is full.
     #[error("the queue is full")]
     QueueFull,
+    /// As many deliveries wait as may.
+    #[error("too many deliveries wait to be acted on")]
+    DeliveriesFull,
     /// The idempotency key was used with another body.
     #[error("the idempotency key was used with another body")]
     KeyReused,
@@ -100,6 +107,9 @@ impl StoreError {
                 .detail("The record of this run is damaged, or from another version; it is left as it is. The operator's guide says what can be done."),
             Self::QueueFull => {
                 Problem::new(Code::QueueFull).detail("As many runs are queued as may be; nothing was accepted.").retry_after(30)
+            }
+            Self::DeliveriesFull => {
+                Problem::new(Code::QueueFull).detail("As many deliveries wait as may; nothing was recorded.").retry_after(30)
             }
             Self::KeyReused => {
                 Problem::new(Code::KeyReused).field("Idempotency-Key", "was used for another request; take a new key, or none")
@@ -131,6 +141,8 @@ pub struct StoreSettings {
     pub limits: Limits,
     /// How many runs may be active at a time.
     pub queue: usize,
+    /// How many deliveries may wait to be acted on.
+    pub deliveries: u64,
     /// What is shared, and by how many.
     pub resources: Vec<(ResourceKey, u32)>,
     /// Which source each repository's name stands for.
@@ -150,6 +162,8 @@ pub struct Store {
     changes: Arc<Changes>,
     /// Something is to be done now.
     nudge: Arc<Notify>,
+    /// A delivery has come.
+    arrivals: Arc<Notify>,
     clock: SharedClockDebug,
     owner: Arc<str>,
 }
@@ -186,7 +200,7 @@ impl Store {
             Arc::clone(&nudge),
         );
         shutdown.spawn("store", writer.run(queue, shutdown.clone()));
-        Ok(Self { db, commands, changes, nudge, clock: SharedClockDebug(clock), owner })
+        Ok(Self { db, commands, changes, nudge, arrivals: Arc::default(), clock: SharedClockDebug(clock), owner })
     }
 
     /// Accepts a run. When this answers, the run is durable.

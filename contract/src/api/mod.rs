@@ -1,8 +1,8 @@
 //! The requests and answers of each service's HTTP API.
 
+pub mod delivery;
 pub mod deploy;
 pub mod executor;
-pub mod mirrors;
 pub mod run;
 pub mod store;
 pub mod vcs;

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use jiff::Timestamp;
-use signalbox_contract::{AttemptKey, Digest, RunId};
+use signalbox_contract::change::ChangeId;
+use signalbox_contract::{AttemptKey, CommitSha, Digest, RunId};
 use signalbox_controller_core::decide::{Acceptance, Decision, Limits, LogEntry};
 use signalbox_controller_core::{Effect, Event, Granted, Message, Resource, ResourceKey, Run, accept, decide};
 use sqlx::SqliteConnection;
@@ -61,8 +62,10 @@ impl<'a> Batch<'a> {
 
     /// Reads runs that are not active, all at once.
     pub(super) async fn load(&mut self, writer: &mut SqliteConnection, ids: impl Iterator<Item = RunId>) -> Result<(), StoreError> {
-        let missing: BTreeSet<String> =
-            ids.filter(|id| !self.memory.runs.contains_key(id) && !self.memory.aside.contains(id)).map(|id| id.to_string()).collect();
+        let missing: BTreeSet<String> = ids
+            .filter(|id| !self.loaded.contains_key(id) && !self.memory.runs.contains_key(id) && !self.memory.aside.contains(id))
+            .map(|id| id.to_string())
+            .collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -117,6 +120,19 @@ impl<'a> Batch<'a> {
         self.memory.aside.contains(id)
     }
 
+    /// A run that is active or was loaded.
+    pub(super) fn known(&self, id: &RunId) -> Option<&Run> {
+        self.run(id)
+    }
+
+    /// The active runs that review a change, but for those of one commit.
+    pub(super) fn reviewing(&self, change: &ChangeId, but: Option<&CommitSha>) -> Vec<RunId> {
+        let of = |run: &&Run| run.request.origin().review().is_some_and(|head| head.change == *change && Some(&head.sha) != but);
+        let mut runs: Vec<RunId> = self.memory.runs.values().filter(of).map(|run| run.id).collect();
+        runs.sort_unstable();
+        runs
+    }
+
     fn run(&self, id: &RunId) -> Option<&Run> {
         self.memory.runs.get(id).or_else(|| self.loaded.get(id))
     }
@@ -157,9 +173,6 @@ impl<'a> Batch<'a> {
             }
             let resource = self.memory.resources.entry(key.clone()).or_insert_with(|| Resource::new(key.clone(), unsaid(&key)));
             let granted = resource.take(&message);
-            if key.passing() && resource.claims().next().is_none() {
-                self.memory.resources.remove(&key);
-            }
             queue.extend(self.deliver(&key, granted));
         }
     }
@@ -343,11 +356,9 @@ impl<'a> Batch<'a> {
         let mut records = Vec::new();
         let mut claims = Vec::new();
         let mut gone = Vec::new();
-        let mut left = Vec::new();
         for key in &self.resources {
-            match self.memory.resources.get(key) {
-                Some(resource) => records.push(record_row(resource)?),
-                None => left.push(key.to_string()),
+            if let Some(resource) = self.memory.resources.get(key) {
+                records.push(record_row(resource)?);
             }
         }
         for (key, holder) in &self.touched {
@@ -363,12 +374,6 @@ impl<'a> Batch<'a> {
         .bind(to_json("resource", &records)?)
         .execute(&mut *writer)
         .await?;
-        if !left.is_empty() {
-            sqlx::query("DELETE FROM resource WHERE key IN (SELECT value FROM json_each($1))")
-                .bind(to_json("resource", &left)?)
-                .execute(&mut *writer)
-                .await?;
-        }
         if !gone.is_empty() {
             sqlx::query("DELETE FROM claim WHERE (resource, holder) IN (SELECT value->>0, value->>1 FROM json_each($1))")
                 .bind(to_json("claim", &gone)?)

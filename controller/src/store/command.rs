@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use signalbox_contract::RunId;
+use signalbox_contract::api::delivery::DeedView;
 use signalbox_controller_core::{Event, Lane};
 use tokio::sync::oneshot;
 
-use super::{Lease, Leased, NewRun, StoreError};
+use super::{Doing, Lease, Leased, NewDelivery, NewRun, Receipt, StoreError};
 
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -16,6 +17,10 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 pub(super) enum Command {
     Accept { run: Box<NewRun>, reply: Reply<RunId> },
     Happened { run: RunId, event: Box<Event>, done: Option<Lease>, reply: Reply<bool> },
+    Receive { delivery: Box<NewDelivery>, reply: Reply<Receipt> },
+    Act { doing: Box<Doing>, reply: Reply<Vec<DeedView>> },
+    Postpone { id: u64, due: Timestamp, reason: String, reply: Reply<()> },
+    Replay { id: u64, reply: Reply<bool> },
     Done { lease: Lease, reply: Reply<()> },
     Later { lease: Lease, due: Timestamp, error: String, reply: Reply<()> },
     Lease { room: Vec<(Lane, u32)>, owner: Arc<str>, until: Timestamp, reply: Reply<Vec<Leased>> },

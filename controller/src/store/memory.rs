@@ -25,6 +25,8 @@ pub(super) struct Memory {
     pub(super) last_run: Option<RunId>,
     /// The last number that was given in each scope that was asked for so far.
     pub(super) sequences: HashMap<String, u64>,
+    /// How many deliveries wait to be acted on.
+    pub(super) waiting: u64,
     /// Which source each name is bound to.
     pub(super) bindings: HashMap<RepoName, SourceUrl>,
 }
@@ -42,6 +44,8 @@ impl Memory {
         memory.load_runs(&mut writer, now).await?;
         memory.load_resources(&mut writer, now).await?;
         memory.resize(settings);
+        let waiting: i64 = sqlx::query_scalar("SELECT count(*) FROM delivery WHERE state = 'received'").fetch_one(&mut *writer).await?;
+        memory.waiting = u64::try_from(waiting).unwrap_or_default();
         for (name, source) in &settings.sources {
             // The first source that a name stands for is the one that it keeps.
             sqlx::query("INSERT INTO repository (name, source) VALUES ($1, $2) ON CONFLICT DO NOTHING")
@@ -153,7 +157,7 @@ impl Memory {
 /// executor that is not configured any more has no room, so that what waits there waits visibly.
 pub(super) const fn unsaid(key: &ResourceKey) -> u32 {
     match key {
-        ResourceKey::Environment(_) | ResourceKey::Ref { .. } => 1,
+        ResourceKey::Environment(_) => 1,
         ResourceKey::Executor(_) => 0,
     }
 }

@@ -52,6 +52,12 @@ impl Store {
         .bind(&ids)
         .execute(&mut *transaction)
         .await?;
+        sqlx::query(
+            "DELETE FROM trigger WHERE run IN (SELECT id FROM run WHERE state = 'finished' AND id IN (SELECT value FROM json_each($1)))",
+        )
+        .bind(&ids)
+        .execute(&mut *transaction)
+        .await?;
         sqlx::query("DELETE FROM run WHERE state = 'finished' AND id IN (SELECT value FROM json_each($1))")
             .bind(&ids)
             .execute(&mut *transaction)

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use signalbox_contract::api::delivery::{DeedKind, DeedView};
 use signalbox_contract::{Digest, RunId};
 use signalbox_controller_core::Effect;
 use signalbox_controller_core::decide::Acceptance;
@@ -18,9 +19,11 @@ use super::aside::{Table, set_aside};
 use super::batch::Batch;
 use super::changes::Changes;
 use super::command::Command;
+use super::deed::{self, Startable};
+use super::delivery;
 use super::memory::Memory;
 use super::rows::{Raw, from_bytes, millis, text, to_json};
-use super::{Lease, Leased, NewRun, StoreError, StoreSettings};
+use super::{Deed, Doing, Lease, Leased, NewRun, StoreError, StoreSettings};
 
 /// Longer than any wait between two tries of an effect, in milliseconds.
 const LONGEST_WAIT_MS: i64 = 60_000;
@@ -137,6 +140,7 @@ impl Writer {
         let mut known = known_keys(&mut transaction, &commands, now).await?;
         // Leases are given last, so that what this batch has just caused is among them.
         let mut leases = Vec::new();
+        let mut received = (Vec::new(), Vec::new());
         for command in commands {
             match command {
                 Command::Accept { run, reply } => {
@@ -150,6 +154,22 @@ impl Writer {
                     }
                     let changed = batch.happened(run, &event);
                     answers.push(answer(reply, changed));
+                }
+                Command::Receive { delivery, reply } => {
+                    received.0.push(*delivery);
+                    received.1.push(reply);
+                }
+                Command::Act { doing, reply } => {
+                    let done = act(&mut batch, &mut transaction, *doing, &mut known, &self.settings, &self.clock).await?;
+                    answers.push(answer(reply, done));
+                }
+                Command::Postpone { id, due, reason, reply } => {
+                    delivery::postpone(&mut transaction, id, due, &reason).await?;
+                    answers.push(answer(reply, Ok(())));
+                }
+                Command::Replay { id, reply } => {
+                    let replayed = delivery::replay(&mut transaction, batch.memory, id, now).await?;
+                    answers.push(answer(reply, Ok(replayed)));
                 }
                 Command::Done { lease, reply } => {
                     batch.finish_effect(lease);
@@ -165,6 +185,10 @@ impl Writer {
                 }
                 Command::Lease { room, owner, until, reply } => leases.push((room, owner, until, reply)),
             }
+        }
+        if !received.0.is_empty() {
+            let receipts = delivery::receive(&mut transaction, batch.memory, &received.0, self.settings.deliveries, now).await?;
+            answers.extend(received.1.into_iter().zip(receipts).map(|(reply, receipt)| answer(reply, receipt)));
         }
         batch.write(&mut transaction).await?;
         let mut nudges = batch.nudges();
@@ -245,6 +269,39 @@ async fn accept(
     }
     batch.accept(Acceptance { id, number, principal, request }, scope);
     Ok(Ok(id))
+}
+
+/// Does what is to be done about a delivery: all of it, or, where the queue has no room, nothing.
+async fn act(
+    batch: &mut Batch<'_>,
+    writer: &mut SqliteConnection,
+    mut doing: Doing,
+    known: &mut KnownKeys,
+    settings: &StoreSettings,
+    clock: &SharedClock,
+) -> Result<Result<Vec<DeedView>, StoreError>, StoreError> {
+    let starts = doing.deeds.iter().filter(|deed| matches!(deed, Deed::Start { .. })).count();
+    if starts > 0 && batch.memory.runs.len() + starts > settings.queue {
+        return Ok(Err(StoreError::QueueFull));
+    }
+    let mut done = Vec::new();
+    for todo in std::mem::take(&mut doing.deeds) {
+        match todo {
+            Deed::Start { run, trigger } => done.push(match deed::startable(batch, writer, &trigger).await? {
+                Startable::No(run, reason) => DeedView { what: DeedKind::Known, run: Some(run), reason: reason.to_owned() },
+                Startable::Yes(mark) => match accept(batch, writer, *run, known, settings, clock).await? {
+                    Ok(run) => {
+                        deed::remember(writer, &trigger, &mark, run).await?;
+                        DeedView { what: DeedKind::Started, run: Some(run), reason: String::new() }
+                    }
+                    Err(error) => DeedView { what: DeedKind::Refused, run: None, reason: error.to_string() },
+                },
+            }),
+            Deed::Stop { change, but, by, reason } => done.extend(deed::stop(batch, &change, but.as_ref(), &by, &reason)?),
+        }
+    }
+    deed::note(batch, writer, &doing, &done).await?;
+    Ok(Ok(done))
 }
 
 /// Id, run, payload, epoch and tries.

@@ -39,6 +39,7 @@ async fn open(folder: &Path, clock: &Arc<ManualClock>) -> (Store, Shutdown) {
         queue: 100,
         resources: vec![(ResourceKey::Executor("local".parse().expect("a name")), 1)],
         sources: vec![(repo, SOURCE.parse().expect("a URL"))],
+        deliveries: 100,
         readers: 1,
         readiness: Telemetry::new("controller").readiness(),
     };
@@ -59,7 +60,6 @@ async fn accept(store: &Store) -> RunId {
         origin: signalbox_contract::Origin::Api,
         publish: true,
         vote: false,
-        route: signalbox_controller_core::plan::Route::default(),
     };
     let run = NewRun { principal: "tester".to_owned(), request: Request::Cd(Box::new(order)), idempotency: None };
     store.accept(run).await.expect("it is accepted").run

@@ -9,12 +9,13 @@ use std::time::Duration;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use signalbox_adapters::forge::Forge;
 use signalbox_contract::api::run::{Accepted, Outcome, RunState, RunView};
 use signalbox_contract::grant::{Action, Glob, Grant};
 use signalbox_contract::token::{ISSUER, OperatorClaims, Service};
 use signalbox_contract::{Problem, RunId};
 use signalbox_controller::Config;
-use signalbox_controller::{StartError, start};
+use signalbox_controller::{StartError, start_with};
 use signalbox_service::auth::{Signer, init_keys};
 use signalbox_service::clock::{Clock as _, SystemClock};
 use signalbox_service::http::bind;
@@ -25,7 +26,7 @@ use signalbox_service::testing::{eventually, free_port};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::stand_ins::{At, World};
+use crate::stand_ins::{At, StandInForge, World};
 
 /// How long anything is waited for. Nothing takes this long; a busy machine may.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
@@ -100,6 +101,8 @@ pub(crate) struct House {
     pub(crate) address: SocketAddr,
     pub(crate) signer: Arc<Signer>,
     pub(crate) world: Arc<World>,
+    /// Every forge that is configured.
+    pub(crate) forge: Arc<StandInForge>,
     http: reqwest::Client,
     token: String,
     setup: Setup,
@@ -125,7 +128,7 @@ impl House {
         let world = World::open(&keys.join("public.json"));
         let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
         let token = token(&signer, "tester", vec![Grant::everything()]);
-        let mut house = Self { folder, address: free_port(), signer, world, http, token, setup, running: None };
+        let mut house = Self { folder, address: free_port(), signer, world, forge: Arc::default(), http, token, setup, running: None };
         house.comes_back().await;
         house
     }
@@ -152,9 +155,11 @@ impl House {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let shutdown = Shutdown::new();
         let ending = shutdown.clone();
+        let forge = Arc::clone(&self.forge);
         let starting = runtime.spawn(async move {
             let listener = bind(address).expect("its port");
-            start(config, listener, SystemClock::shared(), Telemetry::new("controller"), ending).await
+            let forges = config.forges.keys().map(|name| (name.clone(), Arc::clone(&forge) as Arc<dyn Forge>)).collect();
+            start_with(config, forges, listener, SystemClock::shared(), Telemetry::new("controller"), ending).await
         });
         match starting.await.expect("no panic") {
             Ok(()) => Ok((runtime, shutdown)),

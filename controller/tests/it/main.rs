@@ -7,6 +7,7 @@ mod browser;
 mod choosing;
 mod clock;
 mod damaged;
+mod deliveries;
 mod environments;
 mod follow;
 mod hostile;

@@ -4,6 +4,7 @@
 
 mod blobs;
 mod builds;
+pub(crate) mod forge;
 mod hosts;
 mod sources;
 
@@ -32,6 +33,7 @@ use tokio::sync::watch;
 
 pub(crate) use blobs::Blobs;
 pub(crate) use builds::Builds;
+pub(crate) use forge::StandInForge;
 pub(crate) use hosts::Hosts;
 pub(crate) use sources::Sources;
 

@@ -209,10 +209,10 @@ impl Row {
         };
         let stamp = Stamp(u64::try_from(self.stamp).unwrap_or_default());
         if state == BuildState::Gone {
-            return Observation::new(key, "", stamp, state);
+            return Observation { key, build: String::new(), stamp, state, parts: Vec::new(), url: None };
         }
         let part = PartState::new(PART, PART, state.clone());
-        Observation { parts: vec![part], ..Observation::new(key, self.build(), stamp, state) }
+        Observation { key, build: self.build(), stamp, state, parts: vec![part], url: None }
     }
 }
 

@@ -145,7 +145,7 @@ macro_rules! numbers {
     };
 }
 
-numbers!(u8, u16, u32, u64, usize, i64);
+numbers!(i8, u8, u16, u32, u64, usize, i64);
 
 impl FromValue for PathBuf {
     fn from_value(value: &Value, origin: &Origin) -> Result<Self, String> {
@@ -314,6 +314,7 @@ names!(
     signalbox_contract::Digest,
     signalbox_contract::EnvironmentName,
     signalbox_contract::ExecutorName,
+    signalbox_contract::ForgeName,
     signalbox_contract::HostName,
     signalbox_contract::JobName,
     signalbox_contract::PublishedName,

@@ -9,4 +9,3 @@ mod refusals;
 mod restart;
 mod speed;
 mod story;
-mod tidy;

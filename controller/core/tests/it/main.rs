@@ -6,7 +6,6 @@ mod building;
 mod choosing;
 mod deploying;
 mod desk;
-mod elsewhere;
 mod fairness;
 mod invariants;
 mod lost;

@@ -61,13 +61,16 @@ pub(super) fn router() -> Router<Desk> {
 async fn repo(State(desk): State<Desk>, act: Act<RepoRequest>) -> Response {
     desk.once("fetch", act, |world, _, request| {
         let sources = world.sources();
-        let branch = request.ref_name.short().to_owned();
+        // What is reviewed has the definition of its own ref, else that of the branch that all begin with.
+        let review = request.ref_name.as_str().starts_with("refs/changes/");
+        let own = request.ref_name.short().to_owned();
+        let branch = if review && !sources.definitions.contains_key(&own) { "main".to_owned() } else { own };
         let Some(file) = sources.definitions.get(&branch) else {
             return Err(Failure::new(FailureCode::RefNotFound, format!("The source has no ref {branch}.")).hint("Push it first."));
         };
         Ok(RepoResult {
-            sha: sources.sha(&branch),
-            ref_name: format!("refs/heads/{branch}").parse().expect("a ref"),
+            sha: request.sha.unwrap_or_else(|| sources.sha(&branch)),
+            ref_name: if review { request.ref_name } else { format!("refs/heads/{branch}").parse().expect("a ref") },
             files: request.files.into_iter().map(|path| (path, file.clone())).collect(),
             transferred: Transferred::default(),
             timings: Timings::default(),

@@ -5,5 +5,4 @@
 mod crashes;
 mod hello;
 mod main_job;
-mod reviews;
 mod secrets;

@@ -160,7 +160,6 @@ impl GitLabExecutor {
             stamp: state::stamp(gathered),
             state: state::build(gathered, now),
             parts,
-            sha: gathered.pipeline.sha.parse().ok(),
             url: gathered.pipeline.web_url.clone().filter(|url| matches!(url.scheme(), "http" | "https")),
         }
     }
@@ -178,7 +177,7 @@ impl GitLabExecutor {
 }
 
 fn gone(tracked: &Tracked, stamp: Stamp) -> Observation {
-    Observation::new(tracked.key, tracked.build.as_str(), stamp, BuildState::Gone)
+    Observation { key: tracked.key, build: tracked.build.to_string(), stamp, state: BuildState::Gone, parts: Vec::new(), url: None }
 }
 
 /// Whether a build that waits has not moved since it was looked at.

@@ -1,7 +1,6 @@
 //! GitLab's webhooks as its versions send them.
 
 mod admission;
-mod answers;
 mod events;
 mod hostile;
 

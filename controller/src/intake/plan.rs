@@ -1,0 +1,259 @@
+//! What is to be done about what happened: pure, from the configuration and what is known.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use signalbox_adapters::forge::{Closing, Happening, Proposal};
+use signalbox_contract::change::{ChangeId, ReviewHead};
+use signalbox_contract::{CommitSha, ForgeName, Origin, PublishedName, RefName, RepoName};
+use signalbox_controller_core::plan::{CdOrder, DeployTarget, Request};
+
+use crate::config::{Config, RepositoryConfig, Rule, When};
+use crate::engine::subject;
+use crate::store::{Again, Deed, Head, HeadState, NewRun, Trigger};
+
+/// What is known of changes and branches, by project and subject.
+#[derive(Debug, Default)]
+pub(super) struct Book(BTreeMap<(ForgeName, String, String), Head>);
+
+impl Book {
+    pub(super) fn learn(&mut self, heads: impl IntoIterator<Item = Head>) {
+        self.0.extend(heads.into_iter().map(|head| ((head.forge.clone(), head.project.clone(), head.subject.clone()), head)));
+    }
+
+    fn head(&self, forge: &ForgeName, project: &str, subject: &str) -> Option<&Head> {
+        self.0.get(&(forge.clone(), project.to_owned(), subject.to_owned()))
+    }
+}
+
+/// The project and the change or branch that something happened to.
+pub(super) fn named(happening: &Happening) -> Option<(String, String)> {
+    match happening {
+        Happening::Proposed { head, .. } => Some((head.change.project.clone(), head.change.number.to_string())),
+        Happening::Closed { change, .. } => Some((change.project.clone(), change.number.to_string())),
+        Happening::Moved { project, ref_name, .. } => Some((project.clone(), ref_name.to_string())),
+        Happening::BuildChanged { .. } | Happening::Missed => None,
+    }
+}
+
+/// What is to be done.
+#[derive(Debug, Default)]
+pub(super) struct Planned {
+    pub(super) deeds: Vec<Deed>,
+    pub(super) heads: Vec<Head>,
+    pub(super) repo: Option<RepoName>,
+    /// Why nothing is done.
+    pub(super) reason: Option<String>,
+    /// Whether what is there has to be compared.
+    pub(super) compare: bool,
+}
+
+impl Planned {
+    fn nothing(repo: Option<&RepoName>, reason: impl Into<String>) -> Self {
+        Self { repo: repo.cloned(), reason: Some(reason.into()), ..Self::default() }
+    }
+}
+
+/// Plans for one forge at one moment.
+pub(super) struct Planner<'a> {
+    pub(super) config: &'a Config,
+    pub(super) forge: &'a ForgeName,
+    pub(super) now: Timestamp,
+}
+
+/// A change under review, as it was told of.
+struct Proposed<'a> {
+    head: &'a ReviewHead,
+    proposal: &'a Proposal,
+    wip: bool,
+    private: bool,
+}
+
+impl Planner<'_> {
+    /// What is to be done about what happened, or was found by a comparison that was asked for at `asked_at`.
+    pub(super) fn plan(&self, happening: &Happening, book: &Book, asked_at: Option<Timestamp>) -> Planned {
+        let Some((project, subject)) = named(happening) else {
+            return match happening {
+                Happening::Missed => Planned { compare: true, ..Planned::nothing(None, "What is there is compared with what is known.") },
+                _ => Planned::nothing(None, "Its executor is looked at."),
+            };
+        };
+        let Some((repo, repository)) = self.config.project(self.forge, &project) else {
+            return Planned::nothing(None, format!("No repository is configured for the project {project}."));
+        };
+        let known = book.head(self.forge, &project, &subject);
+        if let (Some(known), Some(asked_at)) = (known, asked_at)
+            && known.at >= asked_at
+        {
+            return Planned::nothing(Some(repo), "Something newer was heard of it since.");
+        }
+        match happening {
+            Happening::Proposed { head, proposal, wip, private, .. } => {
+                let proposed = Proposed { head, proposal, wip: *wip, private: *private };
+                self.proposed(repo, repository, &proposed, known)
+            }
+            Happening::Closed { change, closing } => self.closed(repo, change, *closing, known),
+            Happening::Moved { ref_name, sha: Some(sha), merged, .. } => {
+                // A comparison cannot tell why a branch moved; what was missed may have been a merge.
+                let merged = merged.is_some() || asked_at.is_some();
+                if asked_at.is_some() && known.is_some_and(|known| known.sha == sha.as_str() && known.standing == HeadState::Handled) {
+                    return Planned::nothing(Some(repo), "It is known.");
+                }
+                self.moved(repo, repository, &project, (ref_name, sha), merged)
+            }
+            Happening::Moved { .. } => Planned {
+                heads: known.map(|known| Head { standing: HeadState::Closed, ..known.clone() }).into_iter().collect(),
+                ..Planned::nothing(Some(repo), "It was deleted.")
+            },
+            Happening::BuildChanged { .. } | Happening::Missed => Planned::default(),
+        }
+    }
+
+    /// What is noted of what is there when a project is seen for the first time.
+    pub(super) fn first_seen(&self, happening: &Happening, book: &Book) -> Vec<Head> {
+        let Some((project, subject)) = named(happening) else { return Vec::new() };
+        if book.head(self.forge, &project, &subject).is_some() {
+            return Vec::new();
+        }
+        let (sha, patch_set) = match happening {
+            Happening::Proposed { head, .. } => (head.sha.to_string(), head.patch_set),
+            Happening::Moved { sha: Some(sha), .. } => (sha.to_string(), None),
+            _ => return Vec::new(),
+        };
+        vec![self.head(&project, subject, sha, patch_set, HeadState::Handled)]
+    }
+
+    fn head(&self, project: &str, subject: String, sha: String, patch_set: Option<u32>, standing: HeadState) -> Head {
+        Head { forge: self.forge.clone(), project: project.to_owned(), subject, sha, patch_set, standing, at: self.now }
+    }
+
+    fn proposed(&self, repo: &RepoName, repository: &RepositoryConfig, proposed: &Proposed<'_>, known: Option<&Head>) -> Planned {
+        let Proposed { head, proposal, .. } = *proposed;
+        if let Some(known) = known
+            && let Some(reason) = overtaken(head, proposal, known)
+        {
+            return Planned::nothing(Some(repo), reason);
+        }
+        let reviews = || repository.on.iter().filter(|rule| rule.when == When::Review && covers(rule, &head.branch));
+        let ready = |rule: &&Rule| (rule.wip || !proposed.wip) && (rule.private || !proposed.private);
+        let rules: Vec<&Rule> = reviews().filter(ready).collect();
+        let standing = if rules.is_empty() { HeadState::Held } else { HeadState::Handled };
+        let held = known.is_some_and(|known| known.standing != HeadState::Handled);
+        let again = match proposal {
+            Proposal::Ready => Again::AfterStop,
+            Proposal::Seen if held => Again::AfterStop,
+            Proposal::Uploaded | Proposal::Seen => Again::Never,
+            Proposal::Recheck { mark, .. } => Again::Asked { mark: format!("recheck {mark}") },
+        };
+        let origin = Origin::Review(head.clone());
+        let mut deeds: Vec<Deed> = rules.iter().filter_map(|rule| self.start(repo, repository, rule, &origin, again.clone())).collect();
+        let overtook = head.patch_set.map_or_else(|| "newer commits came".to_owned(), |number| format!("patch set {number} came"));
+        deeds.push(Deed::Stop { change: head.change.clone(), but: Some(head.sha.clone()), by: self.principal(), reason: overtook });
+        let reason = rules.is_empty().then(|| match (reviews().next(), proposed.wip, proposed.private) {
+            (None, ..) => format!("No rule reviews changes for {}.", head.branch.short()),
+            (Some(_), true, _) => "The change is work in progress.".to_owned(),
+            (Some(_), false, _) => "The change is private.".to_owned(),
+        });
+        let number = head.change.number.to_string();
+        let heads = vec![self.head(&head.change.project, number, head.sha.to_string(), head.patch_set, standing)];
+        Planned { deeds, heads, repo: Some(repo.clone()), reason, compare: false }
+    }
+
+    fn closed(&self, repo: &RepoName, change: &ChangeId, closing: Closing, known: Option<&Head>) -> Planned {
+        let reason = match closing {
+            Closing::Merged => "the change was merged",
+            Closing::Abandoned => "the change was abandoned",
+            Closing::Deleted => "the change was deleted",
+        };
+        Planned {
+            deeds: vec![Deed::Stop { change: change.clone(), but: None, by: self.principal(), reason: reason.to_owned() }],
+            heads: known.map(|known| Head { standing: HeadState::Closed, ..known.clone() }).into_iter().collect(),
+            ..Planned::nothing(Some(repo), format!("{}{}; it has no run under way.", reason[..1].to_uppercase(), &reason[1..]))
+        }
+    }
+
+    fn moved(
+        &self,
+        repo: &RepoName,
+        repository: &RepositoryConfig,
+        project: &str,
+        (ref_name, sha): (&RefName, &CommitSha),
+        merged: bool,
+    ) -> Planned {
+        let branch = ref_name.as_str().starts_with("refs/heads/");
+        if !branch && !ref_name.as_str().starts_with("refs/tags/") {
+            return Planned::nothing(Some(repo), format!("{ref_name} is neither a branch nor a tag."));
+        }
+        let applies = |rule: &&Rule| {
+            covers(rule, ref_name)
+                && match rule.when {
+                    When::Review => false,
+                    When::Merged => branch && merged,
+                    When::Branch => branch,
+                    When::Tag => !branch,
+                }
+        };
+        let origin = Origin::Moved { forge: self.forge.clone(), project: project.to_owned(), ref_name: ref_name.clone(), sha: sha.clone() };
+        let rules = repository.on.iter().filter(applies);
+        let deeds: Vec<Deed> = rules.filter_map(|rule| self.start(repo, repository, rule, &origin, Again::Never)).collect();
+        let reason = deeds.is_empty().then(|| format!("No rule is about {ref_name} moving."));
+        let heads = vec![self.head(project, ref_name.to_string(), sha.to_string(), None, HeadState::Handled)];
+        Planned { deeds, heads, repo: Some(repo.clone()), reason, compare: false }
+    }
+
+    /// The run that a rule asks for.
+    fn start(&self, repo: &RepoName, repository: &RepositoryConfig, rule: &Rule, origin: &Origin, again: Again) -> Option<Deed> {
+        let (ref_name, sha) = match origin {
+            Origin::Review(head) => (&head.ref_name, &head.sha),
+            Origin::Moved { ref_name, sha, .. } => (ref_name, sha),
+            Origin::Api => return None,
+        };
+        // That there is one was checked with the configuration.
+        let executor = rule.executor.clone().or_else(|| repository.executor.clone())?;
+        let environment = rule.environment.clone().or_else(|| repository.environment.clone());
+        let deploy = rule.artifact.clone().zip(environment).and_then(|(artifact, environment)| {
+            let name = rule.published_name.clone().or_else(|| Option::<PublishedName>::from(artifact.clone()))?;
+            Some((artifact, DeployTarget { environment, name }))
+        });
+        let trigger = Trigger { subject: subject(origin), sha: sha.clone(), purpose: rule.purpose(), again };
+        let order = CdOrder {
+            repo: repo.clone(),
+            source: repository.source.clone(),
+            ref_name: ref_name.clone(),
+            job: rule.job.clone(),
+            executor,
+            inputs: rule.inputs.clone(),
+            artifacts: rule.artifacts.clone(),
+            deploy,
+            origin: origin.clone(),
+            publish: rule.publish,
+            vote: rule.vote,
+        };
+        let run = NewRun { principal: self.principal(), request: Request::Cd(Box::new(order)), idempotency: None };
+        Some(Deed::Start { run: Box::new(run), trigger })
+    }
+
+    fn principal(&self) -> String {
+        format!("forge:{}", self.forge)
+    }
+}
+
+/// Why what was told of a change is too late, if it is.
+fn overtaken(head: &ReviewHead, proposal: &Proposal, known: &Head) -> Option<String> {
+    if let (Some(told), Some(newest)) = (head.patch_set, known.patch_set)
+        && told < newest
+    {
+        return Some(format!("Patch set {newest} is newer."));
+    }
+    let same = known.sha == head.sha.as_str();
+    match (proposal, known.standing) {
+        (Proposal::Uploaded, HeadState::Closed) if same => Some("The change is closed.".to_owned()),
+        (Proposal::Seen, HeadState::Handled) if same => Some("It is known.".to_owned()),
+        _ => None,
+    }
+}
+
+/// Whether a rule is about this branch or tag.
+fn covers(rule: &Rule, name: &RefName) -> bool {
+    rule.branches.iter().any(|glob| glob.matches(name.short()))
+}

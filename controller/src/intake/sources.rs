@@ -1,0 +1,148 @@
+//! The two ways of hearing from forges that are not their calls: listening to their streams, and looking what is there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use signalbox_adapters::forge::{Forge, Streamed};
+use signalbox_contract::ForgeName;
+use signalbox_contract::api::delivery::Via;
+use signalbox_service::auth::sha256;
+use signalbox_service::clock::SharedClock;
+use signalbox_service::shutdown::Shutdown;
+use signalbox_service::telemetry::causes;
+use tokio::sync::mpsc;
+
+use super::{Calls, Comparison};
+use crate::config::Config;
+use crate::engine::Forges;
+use crate::store::{NewDelivery, Store};
+
+/// How long a comparison may take.
+const LONGEST: Duration = Duration::from_mins(5);
+
+/// How long it is waited before a forge that could not be compared is asked again.
+const AGAIN: Duration = Duration::from_secs(15);
+
+/// How long it is waited before an event that could not be written down is tried again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What listens and looks.
+#[derive(Clone)]
+pub struct Sources {
+    /// Where events are written down.
+    pub store: Store,
+    /// Time.
+    pub clock: SharedClock,
+    /// Which projects are looked at, and how often.
+    pub config: Arc<Config>,
+    /// Where comparisons are called for.
+    pub calls: Calls,
+    /// Where they go.
+    pub found: mpsc::Sender<Comparison>,
+}
+
+impl Sources {
+    /// Starts a listener and an onlooker for each forge.
+    pub fn start(&self, forges: &Forges, shutdown: &Shutdown) {
+        for (name, forge) in forges {
+            shutdown.spawn("forge-comparison", self.clone().look(name.clone(), Arc::clone(forge), shutdown.clone()));
+            if self.config.forges.get(name).is_some_and(|config| config.stream) {
+                shutdown.spawn("forge-stream", self.clone().listen(name.clone(), Arc::clone(forge), shutdown.clone()));
+            }
+        }
+    }
+
+    /// Looks what is there, on a slow timer and when it is called for.
+    async fn look(self, name: ForgeName, forge: Arc<dyn Forge>, shutdown: Shutdown) {
+        let resync = self.config.forges.get(&name).map_or(Duration::from_mins(10), |config| config.resync);
+        let projects = self.config.projects(&name);
+        while !shutdown.begun() {
+            let asked_at = self.clock.now();
+            let heads = async {
+                if projects.is_empty() { Ok(Ok(Vec::new())) } else { tokio::time::timeout(LONGEST, forge.heads(&projects)).await }
+            };
+            let heads = tokio::select! {
+                heads = heads => heads,
+                () = shutdown.requested() => return,
+            };
+            let wait = match heads {
+                Ok(Ok(found)) => {
+                    tracing::debug!(forge = %name, found = found.len(), "a forge was looked at");
+                    let comparison = Comparison { forge: name.clone(), asked_at, projects: projects.clone(), found };
+                    tokio::select! {
+                        sent = self.found.send(comparison) => if sent.is_err() { return },
+                        () = shutdown.requested() => return,
+                    }
+                    resync
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(forge = %name, error = %causes(&error), "a forge could not be looked at");
+                    AGAIN.min(resync)
+                }
+                Err(_) => {
+                    tracing::warn!(forge = %name, "a forge took too long to be looked at");
+                    AGAIN.min(resync)
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.calls.called(&name) => {}
+                () = shutdown.requested() => {}
+            }
+        }
+    }
+
+    /// Writes down what the stream says.
+    async fn listen(self, name: ForgeName, forge: Arc<dyn Forge>, shutdown: Shutdown) {
+        let Some(mut stream) = forge.stream() else { return };
+        loop {
+            let streamed = tokio::select! {
+                streamed = stream.next() => streamed,
+                () = shutdown.requested() => return,
+            };
+            match streamed {
+                Some(Streamed::Event(line)) => self.write_down(&name, forge.as_ref(), &line, &shutdown).await,
+                // What was said while nobody listened is found by comparing.
+                Some(Streamed::Connected) => {
+                    tracing::info!(forge = %name, "the stream of events stands");
+                    self.calls.compare(&name);
+                }
+                Some(Streamed::Cut { why }) => tracing::warn!(forge = %name, why, "the stream of events was cut"),
+                None => return,
+            }
+        }
+    }
+
+    /// Writes an event down, however long that takes: the stream waits meanwhile.
+    async fn write_down(&self, name: &ForgeName, forge: &dyn Forge, line: &[u8], shutdown: &Shutdown) {
+        let admitted = match forge.admit_streamed(line) {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                tracing::warn!(forge = %name, %error, "an event could not be kept");
+                return;
+            }
+        };
+        let delivery = NewDelivery {
+            source: name.clone(),
+            via: Via::Stream,
+            key: admitted.id,
+            kind: admitted.kind,
+            headers: admitted.headers,
+            body: Some(String::from_utf8_lossy(&admitted.body).into_owned()),
+            size: line.len() as u64,
+            digest: sha256(line),
+            settled: None,
+        };
+        while !shutdown.begun() {
+            match self.store.receive(delivery.clone()).await {
+                Ok(_) => return,
+                Err(error) => tracing::warn!(forge = %name, error = %causes(&error), "an event could not be written down"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                () = shutdown.requested() => return,
+            }
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! A forge. It says what it is told to say, and keeps what it is told.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt as _, StreamExt as _};
+use serde::Deserialize;
+use signalbox_adapters::forge::{
+    Admitted, Closing, Forge, ForgeError, Forged, Fut, Happening, Knock, Proposal, Review, Standing, Streamed, Told, Untranslated,
+};
+use signalbox_contract::change::{ChangeId, ReviewHead};
+use signalbox_contract::{CommitSha, ForgeName};
+use tokio::sync::broadcast;
+
+/// What a delivery of it must carry.
+pub(crate) const SECRET: &str = "open sesame";
+
+pub(crate) struct StandInForge {
+    name: ForgeName,
+    state: Mutex<State>,
+    lines: broadcast::Sender<Streamed>,
+}
+
+#[derive(Default)]
+struct State {
+    away: bool,
+    told: Vec<(u64, Standing, String)>,
+    remarks: Vec<String>,
+    heads: Vec<Happening>,
+    asked: u32,
+}
+
+/// What it says. The fields that do not matter to a kind are left out.
+#[derive(Debug, Deserialize)]
+struct Said {
+    id: String,
+    kind: String,
+    #[serde(default)]
+    change: u64,
+    #[serde(default)]
+    patch_set: u32,
+    #[serde(default)]
+    wip: bool,
+    #[serde(default)]
+    branch: Option<String>,
+    #[serde(default)]
+    sha: Option<CommitSha>,
+}
+
+impl Default for StandInForge {
+    fn default() -> Self {
+        Self { name: "forge".parse().expect("a name"), state: Mutex::default(), lines: broadcast::channel(64).0 }
+    }
+}
+
+/// The commit of a change's patch set.
+pub(crate) fn commit(change: u64, patch_set: u32) -> CommitSha {
+    format!("{change:038x}{patch_set:02x}").parse().expect("a commit")
+}
+
+/// A change of `team/hello`, as it stands.
+pub(crate) fn proposed(change: u64, patch_set: u32, proposal: Proposal, wip: bool) -> Happening {
+    let head = ReviewHead {
+        change: id(change),
+        patch_set: Some(patch_set),
+        sha: commit(change, patch_set),
+        ref_name: format!("refs/changes/{:02}/{change}/{patch_set}", change % 100).parse().expect("a ref"),
+        branch: "main".parse().expect("a branch"),
+        topic: Some("tidy".to_owned()),
+        url: None,
+    };
+    Happening::Proposed { head, proposal, wip, private: false, hashtags: Vec::new() }
+}
+
+/// A branch of `team/hello` that points to a commit.
+pub(crate) fn moved(branch: &str, sha: CommitSha, merged: Option<u64>) -> Happening {
+    let ref_name = format!("refs/heads/{branch}").parse().expect("a ref");
+    Happening::Moved { project: "team/hello".to_owned(), ref_name, sha: Some(sha), merged: merged.map(id) }
+}
+
+fn id(number: u64) -> ChangeId {
+    ChangeId { forge: "forge".parse().expect("a name"), project: "team/hello".to_owned(), number }
+}
+
+impl StandInForge {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it can be reached.
+    pub(crate) fn is_away(&self, away: bool) {
+        self.state().away = away;
+    }
+
+    /// What it was told, oldest first: of which change, how it stands, and in which words.
+    pub(crate) fn told(&self) -> Vec<(u64, Standing, String)> {
+        self.state().told.clone()
+    }
+
+    /// What it remarks on whatever it is told.
+    pub(crate) fn remarks(&self, remark: &str) {
+        self.state().remarks = vec![remark.to_owned()];
+    }
+
+    /// What is there now.
+    pub(crate) fn has(&self, heads: Vec<Happening>) {
+        self.state().heads = heads;
+    }
+
+    /// How often it was asked what is there.
+    pub(crate) fn asked(&self) -> u32 {
+        self.state().asked
+    }
+
+    /// Something comes by its stream. Nobody may be listening.
+    pub(crate) fn streams(&self, streamed: Streamed) {
+        let _ = self.lines.send(streamed);
+    }
+}
+
+impl Forge for StandInForge {
+    fn name(&self) -> &ForgeName {
+        &self.name
+    }
+
+    fn admit(&self, knock: &Knock<'_>) -> Result<Admitted, Forged> {
+        let header = knock.headers.get("x-secret").is_some_and(|value| value == SECRET);
+        if !header && knock.path != "in/the/path" {
+            return Err(Forged::Unsigned);
+        }
+        self.admit_streamed(knock.body)
+    }
+
+    fn admit_streamed(&self, line: &[u8]) -> Result<Admitted, Forged> {
+        let said: Said = serde_json::from_slice(line).map_err(|_| Forged::Unreadable)?;
+        Ok(Admitted { id: said.id, kind: said.kind, headers: vec![("x-kept".to_owned(), "yes".to_owned())], body: line.to_vec() })
+    }
+
+    fn translate(&self, kind: &str, body: &[u8]) -> Result<Vec<Happening>, Untranslated> {
+        let malformed = |_| Untranslated::Malformed { field: "body".to_owned(), what: "is not right".to_owned() };
+        let said: Said = serde_json::from_slice(body).map_err(malformed)?;
+        let patch_set = |proposal| vec![proposed(said.change, said.patch_set, proposal, said.wip)];
+        let branch = said.branch.clone().unwrap_or_else(|| "main".to_owned());
+        let sha = || said.sha.clone().unwrap_or_else(|| commit(said.change, said.patch_set));
+        Ok(match kind {
+            "uploaded" => patch_set(Proposal::Uploaded),
+            "ready" => patch_set(Proposal::Ready),
+            "recheck" => patch_set(Proposal::Recheck { by: "alice".to_owned(), mark: said.id.clone() }),
+            "abandoned" => vec![Happening::Closed { change: id(said.change), closing: Closing::Abandoned }],
+            "merged" => {
+                vec![Happening::Closed { change: id(said.change), closing: Closing::Merged }, moved(&branch, sha(), Some(said.change))]
+            }
+            "moved" => vec![moved(&branch, sha(), None)],
+            "missed" => vec![Happening::Missed],
+            "bomb" => panic!("a translator that is not right"),
+            other => return Err(Untranslated::NotNeeded(other.to_owned())),
+        })
+    }
+
+    fn heads<'a>(&'a self, _: &'a [String]) -> Fut<'a, Vec<Happening>> {
+        async {
+            let mut state = self.state();
+            state.asked += 1;
+            if state.away { Err(ForgeError::Unreachable("it is away".into())) } else { Ok(state.heads.clone()) }
+        }
+        .boxed()
+    }
+
+    fn tell<'a>(&'a self, review: &'a Review) -> Fut<'a, Told> {
+        async {
+            let mut state = self.state();
+            if state.away {
+                return Err(ForgeError::Unreachable("it is away".into()));
+            }
+            let number = review.origin.review().map_or(0, |head| head.change.number);
+            // What is so already is not written again.
+            let written = state.told.iter().rfind(|(change, ..)| *change == number).is_none_or(|(_, last, _)| *last != review.standing);
+            if written {
+                state.told.push((number, review.standing, review.summary.clone()));
+            }
+            Ok(Told { written, remarks: state.remarks.clone() })
+        }
+        .boxed()
+    }
+
+    fn stream(&self) -> Option<BoxStream<'static, Streamed>> {
+        let lines = self.lines.subscribe();
+        Some(stream::unfold(lines, async |mut lines| lines.recv().await.ok().map(|line| (line, lines))).boxed())
+    }
+}

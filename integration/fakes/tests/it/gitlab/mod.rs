@@ -1,7 +1,0 @@
-//! The fake GitLab.
-
-mod api;
-mod git;
-mod hooks;
-mod pipelines;
-mod world;

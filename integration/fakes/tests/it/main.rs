@@ -1,3 +1,0 @@
-//! Stories about the fakes, told through their public borders.
-
-mod gitlab;
