@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::AttemptKey;
+use crate::{AttemptKey, CommitSha};
 
 /// How something ended. Only `success` counts as passed; `unstable` is shown and not deployed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -94,6 +94,16 @@ pub struct Observation {
     /// Its page at the executor, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<Url>,
+    /// The commit that it builds, where the executor says so. One of another commit does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha: Option<CommitSha>,
+}
+
+impl Observation {
+    /// A look that showed no more than this.
+    pub fn new(key: AttemptKey, build: impl Into<String>, stamp: Stamp, state: BuildState) -> Self {
+        Self { key, build: build.into(), stamp, state, parts: Vec::new(), url: None, sha: None }
+    }
 }
 
 /// A piece of an attempt that its executor shows apart: a GitLab job, a Jenkins stage. The local executor shows one,

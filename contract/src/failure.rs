@@ -98,6 +98,8 @@ failures! {
     BuildFailed = "build_failed", Work;
     /// Nobody knows how the build ended.
     BuildLost = "build_lost", Infrastructure;
+    /// The commit was handed over, and no build of it ever began.
+    BuildNeverCame = "build_never_came", Configuration;
     /// The executor refused the build.
     ExecutorRefused = "executor_refused", Configuration;
     /// The executor cannot be reached.

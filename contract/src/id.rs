@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -31,6 +32,12 @@ impl RunId {
     /// The run id with the bits of `uuid`, which the caller made (ids are inputs to the core, never made by it).
     pub const fn from_uuid(uuid: Uuid) -> Self {
         Self(uuid.as_u128())
+    }
+
+    /// When it was made, as its first 48 bits say; a time in the far past where they say none that there can be.
+    pub fn made_at(self) -> Timestamp {
+        let millis = i64::try_from(self.0 >> 80).unwrap_or_default();
+        Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MIN)
     }
 }
 
@@ -157,6 +164,7 @@ mod tests {
         let newer = RunId::from_uuid(Uuid::from_u128(0x0193_0000_0001_7000_8000_0000_0000_0000));
         assert_eq!(older.to_string().parse::<RunId>(), Ok(older));
         assert!(older < newer && older.to_string() < newer.to_string());
+        assert_eq!(older.made_at().as_millisecond(), 0x0193_0000_0000);
         assert_eq!(RunId::from_uuid(Uuid::max()).to_string(), "7zzzzzzzzzzzzzzzzzzzzzzzzz");
     }
 

@@ -119,6 +119,7 @@ impl Config {
                 wait: reader.within("wait", defaults.wait, time.clone()),
                 build: reader.within("build", defaults.build, time.clone()),
                 build_slack: reader.within("build_slack", defaults.build_slack, time.clone()),
+                appear: reader.within("appear", defaults.appear, time.clone()),
                 settle: reader.within("settle", defaults.settle, time.clone()),
                 deploy: reader.within("deploy", defaults.deploy, time.clone()),
                 clean_up: reader.within("clean_up", defaults.clean_up, time.clone()),

@@ -139,7 +139,7 @@ impl Engine {
 
     async fn write(&self, dispatcher: &mut Dispatcher, lease: Lease, settlement: Settlement) {
         let written = match settlement.clone() {
-            Settlement::Tell { run, event } => self.tell(run, event, Some(lease)).await,
+            Settlement::Tell { run, event } => self.tell(run, *event, Some(lease)).await,
             Settlement::Done => self.store.done(lease).await,
             Settlement::Later { due, error } => self.store.later(lease, due, error).await,
         };

@@ -17,6 +17,7 @@ use signalbox_service::telemetry::{Telemetry, causes};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
+use crate::mirrors_api;
 use crate::served::{self, Mirrors};
 use crate::work::Work;
 
@@ -43,7 +44,9 @@ impl FromRef<Api> for Arc<Verifier> {
 
 /// All routes with all layers.
 pub(crate) fn router(api: Api, options: &ServeOptions, telemetry: &Telemetry) -> Router {
-    let ordinary = Router::new().route("/repo", post(post_repo)).route("/refs", post(post_refs)).with_state(api.clone());
+    let ordinary = Router::new().route("/repo", post(post_repo)).route("/refs", post(post_refs));
+    let told = Router::new().route("/mirrors", get(mirrors_api::list)).route("/mirrors/doctor", get(mirrors_api::doctor));
+    let ordinary = ordinary.merge(told).route("/mirrors/collect", post(mirrors_api::collect)).with_state(api.clone());
     let mirrors = Router::new().route("/mirrors/{*path}", get(served::info_refs).post(served::upload_pack)).with_state(api);
     let limits = StreamLimits::new(MAX_GIT_REQUEST, GIT_REQUEST_DEADLINE);
     finish_with(ordinary, streaming(mirrors, limits), options, telemetry)
@@ -107,7 +110,7 @@ async fn post_refs(State(api): State<Api>, act: Act<RefsRequest>) -> Result<Resp
 }
 
 /// The two operations on an attempt's ref, as the ledger knows them.
-const PUBLISH: &str = "POST /refs publish";
+pub(crate) const PUBLISH: &str = "POST /refs publish";
 const REMOVE: &str = "POST /refs remove";
 
 /// A ref that is to be removed stays removed, even if it was still being published. The ledger writes down that it is to
@@ -127,7 +130,7 @@ async fn withdraw_if_removed(ledger: &Ledger, work: &Work, key: &AttemptKey, req
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Signalbox VCS worker", description = "Fetches sources, proves commits, and serves them to executors."),
-    paths(post_repo, post_refs, served::info_refs, served::upload_pack),
+    paths(post_repo, post_refs, mirrors_api::list, mirrors_api::collect, mirrors_api::doctor, served::info_refs, served::upload_pack),
     modifiers(&Tokens)
 )]
 struct Description;

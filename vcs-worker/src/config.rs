@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use signalbox_service::config::{Bytes, Common, ConfigErrors, Reader};
 
-use crate::mirror::Entry;
+use crate::mirror::{Entry, Retention};
 use crate::remote::Source;
 
 /// Where the worker listens unless it is told otherwise.
@@ -23,6 +23,8 @@ pub struct Config {
     pub mirrors: Vec<Entry>,
     /// How much, and for how long.
     pub limits: Limits,
+    /// How long things are kept that nobody needs.
+    pub retention: Retention,
 }
 
 /// How much is fetched and served, and for how long.
@@ -67,6 +69,13 @@ impl Config {
             read_timeout: reader.within("read_timeout", seconds(1800), seconds(1)..=seconds(86_400)),
         };
         let mirrors = reader.named_tables("mirrors", |name, reader| Entry::read(name, limits.fetch_timeout, reader));
-        Some(Self { common: common?, sources, mirrors, limits })
+        let (hour, day) = (seconds(3600), seconds(24 * 3600));
+        let mut retention = Retention { run_refs: 7 * day, copies: 90 * day };
+        reader.table("retention", |reader| {
+            retention.run_refs = reader.within("run_refs", retention.run_refs, hour..=3650 * day);
+            retention.copies = reader.within("copies", retention.copies, day..=3650 * day);
+            Some(())
+        });
+        Some(Self { common: common?, sources, mirrors, limits, retention })
     }
 }

@@ -16,6 +16,7 @@ mod config;
 mod failure;
 mod meters;
 mod mirror;
+mod mirrors_api;
 mod names;
 mod proof;
 mod served;
@@ -38,12 +39,12 @@ use url::Url;
 
 pub use api::openapi;
 pub use config::{Config, DEFAULT_LISTEN, Limits};
-pub use mirror::Entry as MirrorEntry;
+pub use mirror::{Entry as MirrorEntry, Retention};
 
 use api::Api;
 use cache::Cache;
 use meters::Meters;
-use mirror::{Folders, Places, Served};
+use mirror::{Folders, Places, Shared};
 use names::Names;
 use remote::Sources;
 use served::Mirrors;
@@ -95,11 +96,10 @@ pub async fn start(
     git.version().await.map_err(StartError::Git)?;
     let cache = Cache::open(&sub("copies")?, git.clone(), config.limits, shutdown.clone()).map_err(StartError::Files)?;
     let (cache, names) = (Arc::new(cache), Arc::new(Names::open(sub("names")?).map_err(StartError::Files)?));
-    let ledger = Ledger::open(folder.path(), clock, shutdown.clone()).await.map_err(StartError::Ledger)?;
-    let own = Served::new(Arc::clone(&names), Arc::clone(&cache), base);
-    let folders = Folders { notes: sub("pushes")?, scratch: sub("scratch")? };
-    let ours = (Arc::clone(&names), Arc::clone(&cache), git.clone());
-    let places = Places::open(own, &config.mirrors, ours, folders).map_err(StartError::Files)?;
+    let ledger = Ledger::open(folder.path(), Arc::clone(&clock), shutdown.clone()).await.map_err(StartError::Ledger)?;
+    let folders = Folders { notes: sub("pushes")?, scratch: sub("scratch")?, spots: sub("places")? };
+    let shared = Shared { names: Arc::clone(&names), cache: Arc::clone(&cache), git: git.clone(), ledger: ledger.clone(), clock };
+    let places = Places::open(&config.mirrors, config.retention, shared, folders, base).map_err(StartError::Files)?;
     let work = Work {
         sources: Sources::new(config.sources),
         names: Arc::clone(&names),
@@ -109,7 +109,10 @@ pub async fn start(
     };
     let room = Arc::new(Semaphore::new(config.limits.max_readers));
     let mirrors = Mirrors { names, cache, git, room, deadline: config.limits.read_timeout };
-    let api = Api { verifier: Arc::new(verifier), ledger: ledger.clone(), work: Arc::new(work), mirrors: Arc::new(mirrors) };
+    let work = Arc::new(work);
+    let (collector, ending) = (Arc::clone(&work), shutdown.clone());
+    shutdown.spawn("mirrors", async move { collector.places.collect_for_ever(ending).await });
+    let api = Api { verifier: Arc::new(verifier), ledger: ledger.clone(), work, mirrors: Arc::new(mirrors) };
     let options = ServeOptions::new(NAME).tls(common.tls);
     let router = api::router(api, &options, &telemetry);
     let ending = shutdown.clone();

@@ -65,6 +65,11 @@ impl Names {
         self.bindings().get(name).cloned()
     }
 
+    /// All bindings.
+    pub(crate) fn all(&self) -> Vec<Binding> {
+        self.bindings().values().cloned().collect()
+    }
+
     /// Whether the name may be used for this source.
     pub(crate) fn is_free_for(&self, name: &RepoName, source: &SourceUrl) -> bool {
         self.bindings().get(name).is_none_or(|binding| binding.source == *source)

@@ -38,7 +38,10 @@ impl Work {
         let cleared = self.sources.clear(&request.git).await?;
         let copy = self.cache.copy(&cleared.copy);
         let wanted = Wanted { source: request.git.clone(), remote: cleared.remote, ref_name: request.ref_name, sha: request.sha };
+        // Before, so that it is not removed meanwhile; and after, when it is there for sure.
+        copy.note_use(self.places.now());
         let (brought, inspector) = copy.bring(&wanted).await?;
+        copy.note_use(self.places.now());
         let begun = Instant::now();
         let proven = async {
             let mut inspector = match inspector {

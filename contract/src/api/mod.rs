@@ -3,6 +3,7 @@
 pub mod delivery;
 pub mod deploy;
 pub mod executor;
+pub mod mirrors;
 pub mod run;
 pub mod store;
 pub mod vcs;

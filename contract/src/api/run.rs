@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use url::Url;
 use uuid::Uuid;
 
 use super::deploy::HostResult;
@@ -327,9 +328,15 @@ pub struct AttemptView {
     /// The executor's own name for its build.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<String>,
+    /// Its build's page at the executor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<Url>,
     /// The pieces that its executor shows apart.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<PartState>,
+    /// What else a person should know of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
     /// What it made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub artifacts: Vec<ArtifactView>,

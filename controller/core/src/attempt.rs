@@ -9,24 +9,31 @@ use signalbox_contract::{Digest, Failure, FailureClass, RefName, Verdict};
 use url::Url;
 
 use crate::effect::Kind;
+use crate::resource::ResourceKey;
 
 /// How far an attempt is. What may happen next depends on it alone, so an event that comes too late or from another
 /// attempt finds no place to act.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "snake_case")]
 pub enum Phase {
-    /// Waits for something that runs share.
-    Claiming,
+    /// Waits for something that runs share. What comes before it among what its work needs, it has.
+    Claiming {
+        /// For what.
+        of: ResourceKey,
+    },
     /// The VCS worker fetches and proves.
     Fetching,
-    /// The VCS worker publishes the attempt's ref.
-    Publishing,
-    /// The executor says what is newest there before we start.
+    /// The executor says what is newest there before anything of ours can begin.
     Preparing,
+    /// The VCS worker publishes the attempt's ref. Where a push starts builds, this may begin ours.
+    Publishing,
     /// The executor is asked to start.
     Starting,
-    /// The answer to the start was lost; the executor is searched for our key.
-    Finding,
+    /// The executor is searched for our build.
+    Finding {
+        /// Somebody else begins it, and it is waited for. Else the answer to the start was lost, and it is looked for.
+        offered: bool,
+    },
     /// The executor has it.
     Tracking {
         /// What was seen of it last.
@@ -58,11 +65,13 @@ impl Phase {
     /// The phase in a word, for people.
     pub const fn word(&self) -> &'static str {
         match self {
-            Self::Claiming => "waiting",
+            Self::Claiming { .. } => "waiting",
             Self::Fetching => "fetching",
+            Self::Preparing => "preparing",
             Self::Publishing => "publishing",
-            Self::Preparing | Self::Starting => "starting",
-            Self::Finding => "searching",
+            Self::Starting => "starting",
+            Self::Finding { offered: false } => "searching",
+            Self::Finding { offered: true } => "expected",
             Self::Tracking { seen: BuildState::Running } => "running",
             Self::Tracking { .. } => "queued",
             Self::Fencing { .. } => "stopping",
@@ -76,12 +85,12 @@ impl Phase {
     /// What may be under way on behalf of an attempt in this phase. When the phase is left, it is not wanted any more.
     pub const fn acts(&self) -> &'static [Kind] {
         match self {
-            Self::Claiming | Self::Ended => &[],
+            Self::Claiming { .. } | Self::Ended => &[],
             Self::Fetching => &[Kind::Fetch],
             Self::Publishing => &[Kind::Publish],
             Self::Preparing => &[Kind::Prepare],
             Self::Starting => &[Kind::Start],
-            Self::Finding => &[Kind::Find],
+            Self::Finding { .. } => &[Kind::Find],
             Self::Tracking { .. } => &[Kind::Cancel],
             Self::Fencing { .. } => &[Kind::Fence],
             Self::Sealing { .. } => &[Kind::Seal],
@@ -118,8 +127,14 @@ pub struct Attempt {
     pub build: Option<String>,
     /// How new the last observation is.
     pub stamp: Stamp,
+    /// The build's page at the executor.
+    #[serde(default)]
+    pub url: Option<Url>,
     /// The pieces that the executor shows apart.
     pub parts: Vec<PartState>,
+    /// What else a person should know of it.
+    #[serde(default)]
+    pub remarks: Vec<String>,
     /// What it made.
     pub artifacts: Vec<ArtifactView>,
     /// The bytes that are deployed.
@@ -137,6 +152,10 @@ pub struct Published {
     pub url: Url,
     /// The ref there.
     pub ref_name: RefName,
+    /// The project at the mirror, in the mirror's own words, where it has such.
+    pub project: Option<String>,
+    /// Whether publishing moved the ref: where a push starts builds, one that moved nothing has started none.
+    pub moved: bool,
 }
 
 impl Attempt {
@@ -155,7 +174,9 @@ impl Attempt {
             anchor: None,
             build: None,
             stamp: Stamp(0),
+            url: None,
             parts: Vec::new(),
+            remarks: Vec::new(),
             artifacts: Vec::new(),
             digest: None,
             sequence: None,

@@ -15,9 +15,11 @@ use crate::run::{Run, Step};
 
 mod build;
 mod change;
+mod claim;
 mod control;
 mod deploy;
 mod report;
+mod search;
 mod source;
 
 use change::Change;
@@ -33,6 +35,8 @@ pub struct Limits {
     pub build: Duration,
     /// What a build may take beyond its own time: publishing, starting, queueing at the executor.
     pub build_slack: Duration,
+    /// Waiting for a build that somebody else begins, once its source was handed over.
+    pub appear: Duration,
     /// Storing what a build made, stopping it, making sure that it never runs: each.
     pub settle: Duration,
     /// A deployment, over all hosts, with all tries.
@@ -51,6 +55,7 @@ impl Default for Limits {
             wait: Duration::from_secs(24 * 60 * MINUTE),
             build: Duration::from_secs(60 * MINUTE),
             build_slack: Duration::from_secs(10 * MINUTE),
+            appear: Duration::from_secs(10 * MINUTE),
             settle: Duration::from_secs(10 * MINUTE),
             deploy: Duration::from_secs(30 * MINUTE),
             clean_up: Duration::from_secs(24 * 60 * MINUTE),
@@ -167,10 +172,10 @@ pub fn decide(run: &Run, event: &Event, now: Timestamp, limits: &Limits) -> Resu
         Event::Prepared { key, anchor } => change.prepared(key, anchor),
         Event::Started { key, build } => change.started(key, build.as_deref()),
         Event::StartUnclear { key } => change.start_unclear(key),
-        Event::Found { key, build } => change.found(key, build.as_deref()),
+        Event::Found { key, build, surplus } => change.found(key, build.as_deref(), surplus),
         Event::Fenced { key } => change.fenced(key),
         Event::Observed(observation) => change.observed(observation),
-        Event::Sealed { key, artifacts } => change.sealed(key, artifacts),
+        Event::Sealed { key, artifacts, remarks } => change.sealed(key, artifacts, remarks),
         Event::Resolved { key, digest } => change.resolved(key, *digest),
         Event::Deployed { key, hosts } => change.deployed(key, hosts),
         Event::EffectFailed { key, kind, failure } => change.effect_failed(key, *kind, failure),

@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use signalbox_contract::api::deploy::{ActivateRequest, DeployRequest};
-use signalbox_contract::api::vcs::RepoRequest;
+use signalbox_contract::api::vcs::{Naming, RefsRequest, RepoRequest};
 use signalbox_contract::{ArtifactName, AttemptKey, CommitSha, ExecutorName, Origin, RefName, RepoName, SourceUrl};
 
 use crate::attempt::Published;
-use crate::plan::{CdOrder, Work};
+use crate::plan::{CdOrder, Pick, Work};
 
 /// An effect: an act that is written down together with the change that causes it, done afterwards, at least once, by
 /// receivers that do it at most once by its attempt's key.
@@ -42,21 +42,11 @@ pub enum Act {
         order: Box<CdOrder>,
     },
     /// Have the VCS worker publish the attempt's ref.
-    Publish {
-        /// The repository.
-        repo: RepoName,
-        /// The commit.
-        sha: CommitSha,
-    },
+    Publish(RefsRequest),
     /// Have the VCS worker remove the attempt's ref.
-    Unpublish {
-        /// The repository.
-        repo: RepoName,
-        /// The commit.
-        sha: CommitSha,
-    },
+    Unpublish(RefsRequest),
     /// Ask the executor what is newest there.
-    Prepare(Box<BuildOrder>),
+    Prepare(Box<Intent>),
     /// Have the executor start the build.
     Start(Box<BuildOrder>),
     /// Search the executor for the build.
@@ -67,7 +57,7 @@ pub enum Act {
     Fence(AtExecutor),
     /// Let the executor forget what it keeps of the build.
     Forget(AtExecutor),
-    /// Collect the rest of the log, and close the grant.
+    /// Collect the rest of the log, fetch what the executor keeps of what was made, and close the grant.
     Seal {
         /// Where the build ran.
         at: AtExecutor,
@@ -75,6 +65,8 @@ pub enum Act {
         publish: bool,
         /// How new what it made is.
         line: Timestamp,
+        /// What is fetched, where the executor does not put it into the grant itself.
+        picks: Vec<Pick>,
     },
     /// Ask the store which bytes a name shows.
     Resolve {
@@ -92,6 +84,21 @@ pub enum Act {
         /// Which telling this is.
         serial: u32,
     },
+}
+
+/// What an executor is told of a build before its source is published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Where.
+    pub executor: ExecutorName,
+    /// The repository.
+    pub repo: RepoName,
+    /// The commit.
+    pub sha: CommitSha,
+    /// The ref, as people say it.
+    pub branch: RefName,
+    /// Under which name it will be published.
+    pub naming: Naming,
 }
 
 /// All that an executor needs to know of a build.
@@ -223,8 +230,8 @@ impl Act {
     pub const fn kind(&self) -> Kind {
         match self {
             Self::Fetch { .. } => Kind::Fetch,
-            Self::Publish { .. } => Kind::Publish,
-            Self::Unpublish { .. } => Kind::Unpublish,
+            Self::Publish(_) => Kind::Publish,
+            Self::Unpublish(_) => Kind::Unpublish,
             Self::Prepare(_) => Kind::Prepare,
             Self::Start(_) => Kind::Start,
             Self::Find(_) => Kind::Find,
@@ -244,13 +251,13 @@ impl Act {
     pub const fn lane(&self) -> Lane {
         match self {
             Self::Fetch { .. } => Lane::Fetch,
-            Self::Publish { .. } => Lane::Refs,
+            Self::Publish(_) => Lane::Refs,
             Self::Prepare(_) | Self::Start(_) | Self::Find(_) | Self::Cancel(_) | Self::Fence(_) => Lane::Executor,
             Self::Seal { .. } | Self::Resolve { .. } => Lane::Store,
             Self::Deploy(_) | Self::Activate(_) => Lane::Deploy,
             Self::Deadline => Lane::Timer,
             Self::Report { .. } => Lane::Report,
-            Self::Unpublish { .. } | Self::Forget(_) => Lane::CleanUp,
+            Self::Unpublish(_) | Self::Forget(_) => Lane::CleanUp,
         }
     }
 }

@@ -84,6 +84,9 @@ pub enum Event {
         key: AttemptKey,
         /// The build that counts, if there is one.
         build: Option<String>,
+        /// Others that a race made; they were cancelled.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        surplus: Vec<String>,
     },
     /// The executor will never run the attempt from now on.
     Fenced {
@@ -98,6 +101,9 @@ pub enum Event {
         key: AttemptKey,
         /// What it made.
         artifacts: Vec<ArtifactView>,
+        /// What else a person should know of it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        remarks: Vec<String>,
     },
     /// The store said which bytes are meant, and keeps them for the run.
     Resolved {

@@ -13,6 +13,7 @@ pub mod event;
 pub mod plan;
 pub mod reporting;
 pub mod resource;
+mod route;
 pub mod run;
 pub mod view;
 

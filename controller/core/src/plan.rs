@@ -4,13 +4,17 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use signalbox_contract::api::vcs::Naming;
 use signalbox_contract::grant::Glob;
 use signalbox_contract::job::{JobFile, JobSpec, Variables};
 use signalbox_contract::{
-    ArtifactName, Digest, EnvironmentName, ExecutorName, Failure, FailureCode, JobName, Origin, PublishedName, RefName, RepoName, SourceUrl,
+    ArtifactName, Digest, EnvironmentName, ExecutorName, Failure, FailureCode, JobName, MirrorName, Origin, PublishedName, RefName,
+    RepoName, SourceUrl,
 };
 
 use crate::resource::ResourceKey;
+
+pub use crate::route::{Native, Pick, Route};
 
 /// What was asked for, with every default of the server's configuration filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +67,9 @@ pub struct CdOrder {
     /// Whether its forge is told how it stands.
     #[serde(default)]
     pub vote: bool,
+    /// How the executor comes by what it builds.
+    #[serde(default)]
+    pub route: Route,
 }
 
 const fn yes() -> bool {
@@ -171,10 +178,12 @@ pub enum Work {
         ref_name: RefName,
         /// Where.
         executor: ExecutorName,
-        /// The job's name.
-        job: JobName,
-        /// The job, as the commit defines it.
-        spec: JobSpec,
+        /// The mirror that the executor reads; without it the VCS worker's own.
+        mirror: Option<MirrorName>,
+        /// Under which name the commit is shown there.
+        naming: Naming,
+        /// How.
+        definition: Definition,
         /// Values that were given with the request.
         inputs: Variables,
     },
@@ -196,6 +205,50 @@ pub enum Work {
     },
 }
 
+/// How something is built.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub enum Definition {
+    /// By a job of `.signalbox.yaml`.
+    Job {
+        /// The job's name.
+        name: JobName,
+        /// The job, as the commit defines it.
+        spec: JobSpec,
+    },
+    /// By what the executor itself reads.
+    Native {
+        /// What is fetched of what it makes.
+        picks: Vec<Pick>,
+    },
+}
+
+impl Definition {
+    /// The job's name, where it is one.
+    pub const fn job(&self) -> Option<&JobName> {
+        match self {
+            Self::Job { name, .. } => Some(name),
+            Self::Native { .. } => None,
+        }
+    }
+
+    /// The artifacts that it may make.
+    pub fn artifacts(&self) -> Vec<&ArtifactName> {
+        match self {
+            Self::Job { spec, .. } => spec.artifacts.keys().collect(),
+            Self::Native { picks } => picks.iter().map(|pick| &pick.name).collect(),
+        }
+    }
+
+    /// What has to be fetched when it has ended.
+    pub fn picks(&self) -> &[Pick] {
+        match self {
+            Self::Job { .. } => &[],
+            Self::Native { picks } => picks,
+        }
+    }
+}
+
 impl Work {
     /// The environment that it changes, if it does.
     pub const fn target(&self) -> Option<&DeployTarget> {
@@ -205,13 +258,31 @@ impl Work {
         }
     }
 
-    /// What it needs a place of before it begins.
-    pub fn resource(&self) -> Option<ResourceKey> {
+    /// What it needs a place of before it begins, in the order in which it asks. A ref comes first: whoever waits for one
+    /// must not keep a place at the executor from others.
+    pub fn resources(&self) -> Vec<ResourceKey> {
         match self {
-            Self::Mirror { .. } => None,
-            Self::Build { executor, .. } => Some(ResourceKey::Executor(executor.clone())),
-            Self::Deploy { target, .. } | Self::Activate { target, .. } => Some(ResourceKey::Environment(target.environment.clone())),
+            Self::Mirror { .. } => Vec::new(),
+            Self::Build { executor, .. } => self.moved_ref().into_iter().chain([ResourceKey::Executor(executor.clone())]).collect(),
+            Self::Deploy { target, .. } | Self::Activate { target, .. } => vec![ResourceKey::Environment(target.environment.clone())],
         }
+    }
+
+    /// The name at a mirror that publishing moves, where others move it too.
+    fn moved_ref(&self) -> Option<ResourceKey> {
+        let Self::Build { repo, ref_name, mirror: Some(mirror), naming, .. } = self else { return None };
+        let ref_name = match naming {
+            Naming::Run => return None,
+            Naming::Same => ref_name.clone(),
+            // All of the project is replaced, whichever ref it is for.
+            Naming::Replace => "refs/heads/master".parse().unwrap_or_else(|_| ref_name.clone()),
+        };
+        Some(ResourceKey::Ref { mirror: mirror.clone(), repo: repo.clone(), ref_name })
+    }
+
+    /// Whether publishing alone may begin its build.
+    pub const fn begins_by_push(&self) -> bool {
+        matches!(self, Self::Build { mirror: Some(_), naming: Naming::Same | Naming::Replace, .. })
     }
 }
 
@@ -240,6 +311,31 @@ pub fn resolve(order: &CdOrder, ref_name: &RefName, file: JobFile) -> Result<Vec
                 format!("It declares: {}.", declared.join(", "))
             }));
     }
+    Ok(steps(order, ref_name, Definition::Job { name: job, spec }))
+}
+
+/// Resolves the plan of a build whose definition its executor reads: nothing of it is known to us but where artifacts are.
+///
+/// # Errors
+/// When whoever asked may not publish the artifact that is to be deployed.
+pub fn resolve_native(order: &CdOrder, ref_name: &RefName, native: &Native) -> Result<Vec<PlannedStep>, Failure> {
+    let wanted = order.deploy.as_ref().map(|(artifact, _)| artifact);
+    if let Some(wanted) = wanted.filter(|wanted| !covered(&order.artifacts, wanted)) {
+        let detail = format!("The token that started or reran the run may not publish the artifact {wanted}.");
+        return Err(
+            Failure::new(FailureCode::ArtifactNotAllowed, detail).hint("Its grant to start runs needs a pattern for it under `artifacts`.")
+        );
+    }
+    // The server's configuration names what there is; whoever asks need not be allowed all of it.
+    let mut picks: Vec<Pick> = native.picks.iter().filter(|pick| covered(&order.artifacts, &pick.name)).cloned().collect();
+    if let Some(wanted) = wanted.filter(|wanted| !picks.iter().any(|pick| pick.name == **wanted)) {
+        picks.push(Pick::named(wanted.clone()));
+    }
+    Ok(steps(order, ref_name, Definition::Native { picks }))
+}
+
+/// The build, and the deployment behind it where one was asked for.
+fn steps(order: &CdOrder, ref_name: &RefName, definition: Definition) -> Vec<PlannedStep> {
     let mut steps = vec![PlannedStep {
         name: "build".to_owned(),
         stage: "build".to_owned(),
@@ -248,8 +344,9 @@ pub fn resolve(order: &CdOrder, ref_name: &RefName, file: JobFile) -> Result<Vec
             repo: order.repo.clone(),
             ref_name: ref_name.clone(),
             executor: order.executor.clone(),
-            job,
-            spec,
+            mirror: order.route.mirror.clone(),
+            naming: order.route.naming_of(ref_name),
+            definition,
             inputs: order.inputs.clone(),
         },
     }];
@@ -261,7 +358,7 @@ pub fn resolve(order: &CdOrder, ref_name: &RefName, file: JobFile) -> Result<Vec
             work: Work::Deploy { artifact: artifact.clone(), from: Some(1), target: target.clone() },
         });
     }
-    Ok(steps)
+    steps
 }
 
 /// Whether one of the patterns covers the artifact.

@@ -11,7 +11,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use signalbox_contract::{AttemptKey, EnvironmentName, ExecutorName, PublishedName, RepoName, RunId};
+use signalbox_contract::{AttemptKey, EnvironmentName, ExecutorName, MirrorName, PublishedName, RefName, RepoName, RunId};
 
 /// Which resource.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -21,6 +21,24 @@ pub enum ResourceKey {
     Executor(ExecutorName),
     /// The right to change an environment.
     Environment(EnvironmentName),
+    /// A name at a mirror where a push starts builds: one attempt at a time may move it, until its build has ended. Else
+    /// nobody could say whose build is whose.
+    Ref {
+        /// The mirror.
+        mirror: MirrorName,
+        /// The repository.
+        repo: RepoName,
+        /// The full ref there.
+        #[serde(rename = "ref")]
+        ref_name: RefName,
+    },
+}
+
+impl ResourceKey {
+    /// Whether nothing need be kept of it while nobody claims it. There are as many of these as there were refs.
+    pub const fn passing(&self) -> bool {
+        matches!(self, Self::Ref { .. })
+    }
 }
 
 impl fmt::Display for ResourceKey {
@@ -28,6 +46,8 @@ impl fmt::Display for ResourceKey {
         match self {
             Self::Executor(name) => write!(f, "executor/{name}"),
             Self::Environment(name) => write!(f, "environment/{name}"),
+            // Neither a repository's name nor a ref holds a colon.
+            Self::Ref { mirror, repo, ref_name } => write!(f, "ref/{mirror}:{repo}:{ref_name}"),
         }
     }
 }

@@ -114,7 +114,7 @@ impl Run {
         }
         let begun = |step: &Step| {
             !matches!(step.plan.work, crate::plan::Work::Mirror { .. })
-                && step.attempts.iter().any(|attempt| !matches!(attempt.phase, Phase::Claiming))
+                && step.attempts.iter().any(|attempt| !matches!(attempt.phase, Phase::Claiming { .. }))
         };
         if self.steps.iter().any(begun) { RunState::Building } else { RunState::Queued }
     }

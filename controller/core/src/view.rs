@@ -6,6 +6,7 @@ use signalbox_contract::{AttemptKey, JobName};
 
 use crate::attempt::{Attempt, Phase};
 use crate::plan::{Request, Work};
+use crate::resource::ResourceKey;
 use crate::run::{Run, Step};
 
 /// What the lists show of a run.
@@ -56,7 +57,7 @@ pub fn view(run: &Run) -> RunView {
 
 fn job(run: &Run) -> Option<JobName> {
     run.steps.iter().find_map(|step| match &step.plan.work {
-        Work::Build { job, .. } => Some(job.clone()),
+        Work::Build { definition, .. } => definition.job().cloned(),
         Work::Mirror { .. } | Work::Deploy { .. } | Work::Activate { .. } => None,
     })
 }
@@ -91,13 +92,17 @@ fn step_view(run: &Run, index: u16, step: &Step) -> StepView {
 /// What a step waits for, or why it ended as it did.
 fn reason(step: &Step) -> String {
     match step.state {
-        StepState::Waiting => match &step.plan.work {
-            Work::Build { executor, .. } => format!("waits for a place at the executor {executor}"),
-            Work::Deploy { target, .. } | Work::Activate { target, .. } => format!("waits for the environment {}", target.environment),
-            Work::Mirror { .. } => String::new(),
+        StepState::Waiting => match step.latest().map(|attempt| &attempt.phase) {
+            Some(Phase::Claiming { of: ResourceKey::Executor(executor) }) => format!("waits for a place at the executor {executor}"),
+            Some(Phase::Claiming { of: ResourceKey::Environment(name) }) => format!("waits for the environment {name}"),
+            Some(Phase::Claiming { of: ResourceKey::Ref { mirror, ref_name, .. } }) => {
+                format!("waits until no other build of {} is under way at {mirror}", ref_name.short())
+            }
+            _ => String::new(),
         },
         StepState::Active => match step.latest().map(|attempt| &attempt.phase) {
             Some(Phase::Tracking { seen: BuildState::Waiting { why } }) => why.clone(),
+            Some(Phase::Finding { offered: true }) => "waits for the executor to begin it".to_owned(),
             _ => String::new(),
         },
         StepState::Ended => step.latest().and_then(|attempt| attempt.failure.as_ref()).map(ToString::to_string).unwrap_or_default(),
@@ -114,7 +119,9 @@ fn attempt_view(key: AttemptKey, attempt: &Attempt) -> AttemptView {
         class: attempt.class,
         failure: attempt.failure.clone(),
         build: attempt.build.clone(),
+        url: attempt.url.clone(),
         parts: attempt.parts.clone(),
+        remarks: attempt.remarks.clone(),
         artifacts: attempt.artifacts.clone(),
         hosts: attempt.hosts.clone(),
         started_at: attempt.started_at,

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use signalbox_contract::api::run::{Accepted, CdRequest, MAX_INPUT, MAX_INPUTS};
 use signalbox_contract::grant::{Action, Glob, Target};
 use signalbox_contract::{Code, Digest, Origin, Problem, PublishedName, RepoName};
-use signalbox_controller_core::plan::{CdOrder, DeployTarget, Request};
+use signalbox_controller_core::plan::{CdOrder, DeployTarget, Request, Route};
 use signalbox_service::auth::{Operator, sha256};
 use signalbox_service::http::{self as service_http, Json};
 
@@ -141,6 +141,7 @@ fn order(api: &Api, name: &RepoName, repository: &RepositoryConfig, request: CdR
         origin: Origin::Api,
         publish: true,
         vote: false,
+        route: Route::default(),
     })
 }
 

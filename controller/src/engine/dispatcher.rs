@@ -47,7 +47,7 @@ pub enum Settlement {
         /// The run.
         run: RunId,
         /// What happened.
-        event: Event,
+        event: Box<Event>,
     },
     /// It is done, and nobody needs to be told.
     Done,
@@ -140,9 +140,9 @@ impl Dispatcher {
     pub fn outcome(&mut self, lease: Lease, result: Result<Option<Event>, Fault>, now: Timestamp) -> Option<Settlement> {
         let flying = self.flying.remove(&lease)?;
         let Flying { key, kind, lane, tries, give_up, begun, .. } = flying;
-        let failed = |failure| Settlement::Tell { run: key.run, event: Event::EffectFailed { key, kind, failure } };
+        let failed = |failure| Settlement::Tell { run: key.run, event: Box::new(Event::EffectFailed { key, kind, failure }) };
         Some(match result {
-            Ok(Some(event)) => Settlement::Tell { run: key.run, event },
+            Ok(Some(event)) => Settlement::Tell { run: key.run, event: Box::new(event) },
             Ok(None) => Settlement::Done,
             Err(Fault::Working) if now < give_up => {
                 Settlement::Later { due: after(begun, PAUSE).max(now).min(give_up), error: String::new() }

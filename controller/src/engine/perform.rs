@@ -6,19 +6,20 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use signalbox_adapters::executor::{
-    Anchor, BuildRef, Definition, Executor, ExecutorError, Found, Order, ProvenSource, Scope, Started, Tracked,
+    Anchor, BuildRef, Definition, Executor, ExecutorError, Found, Intent, NativeBuild, Order, ProvenSource, Scope, Started, Tracked,
 };
 use signalbox_contract::api::Answer;
 use signalbox_contract::api::deploy::DeployResult;
 use signalbox_contract::api::run::ArtifactView;
 use signalbox_contract::api::store::{BlobInfo, CloseRequest, CloseResult, ResolveRequest};
-use signalbox_contract::api::vcs::{Naming, RefsAction, RefsRequest, RefsResult, RepoResult};
+use signalbox_contract::api::vcs::{RefsResult, RepoResult};
 use signalbox_contract::build::Observation;
 use signalbox_contract::job::Variables;
 use signalbox_contract::token::{Capability, Service};
-use signalbox_contract::{AttemptKey, Code, CommitSha, ExecutorName, Failure, FailureCode, Origin, RepoName};
+use signalbox_contract::{AttemptKey, Code, ExecutorName, Failure, FailureCode, Origin};
 use signalbox_controller_core::attempt::Published;
 use signalbox_controller_core::effect::{AtExecutor, BuildOrder};
+use signalbox_controller_core::plan::{CdOrder, Definition as Planned};
 use signalbox_controller_core::{Act, Effect, Event, Work};
 use signalbox_service::auth::SignError;
 use signalbox_service::client::{Call, CallError, Client};
@@ -74,26 +75,26 @@ impl Outside {
             Act::Fetch { request, order } => {
                 let done: RepoResult = self.ask(&self.workers.vcs, Service::VcsWorker, "/repo", key, request).await?;
                 let RepoResult { sha, ref_name, files, transferred, timings } = done;
-                let plan = resolve::resolve(order, &ref_name, &files);
+                let plan = self.able(order).and_then(|()| resolve::resolve(order, &ref_name, &files));
                 Some(Event::Fetched { key, sha, ref_name, plan, transferred, timings })
             }
-            Act::Publish { repo, sha } => {
-                let request = refs_request(repo, sha, RefsAction::Publish);
-                let done: RefsResult = self.ask(&self.workers.vcs, Service::VcsWorker, "/refs", key, &request).await?;
-                if done.sha != *sha {
+            Act::Publish(request) => {
+                let done: RefsResult = self.ask(&self.workers.vcs, Service::VcsWorker, "/refs", key, request).await?;
+                if done.sha != request.sha {
                     let detail = "What the mirror shows is not the commit that was proven.";
                     return Err(Fault::Failed(Failure::new(FailureCode::ProofFailed, detail)));
                 }
-                Some(Event::Published { key, at: Published { url: done.url, ref_name: done.ref_name } })
+                let RefsResult { url, ref_name, project, moved, .. } = done;
+                Some(Event::Published { key, at: Published { url, ref_name, project, moved } })
             }
-            Act::Unpublish { repo, sha } => {
-                let request = refs_request(repo, sha, RefsAction::Remove);
-                let _: RefsResult = self.ask(&self.workers.vcs, Service::VcsWorker, "/refs", key, &request).await?;
+            Act::Unpublish(request) => {
+                let _: RefsResult = self.ask(&self.workers.vcs, Service::VcsWorker, "/refs", key, request).await?;
                 None
             }
-            Act::Prepare(order) => {
-                let (executor, order) = (self.executor(&order.executor)?, self.order(key, order)?);
-                let anchor = executor.prepare(&order.intent()).await.map_err(fault)?;
+            Act::Prepare(intent) => {
+                let (repo, sha, branch) = (intent.repo.clone(), intent.sha.clone(), intent.branch.clone());
+                let asked = Intent { key, repo, sha, branch, naming: intent.naming };
+                let anchor = self.executor(&intent.executor)?.prepare(&asked).await.map_err(fault)?;
                 Some(Event::Prepared { key, anchor: anchor.into() })
             }
             Act::Start(order) => Some(self.start(key, order).await?),
@@ -117,7 +118,7 @@ impl Outside {
                 self.executor(&at.executor)?.forget(&key, &anchor(at)?).await.map_err(fault)?;
                 None
             }
-            Act::Seal { at, publish, line } => {
+            Act::Seal { at, publish, line, picks: _ } => {
                 self.collector
                     .finish(&key, &at.executor, at.build.as_deref())
                     .await
@@ -126,7 +127,7 @@ impl Outside {
                 let path = format!("/grants/{key}/close");
                 let done: CloseResult = self.ask(&self.workers.store, Service::ArtifactStore, &path, key, &request).await?;
                 let artifacts = done.artifacts.into_iter().map(|put| ArtifactView { name: put.name, digest: put.digest, size: put.size });
-                Some(Event::Sealed { key, artifacts: artifacts.collect() })
+                Some(Event::Sealed { key, artifacts: artifacts.collect(), remarks: Vec::new() })
             }
             Act::Resolve { artifact } => {
                 let request = ResolveRequest { name: artifact.clone(), pin: key.run };
@@ -168,50 +169,64 @@ impl Outside {
     async fn find(&self, key: AttemptKey, at: &AtExecutor) -> Result<Event, Fault> {
         let executor = self.executor(&at.executor)?;
         match executor.find(&key, &anchor(at)?).await.map_err(fault)? {
-            Found::One(build) => Ok(Event::Found { key, build: Some(build.into()) }),
+            Found::One(build) => Ok(Event::Found { key, build: Some(build.into()), surplus: Vec::new() }),
             Found::Many { counts, surplus } => {
                 // A race made several. One counts; the others are stopped before anybody is told, so that none is forgotten.
-                for build in surplus {
+                for build in &surplus {
                     tracing::warn!(%key, %build, "a surplus build is stopped");
                     executor.cancel(&tracked(key, build.as_str())?).await.map_err(fault)?;
                 }
-                Ok(Event::Found { key, build: Some(counts.into()) })
+                Ok(Event::Found { key, build: Some(counts.into()), surplus: surplus.into_iter().map(Into::into).collect() })
             }
             Found::NotYet => Err(Fault::Again { after: None, why: "The executor does not show the build yet.".to_owned() }),
-            Found::Never => Ok(Event::Found { key, build: None }),
+            Found::Never => Ok(Event::Found { key, build: None, surplus: Vec::new() }),
         }
     }
 
+    /// Whether the executor can build what is asked of it. What it cannot is refused before anything is built.
+    fn able(&self, order: &CdOrder) -> Result<(), Failure> {
+        let name = &order.executor;
+        let Some(executor) = self.executors.get(name) else { return Err(unconfigured(name)) };
+        let abilities = executor.abilities();
+        let (able, what) = match &order.route.native {
+            None => (abilities.jobs, "jobs of .signalbox.yaml"),
+            Some(_) => (abilities.native, "definitions of its own"),
+        };
+        if able {
+            return Ok(());
+        }
+        Err(Failure::new(FailureCode::ExecutorRefused, format!("The executor {name} does not run {what}."))
+            .hint("Choose another executor for the repository."))
+    }
+
     fn executor(&self, name: &ExecutorName) -> Result<&Arc<dyn Executor>, Fault> {
-        self.executors.get(name).ok_or_else(|| {
-            Fault::Failed(
-                Failure::new(FailureCode::ExecutorRefused, format!("The executor {name} is not configured any more."))
-                    .hint("Put it back into the controller's configuration, or rerun with another."),
-            )
-        })
+        self.executors.get(name).ok_or_else(|| Fault::Failed(unconfigured(name)))
     }
 
     /// The order with its capabilities, made at the moment of the call and never stored.
     fn order(&self, key: AttemptKey, order: &BuildOrder) -> Result<Order, Fault> {
-        let Work::Build { repo, spec, inputs, .. } = &order.work else {
+        let Work::Build { repo, definition, naming, inputs, .. } = &order.work else {
             return Err(Fault::Failed(Failure::new(FailureCode::Internal, "The step is no build.")));
         };
         let read = Capability::ReadRepo { repo: repo.clone(), sha: order.sha.clone() };
-        let put = Capability::PutGrant { names: spec.artifacts.keys().cloned().collect(), max_bytes: self.max_artifacts };
+        let put = Capability::PutGrant { names: definition.artifacts().into_iter().cloned().collect(), max_bytes: self.max_artifacts };
         Ok(Order {
             key,
             repo: repo.clone(),
             source: ProvenSource {
-                naming: Naming::Run,
-                project: None,
-                moved: true,
+                naming: *naming,
+                project: order.published.project.clone(),
+                moved: order.published.moved,
                 url: order.published.url.clone(),
                 ref_name: order.published.ref_name.clone(),
                 sha: order.sha.clone(),
                 branch: order.branch.clone(),
             },
             variables: variables(key, order, inputs),
-            definition: Definition::Job(spec.clone()),
+            definition: match definition {
+                Planned::Job { spec, .. } => Definition::Job(spec.clone()),
+                Planned::Native { .. } => Definition::Native(NativeBuild { name: None, inputs: inputs.clone() }),
+            },
             deadline: order.deadline,
             read: self.workers.capability(Service::VcsWorker, key, read, order.deadline).map_err(|error| unsigned(&error))?,
             put: self.workers.capability(Service::ArtifactStore, key, put, order.deadline).map_err(|error| unsigned(&error))?,
@@ -229,18 +244,20 @@ impl Outside {
     }
 }
 
-fn refs_request(repo: &RepoName, sha: &CommitSha, action: RefsAction) -> RefsRequest {
-    RefsRequest { name: repo.clone(), sha: sha.clone(), action, mirror: None, naming: Naming::Run, original: None }
+fn unconfigured(name: &ExecutorName) -> Failure {
+    Failure::new(FailureCode::ExecutorRefused, format!("The executor {name} is not configured any more."))
+        .hint("Put it back into the controller's configuration, or rerun with another.")
 }
 
 /// The variables of the Rancher plan, and our own.
 fn variables(key: AttemptKey, order: &BuildOrder, inputs: &Variables) -> Variables {
-    let Work::Build { repo, job, .. } = &order.work else { return Variables::new() };
+    let Work::Build { repo, definition, .. } = &order.work else { return Variables::new() };
+    let pipeline = definition.job().map_or_else(|| repo.to_string(), ToString::to_string);
     let ours = [
         ("CICD_GIT_COMMIT", order.sha.to_string()),
         ("CICD_GIT_BRANCH", order.branch.to_string()),
         ("CICD_GIT_URL", order.source.to_string()),
-        ("CICD_PIPELINE_NAME", job.to_string()),
+        ("CICD_PIPELINE_NAME", pipeline),
         ("CICD_PIPELINE_ID", repo.to_string()),
         ("CICD_TRIGGER_TYPE", order.origin.trigger().to_owned()),
         ("CICD_NODE_NAME", order.executor.to_string()),

@@ -77,6 +77,11 @@ pub(super) fn resource_of(key: &str) -> Option<ResourceKey> {
     match key.split_once('/')? {
         ("executor", name) => name.parse().ok().map(ResourceKey::Executor),
         ("environment", name) => name.parse().ok().map(ResourceKey::Environment),
+        ("ref", name) => {
+            let mut parts = name.splitn(3, ':');
+            let (mirror, repo, ref_name) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+            Some(ResourceKey::Ref { mirror, repo, ref_name })
+        }
         _ => None,
     }
 }

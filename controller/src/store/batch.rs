@@ -173,6 +173,9 @@ impl<'a> Batch<'a> {
             }
             let resource = self.memory.resources.entry(key.clone()).or_insert_with(|| Resource::new(key.clone(), unsaid(&key)));
             let granted = resource.take(&message);
+            if key.passing() && resource.claims().next().is_none() {
+                self.memory.resources.remove(&key);
+            }
             queue.extend(self.deliver(&key, granted));
         }
     }
@@ -356,9 +359,11 @@ impl<'a> Batch<'a> {
         let mut records = Vec::new();
         let mut claims = Vec::new();
         let mut gone = Vec::new();
+        let mut left = Vec::new();
         for key in &self.resources {
-            if let Some(resource) = self.memory.resources.get(key) {
-                records.push(record_row(resource)?);
+            match self.memory.resources.get(key) {
+                Some(resource) => records.push(record_row(resource)?),
+                None => left.push(key.to_string()),
             }
         }
         for (key, holder) in &self.touched {
@@ -374,6 +379,12 @@ impl<'a> Batch<'a> {
         .bind(to_json("resource", &records)?)
         .execute(&mut *writer)
         .await?;
+        if !left.is_empty() {
+            sqlx::query("DELETE FROM resource WHERE key IN (SELECT value FROM json_each($1))")
+                .bind(to_json("resource", &left)?)
+                .execute(&mut *writer)
+                .await?;
+        }
         if !gone.is_empty() {
             sqlx::query("DELETE FROM claim WHERE (resource, holder) IN (SELECT value->>0, value->>1 FROM json_each($1))")
                 .bind(to_json("claim", &gone)?)

@@ -157,7 +157,7 @@ impl Memory {
 /// executor that is not configured any more has no room, so that what waits there waits visibly.
 pub(super) const fn unsaid(key: &ResourceKey) -> u32 {
     match key {
-        ResourceKey::Environment(_) => 1,
+        ResourceKey::Environment(_) | ResourceKey::Ref { .. } => 1,
         ResourceKey::Executor(_) => 0,
     }
 }

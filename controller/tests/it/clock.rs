@@ -60,6 +60,7 @@ async fn accept(store: &Store) -> RunId {
         origin: signalbox_contract::Origin::Api,
         publish: true,
         vote: false,
+        route: signalbox_controller_core::plan::Route::default(),
     };
     let run = NewRun { principal: "tester".to_owned(), request: Request::Cd(Box::new(order)), idempotency: None };
     store.accept(run).await.expect("it is accepted").run

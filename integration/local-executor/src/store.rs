@@ -209,10 +209,10 @@ impl Row {
         };
         let stamp = Stamp(u64::try_from(self.stamp).unwrap_or_default());
         if state == BuildState::Gone {
-            return Observation { key, build: String::new(), stamp, state, parts: Vec::new(), url: None };
+            return Observation::new(key, "", stamp, state);
         }
         let part = PartState::new(PART, PART, state.clone());
-        Observation { key, build: self.build(), stamp, state, parts: vec![part], url: None }
+        Observation { parts: vec![part], ..Observation::new(key, self.build(), stamp, state) }
     }
 }
 

@@ -7,11 +7,17 @@
 mod authority;
 mod binary;
 mod debian;
+mod gerrit;
+mod missing;
+mod review;
 mod services;
 mod words;
 mod world;
 
 pub use debian::hello_source;
+pub use gerrit::{Account, Gerrit, Said};
+pub use missing::has;
+pub use review::{Change, Workspace};
 pub use services::Services;
 pub use words::{State, job_file};
 pub use world::{World, WorldOptions};

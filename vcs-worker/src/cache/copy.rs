@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use signalbox_adapters::mirror::OURS;
 use signalbox_contract::api::vcs::Transferred;
 use signalbox_contract::{CommitSha, RefName};
 use signalbox_service::git::{Fault, Git, GitError};
 use signalbox_service::ledger::WorkError;
 use signalbox_service::shutdown::Shutdown;
+use signalbox_service::telemetry::causes;
 use tokio::sync::{Mutex, Semaphore};
 
 use super::bring::Brought;
@@ -20,6 +22,12 @@ use crate::proof::Inspector;
 
 /// How long a small change to our own copy may take.
 const SHORT: Duration = Duration::from_secs(30);
+
+/// The file in a copy that says when it was last used.
+const USED: &str = "signalbox-used";
+
+/// How often that is written.
+const OFTEN: Duration = Duration::from_hours(1);
 
 /// Our copy of one source.
 pub(crate) struct Copy {
@@ -125,6 +133,40 @@ impl Copy {
         let listed = String::from_utf8_lossy(&listed);
         let refs = listed.lines().filter_map(|line| line.split_once(' '));
         Ok(refs.filter_map(|(sha, name)| Some((name.parse().ok()?, sha.parse().ok()?))).collect())
+    }
+
+    /// When it was last used, as far as that was written down: once an hour at most.
+    pub(crate) fn used_at(&self) -> Option<Timestamp> {
+        std::fs::read_to_string(self.path.join(USED)).ok()?.trim().parse().ok()
+    }
+
+    /// Writes down that it is used.
+    pub(crate) fn note_use(&self, now: Timestamp) {
+        let known = self.used_at().is_some_and(|used| now.duration_since(used).unsigned_abs() < OFTEN);
+        if known || !self.exists() {
+            return;
+        }
+        if let Err(error) = std::fs::write(self.path.join(USED), now.to_string()) {
+            tracing::warn!(error = %causes(&error), "cache.use_not_written");
+        }
+    }
+
+    /// Removes it, if nobody has used it since `before`, and nobody is at it. It is made anew when it is wanted.
+    pub(crate) async fn remove_unused(&self, before: Timestamp) -> bool {
+        let mut swept = self.turn.lock().await;
+        if self.used_at().is_none_or(|used| used >= before) {
+            return false;
+        }
+        let gone = self.path.with_extension("new");
+        let removed = std::fs::rename(&self.path, &gone).and_then(|()| std::fs::remove_dir_all(&gone));
+        swept.0 = false;
+        match removed {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(error = %causes(&error), copy = %self.path.display(), "cache.copy_not_removed");
+                false
+            }
+        }
     }
 
     /// How much room its objects take.

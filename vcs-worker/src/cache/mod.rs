@@ -61,6 +61,16 @@ impl Cache {
         Ok(Self { root, git, limits, copies: Mutex::default(), room, shutdown })
     }
 
+    /// All copies that are there.
+    pub(crate) fn all(&self) -> Vec<Arc<Copy>> {
+        let Ok(entries) = std::fs::read_dir(&self.root) else { return Vec::new() };
+        let digests = entries.flatten().filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            format!("sha256:{}", name.strip_suffix(".git")?).parse::<Digest>().ok()
+        });
+        digests.map(|digest| self.copy(&digest)).filter(|copy| copy.exists()).collect()
+    }
+
     /// The copy that is called by this digest, whether it is there already or not.
     pub(crate) fn copy(&self, digest: &Digest) -> Arc<Copy> {
         let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use signalbox_adapters::mirror::{Mirror, RemoteMirror, RemoteSettings};
+use signalbox_adapters::mirror::{GitlabMirror, GitlabSettings, Mirror, RemoteMirror, RemoteSettings};
 use signalbox_contract::MirrorName;
 use signalbox_service::config::Reader;
 use signalbox_service::git::{Credential, Git};
@@ -23,6 +23,7 @@ pub struct Entry {
 #[derive(Debug, Clone)]
 enum Kind {
     Remote(RemoteSettings),
+    Gitlab(GitlabSettings),
 }
 
 /// The keys that say how to show who we are.
@@ -41,7 +42,12 @@ impl Entry {
             reader.refuse("", format!("is no name of a mirror: it {}", invalid.rule));
         }
         let kind: Option<String> = reader.required("kind");
+        let gitlab = kind.as_deref() == Some("gitlab");
         let url: Option<String> = reader.required("url");
+        // These are known for every kind, so that a wrong one is told from an unknown one.
+        let group: Option<String> = if gitlab { reader.required("group") } else { reader.optional("group") };
+        let visibility = reader.or("visibility", "private".to_owned());
+        let calls_per_minute = reader.within("budget", 300, 1..=100_000);
         let private = reader.or("private", false);
         let ca: Option<PathBuf> = reader.optional("ca");
         let keys = Keys {
@@ -53,6 +59,9 @@ impl Entry {
         let scheme = url.as_deref().and_then(|url| check_url(reader, url));
         if let Some(scheme) = &scheme {
             keys.check(reader, scheme, private);
+            if gitlab {
+                keys.check_gitlab(reader, scheme);
+            }
             if ca.is_some() && scheme == "ssh" {
                 reader.refuse("ca", "is for https");
             }
@@ -60,11 +69,31 @@ impl Entry {
         if let Some(file) = ca.as_deref().filter(|file| !file.is_file()) {
             reader.refuse("ca", format!("names {}, which is not there", file.display()));
         }
-        if kind? != "remote" {
-            reader.refuse("kind", "must be \"remote\"");
-            return None;
+        if !gitlab && group.is_some() {
+            reader.refuse("group", "is for the kind gitlab");
         }
-        let kind = Kind::Remote(RemoteSettings { url: url?, credential: keys.credential(), ca, deadline });
+        if let Some(group) = group.as_deref().filter(|group| group.parse::<signalbox_contract::RepoName>().is_err()) {
+            reader.refuse("group", format!("must be the full path of a group, not {group:?}"));
+        }
+        if !matches!(visibility.as_str(), "private" | "internal" | "public") {
+            reader.refuse("visibility", "must be private, internal or public");
+        }
+        let kind = match kind?.as_str() {
+            "remote" => Kind::Remote(RemoteSettings { url: url?, credential: keys.credential(), ca, deadline }),
+            "gitlab" => Kind::Gitlab(GitlabSettings {
+                url: Url::parse(&url?).ok()?,
+                token: keys.token?,
+                group: group?,
+                visibility,
+                ca,
+                deadline,
+                calls_per_minute,
+            }),
+            _ => {
+                reader.refuse("kind", "must be \"gitlab\" or \"remote\"");
+                return None;
+            }
+        };
         scheme?;
         Some(Self { name: parsed.ok()?, private, kind })
     }
@@ -73,6 +102,7 @@ impl Entry {
     pub(crate) fn open(&self, git: &Git) -> Result<Box<dyn Mirror>, String> {
         match &self.kind {
             Kind::Remote(settings) => Ok(Box::new(RemoteMirror::new(git.clone(), settings.clone())?)),
+            Kind::Gitlab(settings) => Ok(Box::new(GitlabMirror::new(git.clone(), settings.clone()))),
         }
     }
 }
@@ -109,6 +139,18 @@ impl Keys {
         }
         if self.username.is_some() && self.token.is_none() && !ssh {
             reader.refuse("username", "needs a token_file");
+        }
+    }
+
+    fn check_gitlab(&self, reader: &mut Reader, scheme: &str) {
+        if self.token.is_none() {
+            reader.refuse("token_file", "is missing: a GitLab is spoken to by its API");
+        }
+        if self.username.is_some() {
+            reader.refuse("username", "is not needed: GitLab takes its tokens under any name");
+        }
+        if scheme == "ssh" {
+            reader.refuse("url", "must begin with https: a GitLab is spoken to by its API");
         }
     }
 

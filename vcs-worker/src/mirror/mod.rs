@@ -3,27 +3,36 @@
 //! Invariants: nothing is shown that was not proven here. For one repository at one place, one thing is done at a time. A
 //! place is spoken with at addresses that were checked.
 
+mod collect;
 mod entry;
 mod served;
+mod spots;
+mod survey;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use signalbox_adapters::mirror::{Mirror, MirrorError, Note, Order, Shown, Target};
 use signalbox_contract::api::vcs::{RefsAction, RefsRequest, RefsResult};
 use signalbox_contract::{AttemptKey, CommitSha, Failure, FailureCode, MirrorName, RepoName};
+use signalbox_service::clock::SharedClock;
 use signalbox_service::git::{Git, GitError};
+use signalbox_service::ledger::Ledger;
 use signalbox_service::telemetry::causes;
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
+use url::Url;
 
+pub use collect::Retention;
 pub use entry::Entry;
-pub(crate) use served::Served;
+use served::Served;
 
 use crate::cache::{Cache, Copy};
 use crate::names::Names;
 use crate::remote::usable_addresses;
+use spots::Spots;
 
 /// A place, and whether its server may have private addresses.
 struct Place {
@@ -47,24 +56,37 @@ pub(crate) struct Places {
     scratch: PathBuf,
     scratching: Turn<()>,
     turns: Mutex<HashMap<Spot, Arc<Turn<()>>>>,
+    /// What was ever shown at configured mirrors.
+    spots: Spots,
+    collecting: Turn<()>,
+    retention: Retention,
+    /// What is known of when refs were shown.
+    ledger: Ledger,
+    clock: SharedClock,
 }
 
 /// The folders of ours that places need.
 pub(crate) struct Folders {
     pub(crate) notes: PathBuf,
     pub(crate) scratch: PathBuf,
+    pub(crate) spots: PathBuf,
+}
+
+/// What places share with the rest of the worker.
+pub(crate) struct Shared {
+    pub(crate) names: Arc<Names>,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) git: Git,
+    pub(crate) ledger: Ledger,
+    pub(crate) clock: SharedClock,
 }
 
 impl Places {
     /// Opens all places.
-    pub(crate) fn open(
-        own: Served,
-        entries: &[Entry],
-        (names, cache, git): (Arc<Names>, Arc<Cache>, Git),
-        folders: Folders,
-    ) -> std::io::Result<Self> {
-        let own = Place { mirror: Box::new(own), private: true };
-        let mut known = BTreeMap::from([(None, own)]);
+    pub(crate) fn open(entries: &[Entry], retention: Retention, shared: Shared, folders: Folders, base: Url) -> std::io::Result<Self> {
+        let Shared { names, cache, git, ledger, clock } = shared;
+        let own = Served::new(Arc::clone(&names), Arc::clone(&cache), base);
+        let mut known = BTreeMap::from([(None, Place { mirror: Box::new(own), private: true })]);
         for entry in entries {
             let mirror = entry.open(&git).map_err(|why| std::io::Error::other(format!("the mirror {}: {why}", entry.name)))?;
             known.insert(Some(entry.name.clone()), Place { mirror, private: entry.private });
@@ -84,7 +106,17 @@ impl Places {
             scratch: folders.scratch,
             scratching: Turn::default(),
             turns: Mutex::default(),
+            spots: Spots::open(folders.spots)?,
+            collecting: Turn::default(),
+            retention,
+            ledger,
+            clock,
         })
+    }
+
+    /// What time it is.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Shows an attempt's commit, or takes its ref away.
@@ -93,7 +125,11 @@ impl Places {
         let copy = self.copy(&request.name);
         let showing = request.action == RefsAction::Publish;
         if showing {
+            if let Some(copy) = &copy {
+                copy.note_use(self.clock.now());
+            }
             self.prove(copy.as_deref(), &request.name, &request.sha).await?;
+            self.note_spot(request)?;
         }
         let path = match copy {
             Some(copy) => copy.path().to_owned(),
@@ -117,6 +153,16 @@ impl Places {
             tracing::warn!(error = %causes(&error), "mirror.note_kept");
         }
         Ok(RefsResult { url, ref_name, sha, project, moved })
+    }
+
+    /// Whatever is pushed somewhere can be found there again, and cleaned.
+    fn note_spot(&self, request: &RefsRequest) -> Result<(), MirrorError> {
+        let Some(mirror) = &request.mirror else { return Ok(()) };
+        self.spots.note(mirror, &request.name, self.clock.now()).map_err(|error| {
+            tracing::error!(error = %causes(&error), "mirror.spot_not_written");
+            let failure = Failure::new(FailureCode::Internal, "It cannot be written down where the commit is shown.");
+            MirrorError::Passing(failure.hint("Make room on the VCS worker's disk, and see its log."))
+        })
     }
 
     fn place(&self, name: Option<&MirrorName>) -> Result<&Place, MirrorError> {

@@ -248,10 +248,13 @@ fn everything_that_is_wrong_with_mirrors_is_said_at_once() {
     let errors = config_errors(
         "data = \"d\"\n[mirrors.a]\nkind = \"svn\"\nurl = \"ftp://x\"\n[mirrors.b]\nkind = \"remote\"\nurl = \"ssh://git@x/m\"\n\
          [mirrors.c]\nkind = \"remote\"\nurl = \"https://x/m\"\nusername = \"a:b\"\nssh_key_file = \"k\"\nca = \"/none\"\n\
-         [mirrors.\"-d\"]\nkind = \"remote\"\nurl = \"git@x:m\"\ntoken_fil = 1\n",
+         [mirrors.e]\nkind = \"gitlab\"\nurl = \"https://x\"\nvisibility = \"all\"\n[mirrors.\"-d\"]\nkind = \"remote\"\nurl = \"git@x:m\"\ntoken_fil = 1\n",
     );
     for words in [
-        "must be \"remote\"",
+        "must be \"gitlab\" or \"remote\"",
+        "mirrors.e.group: is missing",
+        "a GitLab is spoken to by its API",
+        "must be private, internal or public",
         "must begin with https://",
         "needs ssh_key_file and known_hosts_file",
         "must hold neither a colon",

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -13,7 +13,7 @@ use signalbox_contract::api::vcs::{RefsAction, RefsResult, RepoResult};
 use signalbox_contract::token::{Capability, Service};
 use signalbox_contract::{AttemptKey, CommitSha, Failure, FailureCode, Problem, RunId};
 use signalbox_service::auth::{Signer, init_keys, sha256};
-use signalbox_service::clock::{Clock as _, SystemClock};
+use signalbox_service::clock::{Clock as _, SharedClock, SystemClock};
 use signalbox_service::config::Reader;
 use signalbox_service::git::Git;
 use signalbox_service::git::testing::{Fixture, GitServer};
@@ -38,6 +38,7 @@ pub(crate) struct House {
     http: reqwest::Client,
     shutdown: Shutdown,
     settings: String,
+    clock: SharedClock,
     /// The attempt whose ref was shown last.
     shown: Mutex<Option<AttemptKey>>,
 }
@@ -50,6 +51,11 @@ impl House {
 
     /// A worker with further settings, of its own and of its source; `{server}` in them is the git server's address.
     pub(crate) async fn with(settings: &str, source_settings: &str) -> Self {
+        Self::with_clock(settings, source_settings, SystemClock::shared()).await
+    }
+
+    /// The same, in its own time.
+    pub(crate) async fn with_clock(settings: &str, source_settings: &str, clock: SharedClock) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let root = folder.path().join("server");
         let source = Fixture::new(&root, "r/hello").await;
@@ -57,11 +63,11 @@ impl House {
         let server = GitServer::start(&root).await;
         let entry = format!("[[sources]]\nurl = \"http://{}/r/\"\nprivate = true\n{source_settings}\n", server.address());
         init_keys(&folder.path().join("keys")).expect("keys");
-        let signer = Signer::open(&folder.path().join("keys"), SystemClock::shared()).expect("a signer");
+        let signer = Signer::open(&folder.path().join("keys"), Arc::clone(&clock)).expect("a signer");
         let settings = format!("{settings}\n{entry}").replace("{server}", &server.address().to_string());
-        let (address, shutdown) = serve(folder.path(), &settings).await;
+        let (address, shutdown) = serve(folder.path(), &settings, Arc::clone(&clock)).await;
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-        Self { folder, address, signer, server, source, http, shutdown, settings, shown: Mutex::default() }
+        Self { folder, address, signer, server, source, http, shutdown, settings, clock, shown: Mutex::default() }
     }
 
     /// Ends the worker, which must leave nothing running, and starts it again on the same folder.
@@ -69,7 +75,7 @@ impl House {
         self.http = reqwest::Client::builder().no_proxy().build().expect("a client");
         assert!(self.shutdown.drained(SOON).await, "something did not end");
         meanwhile(&self.data());
-        (self.address, self.shutdown) = serve(self.folder.path(), &self.settings).await;
+        (self.address, self.shutdown) = serve(self.folder.path(), &self.settings, Arc::clone(&self.clock)).await;
         self
     }
 
@@ -195,6 +201,35 @@ impl House {
         mirror
     }
 
+    /// Reads something, as the controller does.
+    pub(crate) async fn get<R: DeserializeOwned>(&self, path: &str) -> R {
+        let answer = self.ask_for(path).await;
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
+        answer.json().await.expect("an answer")
+    }
+
+    /// What reading something is answered with.
+    pub(crate) async fn get_status(&self, path: &str) -> u16 {
+        self.ask_for(path).await.status().as_u16()
+    }
+
+    async fn ask_for(&self, path: &str) -> reqwest::Response {
+        let plain = path.split('?').next().unwrap_or_default();
+        let token = self.signer.act(Service::VcsWorker, &format!("GET {plain}"), None, sha256(b"")).expect("a token");
+        let request = self.http.get(format!("http://{}{path}", self.address)).bearer_auth(token.expose_secret());
+        request.send().await.expect("an answer")
+    }
+
+    /// Asks for something that no ledger keeps.
+    pub(crate) async fn act<R: DeserializeOwned>(&self, path: &str, body: &Value) -> R {
+        let body = serde_json::to_vec(body).expect("JSON");
+        let token = self.signer.act(Service::VcsWorker, &format!("POST {path}"), None, sha256(&body)).expect("a token");
+        let request = self.http.post(format!("http://{}{path}", self.address)).bearer_auth(token.expose_secret());
+        let answer = request.header("content-type", "application/json").body(body).send().await.expect("an answer");
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
+        answer.json().await.expect("an answer")
+    }
+
     /// Whether the worker has written down that the attempt's ref is to go.
     pub(crate) async fn removal_is_written(&self, attempt: AttemptKey) -> bool {
         let (clock, shutdown) = (SystemClock::shared(), Shutdown::new());
@@ -229,14 +264,14 @@ impl House {
     }
 }
 
-async fn serve(folder: &Path, settings: &str) -> (SocketAddr, Shutdown) {
+async fn serve(folder: &Path, settings: &str, clock: SharedClock) -> (SocketAddr, Shutdown) {
     let file = folder.join("vcs-worker.toml");
     let address = free_port();
     std::fs::write(&file, format!("listen = \"{address}\"\ndata = \"data\"\n{settings}")).expect("written");
     let config = Config::load(&file).unwrap_or_else(|errors| panic!("{errors}"));
     let shutdown = Shutdown::new();
     let listener = bind(address).expect("a free port");
-    start(config, listener, SystemClock::shared(), Telemetry::new("vcs-worker"), shutdown.clone()).await.expect("started");
+    start(config, listener, clock, Telemetry::new("vcs-worker"), shutdown.clone()).await.expect("started");
     (address, shutdown)
 }
 

@@ -9,3 +9,4 @@ mod refusals;
 mod restart;
 mod speed;
 mod story;
+mod tidy;

@@ -3,24 +3,50 @@
 use std::time::Duration;
 
 use signalbox_contract::api::run::{ArtifactView, StepState};
+use signalbox_contract::api::vcs::{RefsAction, RefsRequest};
 use signalbox_contract::build::{BuildState, Observation};
-use signalbox_contract::{AttemptKey, Failure, FailureClass, FailureCode, Verdict};
+use signalbox_contract::{ArtifactName, AttemptKey, Failure, FailureClass, FailureCode, RefName, Verdict};
 
 use super::change::{Change, End};
 use crate::attempt::{Attempt, Phase, Published};
-use crate::effect::{Act, AtExecutor, BuildOrder};
-use crate::plan::{Request, Work};
+use crate::effect::{Act, AtExecutor, BuildOrder, Intent};
+use crate::plan::{Definition, Request, Work};
+
+/// How many remarks an attempt keeps.
+const MAX_REMARKS: usize = 20;
 
 impl Change {
     /// The executor has room.
     pub(super) fn place_at_executor(&mut self, key: AttemptKey) {
-        let Some(Work::Build { repo, spec, .. }) = self.work(&key).cloned() else { return };
-        let Some(sha) = self.run.sha.clone() else { return };
-        let time = spec.timeout.map_or(self.limits.build, |timeout| Duration::from_secs(timeout.as_secs().into()));
-        self.enter(&key, Phase::Publishing);
+        let Some(intent) = self.intent(&key) else { return };
+        self.enter(&key, Phase::Preparing);
         self.run.steps[usize::from(key.step)].state = StepState::Active;
-        self.allow(key, time.saturating_add(self.limits.build_slack));
-        self.perform(key, Act::Publish { repo, sha });
+        self.allow(key, self.build_time(&key));
+        self.perform(key, Act::Prepare(Box::new(intent)));
+    }
+
+    /// How long a build may take, with what it takes beyond its own time.
+    pub(super) fn build_time(&self, key: &AttemptKey) -> Duration {
+        let own = match self.work(key) {
+            Some(Work::Build { definition: Definition::Job { spec, .. }, .. }) => spec.timeout,
+            _ => None,
+        };
+        let time = own.map_or(self.limits.build, |timeout| Duration::from_secs(timeout.as_secs().into()));
+        time.saturating_add(self.limits.build_slack)
+    }
+
+    /// What was newest there is known, and written down: only now is the commit shown, which may begin the build.
+    pub(super) fn prepared(&mut self, key: &AttemptKey, anchor: &str) -> bool {
+        if !self.is_in(key, &Phase::Preparing) {
+            return false;
+        }
+        if let Some(attempt) = self.attempt(key) {
+            attempt.anchor = Some(anchor.to_owned());
+        }
+        let Some(request) = self.refs_request(key, RefsAction::Publish) else { return false };
+        self.enter(key, Phase::Publishing);
+        self.perform(*key, Act::Publish(request));
+        true
     }
 
     pub(super) fn published(&mut self, key: &AttemptKey, at: &Published) -> bool {
@@ -30,18 +56,10 @@ impl Change {
         if let Some(attempt) = self.attempt(key) {
             attempt.published = Some(at.clone());
         }
-        let Some(order) = self.order(key) else { return false };
-        self.enter(key, Phase::Preparing);
-        self.perform(*key, Act::Prepare(Box::new(order)));
-        true
-    }
-
-    pub(super) fn prepared(&mut self, key: &AttemptKey, anchor: &str) -> bool {
-        if !self.is_in(key, &Phase::Preparing) {
-            return false;
-        }
-        if let Some(attempt) = self.attempt(key) {
-            attempt.anchor = Some(anchor.to_owned());
+        // It was called off meanwhile, and its build may have begun.
+        if let Some(then) = self.run.current(key).and_then(|attempt| attempt.cancel) {
+            self.fence(key, then);
+            return true;
         }
         let Some(order) = self.order(key) else { return false };
         self.enter(key, Phase::Starting);
@@ -49,34 +67,21 @@ impl Change {
         true
     }
 
-    pub(super) fn started(&mut self, key: &AttemptKey, build: Option<&str>) -> bool {
-        if !self.is_in(key, &Phase::Starting) && !self.is_in(key, &Phase::Finding) {
-            return false;
+    /// Publishing failed where it may itself begin the build: unless it was refused, it may have come through.
+    pub(super) fn not_pushed(&mut self, key: &AttemptKey, failure: &Failure) {
+        let cancel = self.run.current(key).and_then(|attempt| attempt.cancel);
+        let unclear = matches!(failure.code.class(), FailureClass::Infrastructure | FailureClass::Unknown);
+        match (cancel, unclear) {
+            (Some(then), _) => self.fence(key, then),
+            (None, true) => self.not_started(key, failure),
+            (None, false) => self.end(*key, End::failed(failure.clone())),
         }
-        self.track(key, build);
-        true
     }
 
-    pub(super) fn start_unclear(&mut self, key: &AttemptKey) -> bool {
-        if !self.is_in(key, &Phase::Starting) {
-            return false;
+    pub(super) fn remark(&mut self, key: &AttemptKey, words: String) {
+        if let Some(attempt) = self.attempt(key).filter(|attempt| attempt.remarks.len() < MAX_REMARKS) {
+            attempt.remarks.push(words);
         }
-        let Some(at) = self.at_executor(key) else { return false };
-        self.enter(key, Phase::Finding);
-        self.perform(*key, Act::Find(at));
-        true
-    }
-
-    pub(super) fn found(&mut self, key: &AttemptKey, build: Option<&str>) -> bool {
-        if !self.is_in(key, &Phase::Finding) {
-            return false;
-        }
-        match build {
-            Some(build) => self.track(key, Some(build)),
-            // It may still be on its way. So it is made sure that it never runs, before anything else is tried.
-            None => self.fence(key, Verdict::Lost),
-        }
-        true
     }
 
     pub(super) fn fenced(&mut self, key: &AttemptKey) -> bool {
@@ -101,7 +106,10 @@ impl Change {
             attempt.stamp = observation.stamp;
             attempt.parts.clone_from(&observation.parts);
             attempt.build = Some(observation.build.clone());
+            attempt.url = observation.url.clone().or(attempt.url.take());
         }
+        self.compare_commit(key, observation);
+        let Some(attempt) = self.attempt(key) else { return true };
         let cancel = attempt.cancel;
         match &observation.state {
             BuildState::Waiting { .. } | BuildState::Running => {
@@ -123,10 +131,13 @@ impl Change {
         true
     }
 
-    pub(super) fn sealed(&mut self, key: &AttemptKey, artifacts: &[ArtifactView]) -> bool {
+    pub(super) fn sealed(&mut self, key: &AttemptKey, artifacts: &[ArtifactView], remarks: &[String]) -> bool {
         let Some(Phase::Sealing { verdict, class, reason }) = self.phase(key) else { return false };
         if let Some(attempt) = self.attempt(key) {
             attempt.artifacts = artifacts.to_vec();
+        }
+        for remark in remarks {
+            self.remark(key, remark.clone());
         }
         let wanted = match &self.run.request {
             Request::Cd(order) => order.deploy.as_ref().map(|(artifact, _)| artifact),
@@ -134,14 +145,31 @@ impl Change {
         };
         let missing = wanted.filter(|wanted| !artifacts.iter().any(|artifact| artifact.name == **wanted));
         let end = match (verdict, missing) {
-            (Verdict::Success, Some(missing)) => {
-                End::failed(Failure::new(FailureCode::ArtifactMissing, format!("The build did not make the artifact {missing}.")))
-            }
+            (Verdict::Success, Some(missing)) => End::failed(self.not_made(key, missing)),
             (Verdict::Success, None) => End::verdict(Verdict::Success),
-            (verdict, _) => End { verdict, class, failure: failure_of(verdict, reason) },
+            (verdict, _) => self.ends_as(key, verdict, class, reason),
         };
         self.end(*key, end);
         true
+    }
+
+    fn not_made(&self, key: &AttemptKey, missing: &ArtifactName) -> Failure {
+        let failure = Failure::new(FailureCode::ArtifactMissing, format!("The build did not make the artifact {missing}."));
+        let Some(Work::Build { repo, definition, .. }) = self.work(key) else { return failure };
+        match definition.picks().iter().find(|pick| pick.name == *missing) {
+            None => failure,
+            Some(pick) => Failure { detail: format!("{} It was looked for as {}.", failure.detail, pick.place()), ..failure }
+                .hint(format!("Where it is says [repositories.\"{repo}\".artifacts] in the controller's configuration.")),
+        }
+    }
+
+    /// How an attempt ends that did not pass: with what is known of it already, else with its executor's words.
+    fn ends_as(&mut self, key: &AttemptKey, verdict: Verdict, class: Option<FailureClass>, reason: String) -> End {
+        let known = self.attempt(key).and_then(|attempt| Some((attempt.class, attempt.failure.take()?)));
+        match known {
+            Some((known, failure)) => End { verdict, class: known.or(class), failure: Some(failure) },
+            None => End { verdict, class, failure: failure_of(verdict, reason) },
+        }
     }
 
     /// What the build made, and its log, could not be made safe. So it has not passed; if it had not anyway, it ends as it is.
@@ -149,18 +177,9 @@ impl Change {
         let Some(Phase::Sealing { verdict, class, reason }) = self.phase(key) else { return };
         let end = match verdict {
             Verdict::Success => End::failed(failure),
-            _ => End { verdict, class, failure: failure_of(verdict, reason) },
+            _ => self.ends_as(key, verdict, class, reason),
         };
         self.end(*key, end);
-    }
-
-    /// The start was tried for as long as it may be, and whether it ever arrived is not known.
-    pub(super) fn not_started(&mut self, key: &AttemptKey, failure: &Failure) {
-        if let Some(attempt) = self.attempt(key) {
-            attempt.class = Some(failure.code.class());
-            attempt.failure = Some(failure.clone());
-        }
-        self.fence(key, Verdict::Failed);
     }
 
     /// The executor will not run it any more, or, with a failure, nothing more can be done about that. It is over for us
@@ -176,10 +195,18 @@ impl Change {
     pub(super) fn call_off(&mut self, key: &AttemptKey, verdict: Verdict) {
         let Some(phase) = self.phase(key) else { return };
         match phase {
-            Phase::Claiming | Phase::Fetching | Phase::Resolving | Phase::Publishing | Phase::Preparing => {
+            // Whether it began its build is known only when it is over. Until then nobody could find what to cancel.
+            Phase::Publishing if self.work(key).is_some_and(Work::begins_by_push) => {
+                let settle = self.limits.settle;
+                if let Some(attempt) = self.attempt(key).filter(|attempt| attempt.cancel.is_none()) {
+                    attempt.cancel = Some(verdict);
+                    self.allow(*key, settle);
+                }
+            }
+            Phase::Claiming { .. } | Phase::Fetching | Phase::Resolving | Phase::Publishing | Phase::Preparing => {
                 self.end(*key, End { verdict, class: None, failure: failure_of(verdict, String::new()) });
             }
-            Phase::Starting | Phase::Finding => self.fence(key, verdict),
+            Phase::Starting | Phase::Finding { .. } => self.fence(key, verdict),
             Phase::Tracking { .. } => self.cancel(key, verdict),
             // These come to an end by themselves, and soon.
             Phase::Fencing { .. } | Phase::Sealing { .. } | Phase::Deploying | Phase::Ended => {}
@@ -187,7 +214,7 @@ impl Change {
     }
 
     /// Asks the executor to stop it. If it does not, in time, it is fenced.
-    fn cancel(&mut self, key: &AttemptKey, verdict: Verdict) {
+    pub(super) fn cancel(&mut self, key: &AttemptKey, verdict: Verdict) {
         let Some(at) = self.at_executor(key) else { return };
         let settle = self.limits.settle;
         if let Some(attempt) = self.attempt(key).filter(|attempt| attempt.cancel.is_none()) {
@@ -205,20 +232,18 @@ impl Change {
         self.perform(*key, Act::Fence(at));
     }
 
-    fn track(&mut self, key: &AttemptKey, build: Option<&str>) {
-        if let Some(attempt) = self.attempt(key) {
-            attempt.build = build.map(str::to_owned);
-        }
-        self.enter(key, Phase::Tracking { seen: BuildState::Waiting { why: String::new() } });
-    }
-
     fn seal(&mut self, key: &AttemptKey, verdict: Verdict, class: Option<FailureClass>, reason: &str) {
         let Some(at) = self.at_executor(key) else { return };
         self.enter(key, Phase::Sealing { verdict, class, reason: reason.to_owned() });
         self.allow(*key, self.limits.settle);
         let line = self.run.line;
         let publish = verdict.passed() && self.publishes();
-        self.perform(*key, Act::Seal { at, publish, line });
+        let picks = match self.work(key) {
+            // What is not published need not be fetched.
+            Some(Work::Build { definition, .. }) if publish => definition.picks().to_vec(),
+            _ => Vec::new(),
+        };
+        self.perform(*key, Act::Seal { at, publish, line, picks });
     }
 
     pub(super) fn phase(&self, key: &AttemptKey) -> Option<Phase> {
@@ -238,10 +263,29 @@ impl Change {
         }
     }
 
-    fn at_executor(&self, key: &AttemptKey) -> Option<AtExecutor> {
+    pub(super) fn at_executor(&self, key: &AttemptKey) -> Option<AtExecutor> {
         let Some(Work::Build { executor, .. }) = self.work(key) else { return None };
         let Attempt { anchor, build, .. } = self.run.current(key)?;
         Some(AtExecutor { executor: executor.clone(), anchor: anchor.clone(), build: build.clone() })
+    }
+
+    /// What the VCS worker is asked for an attempt's ref.
+    pub(super) fn refs_request(&self, key: &AttemptKey, action: RefsAction) -> Option<RefsRequest> {
+        let Some(Work::Build { repo, ref_name, mirror, naming, .. }) = self.work(key) else { return None };
+        Some(RefsRequest {
+            name: repo.clone(),
+            sha: self.run.sha.clone()?,
+            action,
+            mirror: mirror.clone(),
+            naming: *naming,
+            original: mirror.as_ref().map(|_| ref_name.clone()),
+        })
+    }
+
+    fn intent(&self, key: &AttemptKey) -> Option<Intent> {
+        let Some(Work::Build { repo, ref_name, executor, naming, .. }) = self.work(key) else { return None };
+        let (executor, repo, naming) = (executor.clone(), repo.clone(), *naming);
+        Some(Intent { executor, repo, sha: self.run.sha.clone()?, branch: said(ref_name), naming })
     }
 
     fn order(&self, key: &AttemptKey) -> Option<BuildOrder> {
@@ -255,12 +299,17 @@ impl Change {
             origin: request.origin.clone(),
             number: self.run.number,
             sha: self.run.sha.clone()?,
-            branch: ref_name.short().parse().unwrap_or_else(|_| ref_name.clone()),
+            branch: said(ref_name),
             published: attempt.published.clone()?,
             anchor: attempt.anchor.clone(),
             deadline: attempt.deadline,
         })
     }
+}
+
+/// A ref as people say it.
+fn said(ref_name: &RefName) -> RefName {
+    ref_name.short().parse().unwrap_or_else(|_| ref_name.clone())
 }
 
 /// What is said of an attempt that did not pass, where its executor said something.

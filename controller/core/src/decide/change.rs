@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use signalbox_contract::api::run::{Outcome, StepState};
+use signalbox_contract::api::vcs::RefsAction;
 use signalbox_contract::{AttemptKey, Failure, FailureClass, FailureCode, Verdict};
 
 use super::{Decision, Limits, LogEntry, settled};
@@ -12,7 +13,7 @@ use crate::attempt::{Attempt, Phase};
 use crate::effect::{Act, AtExecutor, Effect, Kind};
 use crate::event::Event;
 use crate::plan::Work;
-use crate::resource::{Claim, Message, ResourceKey};
+use crate::resource::Message;
 use crate::run::{LOST_RETRIES, Run};
 
 pub(super) struct Change {
@@ -80,11 +81,6 @@ impl Change {
         self.run.steps.get_mut(usize::from(key.step)).filter(|_| live)?.attempts.last_mut()
     }
 
-    /// What the attempt needs a place of.
-    pub(super) fn resource(&self, key: &AttemptKey) -> Option<ResourceKey> {
-        self.work(key).and_then(Work::resource)
-    }
-
     pub(super) fn work(&self, key: &AttemptKey) -> Option<&Work> {
         self.run.steps.get(usize::from(key.step)).map(|step| &step.plan.work)
     }
@@ -142,35 +138,12 @@ impl Change {
         }
     }
 
-    /// Begins a new attempt of a step.
-    pub(super) fn begin(&mut self, index: u16) {
-        let now = self.now;
-        let work = &self.run.steps[usize::from(index)].plan.work;
-        let (resource, name) = (work.resource(), work.target().map(|target| target.name.clone()));
-        let (phase, state, time) = match &resource {
-            Some(_) => (Phase::Claiming, StepState::Waiting, self.limits.wait),
-            None => (Phase::Fetching, StepState::Active, self.limits.fetch),
-        };
-        let step = &mut self.run.steps[usize::from(index)];
-        step.state = state;
-        step.attempts.push(Attempt::begin(phase, now, now));
-        let Some(key) = self.run.latest_key(index) else { return };
-        self.allow(key, time);
-        match resource {
-            Some(resource) => {
-                let repo = self.run.request.repo().cloned();
-                let claim = Claim { holder: key, repo, name, priority: 0, asked_at: now, fence: None };
-                self.tell(Message::Ask { resource, claim });
-            }
-            None => self.fetch(key),
-        }
-    }
-
     /// Ends an attempt: lets go of what it holds, tidies up behind it, and goes on with the run.
     pub(super) fn end(&mut self, key: AttemptKey, end: End) {
         let now = self.now;
         // While it is being published the ref may be there, though its answer has not come.
         let published = self.attempt(&key).is_some_and(|attempt| attempt.published.is_some() || attempt.phase == Phase::Publishing);
+        let claimed = self.claimed(&key);
         self.enter(&key, Phase::Ended);
         let Some(attempt) = self.run.steps.get_mut(usize::from(key.step)).and_then(|step| step.attempts.last_mut()) else { return };
         attempt.verdict = Some(end.verdict);
@@ -179,16 +152,16 @@ impl Change {
         attempt.finished_at = Some(now);
         let at = (attempt.anchor.clone(), attempt.build.clone());
         self.withdraw(&key, Kind::Deadline);
-        if let Some(Work::Build { executor, repo, .. }) = self.work(&key).cloned() {
-            if published && let Some(sha) = self.run.sha.clone() {
-                self.perform(key, Act::Unpublish { repo, sha });
+        if let Some(Work::Build { executor, .. }) = self.work(&key).cloned() {
+            if published && let Some(request) = self.refs_request(&key, RefsAction::Remove) {
+                self.perform(key, Act::Unpublish(request));
             }
             // With an anchor, the executor may have been asked to start, so it may keep something.
             if at.0.is_some() {
                 self.perform(key, Act::Forget(AtExecutor { executor, anchor: at.0, build: at.1 }));
             }
         }
-        if let Some(resource) = self.resource(&key) {
+        for resource in claimed {
             self.tell(Message::Release { resource, holder: key });
         }
         self.log("attempt_ended", None, json!({ "key": key, "verdict": end.verdict }));

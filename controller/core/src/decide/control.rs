@@ -78,7 +78,7 @@ impl Change {
             return None;
         }
         let declared = self.run.steps.iter().filter_map(|step| match &step.plan.work {
-            Work::Build { spec, .. } => Some(spec.artifacts.keys()),
+            Work::Build { definition, .. } => Some(definition.artifacts()),
             Work::Mirror { .. } | Work::Deploy { .. } | Work::Activate { .. } => None,
         });
         declared.flatten().find(|name| !covered(artifacts, name)).cloned()
@@ -99,13 +99,14 @@ impl Change {
             (Kind::Start, Phase::Starting) if matches!(failure.code.class(), FailureClass::Infrastructure | FailureClass::Unknown) => {
                 self.not_started(key, failure);
             }
+            (Kind::Publish, Phase::Publishing) if self.work(key).is_some_and(Work::begins_by_push) => self.not_pushed(key, failure),
             (Kind::Fetch, Phase::Fetching)
             | (Kind::Publish, Phase::Publishing)
             | (Kind::Prepare, Phase::Preparing)
             | (Kind::Start, Phase::Starting)
             | (Kind::Resolve, Phase::Resolving) => self.end(*key, End::failed(failure.clone())),
             (Kind::Seal, Phase::Sealing { .. }) => self.not_sealed(key, failure.clone()),
-            (Kind::Find, Phase::Finding) => self.fence(key, Verdict::Lost),
+            (Kind::Find, Phase::Finding { offered }) => self.not_found(key, offered),
             (Kind::Cancel, Phase::Tracking { .. }) => {
                 let then = self.cancelled_as(key);
                 self.fence(key, then);
@@ -125,10 +126,11 @@ impl Change {
         }
         let late = || Failure::new(FailureCode::DeadlinePassed, "The time that it may take is over.");
         match attempt.phase.clone() {
-            Phase::Tracking { .. } if attempt.cancel.is_some() => {
+            Phase::Publishing | Phase::Tracking { .. } if attempt.cancel.is_some() => {
                 let then = self.cancelled_as(key);
                 self.fence(key, then);
             }
+            Phase::Finding { offered: true } => self.not_found(key, true),
             Phase::Fencing { then } => self.end_fenced(key, then, Some(late())),
             Phase::Sealing { .. } => {
                 self.not_sealed(key, Failure::new(FailureCode::WorkerUnavailable, "What the build made could not be stored in time."));
@@ -147,7 +149,7 @@ impl Change {
         }
     }
 
-    fn cancelled_as(&self, key: &AttemptKey) -> Verdict {
+    pub(super) fn cancelled_as(&self, key: &AttemptKey) -> Verdict {
         self.run.current(key).and_then(|attempt| attempt.cancel).unwrap_or(Verdict::Aborted)
     }
 

@@ -11,24 +11,7 @@ use crate::plan::{DeployTarget, Work};
 use crate::resource::{Granted, Message, ResourceKey};
 
 impl Change {
-    /// A place was given. If the attempt is over, or never asked for it, it gives it back: nothing else would.
-    pub(super) fn granted(&mut self, granted: &Granted) -> bool {
-        let key = granted.key;
-        if key.run != self.run.id {
-            return false;
-        }
-        let asked = self.resource(&key).is_some_and(|resource| resource == granted.resource);
-        match (self.phase(&key), self.work(&key)) {
-            (Some(Phase::Claiming), Some(Work::Build { .. })) if asked => self.place_at_executor(key),
-            (Some(Phase::Claiming), Some(_)) if asked => self.enter_environment(granted),
-            // It has its place: to hear of it twice changes nothing.
-            (Some(_), _) if asked => return false,
-            _ => self.tell(Message::Release { resource: granted.resource.clone(), holder: key }),
-        }
-        true
-    }
-
-    fn enter_environment(&mut self, granted: &Granted) {
+    pub(super) fn enter_environment(&mut self, granted: &Granted) {
         let key = granted.key;
         // What a newer run has put there stays, unless this one was asked for again.
         if self.run.reruns == 0 && granted.newest.is_some_and(|newest| newest > self.run.id) {

@@ -20,7 +20,10 @@ impl Change {
             name: order.repo.clone(),
             // What came from a forge is about one commit, wherever its ref points by now.
             sha: order.origin.sha().cloned(),
-            files: DEFINITION_FILE.parse().into_iter().collect(),
+            files: match &order.route.native {
+                None => DEFINITION_FILE.parse().into_iter().collect(),
+                Some(native) => native.file.iter().cloned().collect(),
+            },
         };
         let order = order.clone();
         self.perform(key, Act::Fetch { request, order });

@@ -17,13 +17,14 @@ fn one_post_mirrors_builds_stores_and_deploys() {
     assert!(matches!(story.act(MIRROR, Kind::Fetch), Some(Act::Fetch { request, .. }) if request.sha.is_none()));
 
     story.fetched();
-    assert_eq!((story.phase(BUILD), story.run().state()), ("publishing", RunState::Building));
-    assert!(matches!(story.act(BUILD, Kind::Publish), Some(Act::Publish { .. })));
-
-    story.published();
-    assert!(matches!(story.act(BUILD, Kind::Prepare), Some(Act::Prepare(order)) if order.anchor.is_none()));
+    assert_eq!((story.phase(BUILD), story.run().state()), ("preparing", RunState::Building));
+    assert!(matches!(story.act(BUILD, Kind::Prepare), Some(Act::Prepare(intent)) if intent.branch.as_str() == "main"));
 
     story.prepared();
+    assert_eq!(story.attempt(BUILD).anchor.as_deref(), Some("41"), "what was newest is known before anything can begin");
+    assert!(matches!(story.act(BUILD, Kind::Publish), Some(Act::Publish(_))));
+
+    story.published();
     let Some(Act::Start(order)) = story.act(BUILD, Kind::Start) else { panic!("the start follows the anchor") };
     assert_eq!((order.anchor.as_deref(), order.branch.as_str()), (Some("41"), "main"));
 
@@ -79,7 +80,7 @@ fn an_artifact_that_was_asked_for_and_not_made_fails_the_run() {
     let mut story = Story::of(main_job());
     story.tracking();
     story.ended(Verdict::Success);
-    assert!(story.tell(&Event::Sealed { key: story.key(BUILD), artifacts: vec![made("other", 1)] }));
+    assert!(story.tell(&Event::Sealed { key: story.key(BUILD), artifacts: vec![made("other", 1)], remarks: Vec::new() }));
     assert_eq!(story.outcome(), Some(Outcome::Failed));
     assert_eq!(story.attempt(BUILD).failure.as_ref().map(|failure| failure.code), Some(FailureCode::ArtifactMissing));
     story.is_over();
@@ -108,7 +109,7 @@ fn an_effect_that_fails_ends_its_attempt_and_the_run() {
 fn a_ref_that_may_have_been_published_is_removed() {
     let (mut story, _) = Story::reach(&Phase::Publishing);
     story.fails(BUILD, Kind::Publish, FailureCode::WorkerUnavailable);
-    assert!(story.desk.effects.values().any(|pending| matches!(pending.effect.act, Act::Unpublish { .. })));
+    assert!(story.desk.effects.values().any(|pending| matches!(pending.effect.act, Act::Unpublish(_))));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::story::{BUILD, MIRROR, Story};
 fn chosen(order: &CdOrder, jobs: &[&str]) -> Result<String, FailureCode> {
     let steps = resolve(order, &named("refs/heads/main"), job_file(jobs)).map_err(|failure| failure.code)?;
     match &steps[0].work {
-        Work::Build { job, .. } => Ok(job.to_string()),
+        Work::Build { definition, .. } => Ok(definition.job().expect("a job").to_string()),
         other => panic!("{other:?} is no build"),
     }
 }
@@ -84,5 +84,5 @@ fn a_plan_that_was_never_resolved_is_resolved_anew_by_a_rerun() {
     assert!(story.rerun(signalbox_contract::api::run::RerunFrom::Failed).is_ok());
     assert_eq!(story.run().sha, None, "nothing of it was frozen");
     story.fetched();
-    assert_eq!(story.phase(BUILD), "publishing");
+    assert_eq!(story.phase(BUILD), "preparing");
 }

@@ -49,7 +49,7 @@ impl Desk {
     pub(crate) fn resource(&mut self, key: &ResourceKey) -> &mut Resource {
         let capacity = match key {
             ResourceKey::Executor(_) => 2,
-            ResourceKey::Environment(_) => 1,
+            ResourceKey::Environment(_) | ResourceKey::Ref { .. } => 1,
         };
         self.resources.entry(key.clone()).or_insert_with(|| Resource::new(key.clone(), capacity))
     }

@@ -110,13 +110,14 @@ impl Book {
             for claim in resource.claims() {
                 let attempt = runs[&claim.holder.run].current(&claim.holder).filter(|attempt| !attempt.ended());
                 let attempt = attempt.unwrap_or_else(|| panic!("{} is claimed by {}, which is over", resource.key, claim.holder));
-                assert_eq!(claim.fence.is_none(), attempt.phase == Phase::Claiming, "{} and its claim disagree", claim.holder);
+                let waits = matches!(&attempt.phase, Phase::Claiming { of } if *of == resource.key);
+                assert_eq!(claim.fence.is_none(), waits, "{} and its claim disagree", claim.holder);
             }
         }
         for (id, pending) in effects {
             let key = pending.effect.key;
             let live = runs[&key.run].current(&key).is_some_and(|attempt| !attempt.ended());
-            let tidying = matches!(pending.effect.act, Act::Unpublish { .. } | Act::Forget(_) | Act::Report { .. });
+            let tidying = matches!(pending.effect.act, Act::Unpublish(_) | Act::Forget(_) | Act::Report { .. });
             assert!(live || tidying, "{id} is done for an attempt that is over");
         }
     }
@@ -158,14 +159,18 @@ impl Book {
         let stamp = self.stamps.entry(key).or_default();
         assert!(attempt.stamp >= *stamp, "{key} has an older stamp than before");
         *stamp = attempt.stamp;
-        let claim = plan.work.resource().and_then(|resource| resources.get(&resource)?.claim(&key));
-        assert_eq!(claim.is_some(), plan.work.resource().is_some(), "{key} and its resource disagree");
+        let mut asked = true;
+        for needed in plan.work.resources() {
+            let claim = resources.get(&needed).and_then(|resource| resource.claim(&key));
+            assert_eq!(claim.is_some(), asked, "{key} and {needed} disagree");
+            asked &= !matches!(&attempt.phase, Phase::Claiming { of } if *of == needed);
+        }
         let beside = |act: &Act| matches!(act, Act::Deadline | Act::Report { .. });
         let under_way: Vec<_> = effects.values().filter(|p| p.effect.key == key && !beside(&p.effect.act)).collect();
         for pending in &under_way {
             assert!(attempt.phase.acts().contains(&pending.effect.act.kind()), "{key} is {:?} and does {pending:?}", attempt.phase);
         }
-        let waits = matches!(attempt.phase, Phase::Claiming | Phase::Tracking { .. });
+        let waits = matches!(attempt.phase, Phase::Claiming { .. } | Phase::Tracking { .. });
         assert!(waits || !under_way.is_empty(), "{key} is {:?} and nothing is done about it", attempt.phase);
     }
 }
@@ -182,7 +187,7 @@ fn sound(run: &Run) {
                 assert!(success, "{} has begun, though something that it needs has not passed", step.plan.name);
                 let latest = step.latest().expect("what has begun has an attempt");
                 assert_eq!(latest.ended(), step.state == StepState::Ended);
-                assert_eq!(latest.phase == Phase::Claiming, step.state == StepState::Waiting);
+                assert_eq!(matches!(latest.phase, Phase::Claiming { .. }), step.state == StepState::Waiting);
             }
         }
     }

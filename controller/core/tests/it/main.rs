@@ -6,6 +6,7 @@ mod building;
 mod choosing;
 mod deploying;
 mod desk;
+mod elsewhere;
 mod fairness;
 mod invariants;
 mod lost;

@@ -90,7 +90,7 @@ fn a_commit_that_a_newer_one_overtook_before_it_was_fetched_is_superseded() {
 fn a_rerun_withdraws_what_was_said() {
     let mut story = review();
     story.fetched();
-    assert!(story.fails(BUILD, Kind::Publish, FailureCode::SourceDenied));
+    assert!(story.fails(BUILD, Kind::Prepare, FailureCode::SourceDenied));
     assert_eq!(story.verdict(BUILD), Some(Verdict::Failed));
     assert!(told(&mut story, 2));
     assert!(story.rerun(RerunFrom::Failed).is_ok());

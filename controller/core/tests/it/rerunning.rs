@@ -21,7 +21,7 @@ fn a_rerun_from_what_failed_keeps_source_plan_and_old_attempts() {
     assert_eq!((after.sha.as_ref(), after.outcome), (before.sha.as_ref(), None));
     assert_eq!(after.steps[0], before.steps[0], "the source is not fetched again");
     assert_eq!(after.steps[1].attempts[0], before.steps[1].attempts[0]);
-    assert_eq!((story.key(BUILD).attempt, story.phase(BUILD)), (2, "publishing"));
+    assert_eq!((story.key(BUILD).attempt, story.phase(BUILD)), (2, "preparing"));
     assert!(story.run().line > before.line, "what it makes is newer");
 }
 
@@ -43,8 +43,8 @@ fn a_rerun_from_the_start_builds_and_deploys_again_what_was_proven() {
     assert!(story.rerun(RerunFrom::Failed).is_err(), "nothing failed");
     assert!(story.rerun(RerunFrom::Start).is_ok());
     assert_eq!((story.key(MIRROR).attempt, story.key(BUILD).attempt), (1, 2));
-    story.published();
     story.prepared();
+    story.published();
     story.started();
     story.ended(Verdict::Success);
     story.sealed();
@@ -60,7 +60,7 @@ fn a_rerun_of_a_mirror_that_failed_fetches_again() {
     assert!(story.rerun(RerunFrom::Start).is_ok());
     assert_eq!((story.key(MIRROR).attempt, story.phase(MIRROR)), (2, "fetching"));
     story.fetched();
-    assert_eq!(story.phase(BUILD), "publishing");
+    assert_eq!(story.phase(BUILD), "preparing");
 }
 
 #[test]
@@ -69,8 +69,8 @@ fn a_rerun_may_lose_as_many_builds_as_the_run_could() {
     story.fetched();
     for _ in 0..2 {
         for _ in 0..3 {
-            story.published();
             story.prepared();
+            story.published();
             story.started();
             story.ended(Verdict::Lost);
             story.sealed();

@@ -10,7 +10,7 @@ use signalbox_contract::grant::Glob;
 use signalbox_contract::job::{JobFile, JobSpec};
 use signalbox_contract::{ArtifactName, CommitSha, Digest, Failure, FailureCode, Origin, RunId};
 use signalbox_controller_core::attempt::Published;
-use signalbox_controller_core::plan::{CdOrder, DeployTarget, Request};
+use signalbox_controller_core::plan::{CdOrder, DeployTarget, Native, Request, Route};
 use signalbox_controller_core::resource::ResourceKey;
 
 /// A name, a ref, a URL: whatever parses itself.
@@ -66,6 +66,7 @@ pub(crate) fn cd(repo: &str, deploy: Option<(&str, DeployTarget)>) -> CdOrder {
         origin: Origin::Api,
         publish: true,
         vote: false,
+        route: Route::default(),
     }
 }
 
@@ -82,6 +83,17 @@ pub(crate) fn reviewed(order: CdOrder) -> CdOrder {
         url: None,
     };
     CdOrder { origin: Origin::Review(head), vote: true, ..order }
+}
+
+/// The main job, of a repository that somebody else's server builds by what it finds in it, when its refs are pushed there.
+pub(crate) fn native_job() -> Request {
+    Request::Cd(Box::new(elsewhere(cd("hello", Some(("hello", target("test", "hello")))))))
+}
+
+/// The same, built by a server that has a mirror of its own and begins builds when refs are pushed there.
+pub(crate) fn elsewhere(order: CdOrder) -> CdOrder {
+    let native = Native { file: Some(named("ci.yml")), picks: Vec::new() };
+    CdOrder { route: Route { mirror: Some(named("forge")), naming: None, native: Some(native) }, ..order }
 }
 
 /// The main job: the artifact `hello` goes to the environment `test`.
@@ -108,7 +120,12 @@ pub(crate) fn job_file(jobs: &[&str]) -> JobFile {
 }
 
 pub(crate) fn published() -> Published {
-    Published { url: "http://127.0.0.1:7481/git/hello".parse().expect("a URL"), ref_name: named("refs/heads/cd/x") }
+    Published {
+        url: "http://127.0.0.1:7481/git/hello".parse().expect("a URL"),
+        ref_name: named("refs/heads/cd/x"),
+        project: None,
+        moved: true,
+    }
 }
 
 pub(crate) fn made(name: &str, seed: u8) -> ArtifactView {

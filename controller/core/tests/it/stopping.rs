@@ -23,13 +23,13 @@ fn a_run_is_stopped_at_once_while_nothing_runs_elsewhere() {
 
 #[test]
 fn a_start_that_is_stopped_is_fenced_first() {
-    for phase in [Phase::Starting, Phase::Finding] {
+    for phase in [Phase::Starting, Phase::Finding { offered: false }] {
         let (mut story, _) = Story::reach(&phase);
         assert!(story.stop().is_ok());
         assert_eq!((story.phase(BUILD), story.run().state()), ("stopping", RunState::Stopping), "{phase:?}");
         let key = story.key(BUILD);
         assert!(!story.tell(&Event::Started { key, build: Some("42".to_owned()) }), "an answer that comes now is too late");
-        assert!(!story.tell(&Event::Found { key, build: Some("42".to_owned()) }));
+        assert!(!story.tell(&Event::Found { key, build: Some("42".to_owned()), surplus: Vec::new() }));
         assert!(story.fenced());
         assert_eq!(story.outcome(), Some(Outcome::Stopped));
         story.is_over();
@@ -50,7 +50,7 @@ fn a_cancelled_build_is_never_deployed() {
         assert_eq!(story.outcome(), Some(Outcome::Stopped));
         story.is_over();
         assert!(story.rerun(RerunFrom::Failed).is_ok());
-        assert_eq!(story.phase(BUILD), "publishing", "it is built anew");
+        assert_eq!(story.phase(BUILD), "preparing", "it is built anew");
     }
 }
 
@@ -130,7 +130,7 @@ fn a_deadline_ends_what_nobody_else_knows_of() {
 
 #[test]
 fn a_deadline_fences_what_an_executor_may_have() {
-    for phase in [Phase::Starting, Phase::Finding] {
+    for phase in [Phase::Starting, Phase::Finding { offered: false }] {
         let (mut story, _) = Story::reach(&phase);
         story.late(BUILD);
         assert_eq!(story.phase(BUILD), "stopping", "{phase:?}");

@@ -7,7 +7,7 @@ use signalbox_contract::build::{BuildState, Observation, Stamp};
 use signalbox_contract::job::JobFile;
 use signalbox_contract::{AttemptKey, FailureCode, RunId, Verdict};
 use signalbox_controller_core::effect::Kind;
-use signalbox_controller_core::plan::{Request, resolve};
+use signalbox_controller_core::plan::{Request, resolve, resolve_native};
 use signalbox_controller_core::{Act, Attempt, Event, Phase, Refusal, Run};
 
 use crate::desk::Desk;
@@ -99,7 +99,10 @@ impl Story {
     pub(crate) fn fetched_with(&mut self, file: JobFile) -> bool {
         let Request::Cd(order) = self.run().request.clone() else { panic!("only /cd fetches") };
         let ref_name = named("refs/heads/main");
-        let plan = resolve(&order, &ref_name, file);
+        let plan = match &order.route.native {
+            None => resolve(&order, &ref_name, file),
+            Some(native) => resolve_native(&order, &ref_name, native),
+        };
         let (transferred, timings) = (Transferred::default(), Timings::default());
         self.tell(&Event::Fetched { key: self.key(MIRROR), sha: sha(7), ref_name, plan, transferred, timings })
     }
@@ -123,8 +126,8 @@ impl Story {
     /// Mirrored, and handed to the executor, which has not answered yet.
     pub(crate) fn starting(&mut self) {
         self.fetched();
-        self.published();
         self.prepared();
+        self.published();
     }
 
     /// The executor has it.
@@ -134,8 +137,7 @@ impl Story {
     }
 
     pub(crate) fn observed(&mut self, stamp: u64, state: BuildState) -> bool {
-        let observation =
-            Observation { key: self.key(BUILD), build: "42".to_owned(), stamp: Stamp(stamp), state, parts: Vec::new(), url: None };
+        let observation = Observation::new(self.key(BUILD), "42", Stamp(stamp), state);
         self.tell(&Event::Observed(observation))
     }
 
@@ -145,7 +147,7 @@ impl Story {
     }
 
     pub(crate) fn sealed(&mut self) {
-        assert!(self.tell(&Event::Sealed { key: self.key(BUILD), artifacts: vec![made("hello", 5)] }));
+        assert!(self.tell(&Event::Sealed { key: self.key(BUILD), artifacts: vec![made("hello", 5)], remarks: Vec::new() }));
     }
 
     /// Built and stored: waits for the environment, or is being deployed.
@@ -201,13 +203,13 @@ impl Story {
         };
         match phase {
             Phase::Fetching => {}
-            Phase::Publishing => story.fetched(),
-            Phase::Preparing => {
+            Phase::Preparing => story.fetched(),
+            Phase::Publishing => {
                 story.fetched();
-                story.published();
+                story.prepared();
             }
             Phase::Starting => story.starting(),
-            Phase::Finding => {
+            Phase::Finding { .. } => {
                 story.starting();
                 let key = story.key(BUILD);
                 assert!(story.tell(&Event::StartUnclear { key }));
@@ -217,14 +219,14 @@ impl Story {
                 story.starting();
                 let key = story.key(BUILD);
                 assert!(story.tell(&Event::StartUnclear { key }));
-                assert!(story.tell(&Event::Found { key, build: None }));
+                assert!(story.tell(&Event::Found { key, build: None, surplus: Vec::new() }));
             }
             Phase::Sealing { verdict, .. } => {
                 story.tracking();
                 story.ended(*verdict);
             }
             Phase::Deploying => story.built(),
-            Phase::Claiming | Phase::Resolving | Phase::Ended => panic!("has a story of its own"),
+            Phase::Claiming { .. } | Phase::Resolving | Phase::Ended => panic!("has a story of its own"),
         }
         assert_eq!(story.phase(step), phase.word());
         (story, step)

@@ -47,7 +47,8 @@ fn whatever_happens_the_invariants_hold_and_every_run_comes_to_its_end() {
         seen.borrow_mut().extend(world.seen);
     });
     // A world in which some of it never comes to pass would prove nothing of that.
-    let phases = "waiting fetching publishing starting searching running queued stopping storing resolving deploying ended";
+    let phases =
+        "waiting fetching preparing publishing starting searching expected running queued stopping storing resolving deploying ended";
     let ends = "Passed Failed Unstable Stopped TimedOut Lost Superseded Success Aborted Skipped";
     for word in phases.split(' ').chain(ends.split(' ')) {
         assert!(seen.borrow().contains(word), "nothing was ever {word}");

@@ -157,15 +157,8 @@ async fn observe(State(desk): State<Desk>, act: Act<ObserveRequest>) -> Response
         let mut builds = world.builds();
         builds.looks += 1;
         let seen = |key: AttemptKey| match builds.known.get(&key).filter(|build| build.at == at) {
-            Some(build) => Observation {
-                key,
-                build: format!("build-{}", key.attempt),
-                stamp: Stamp(build.stamp),
-                state: build.state.clone(),
-                parts: Vec::new(),
-                url: None,
-            },
-            None => Observation { key, build: String::new(), stamp: Stamp(0), state: BuildState::Gone, parts: Vec::new(), url: None },
+            Some(build) => Observation::new(key, format!("build-{}", key.attempt), Stamp(build.stamp), build.state.clone()),
+            None => Observation::new(key, "", Stamp(0), BuildState::Gone),
         };
         Ok(ObserveResult { observations: act.body.keys.into_iter().map(seen).collect() })
     })

@@ -9,6 +9,8 @@ pub mod gerrit;
 pub mod gitlab;
 mod happening;
 mod payload;
+#[cfg(test)]
+mod scripted;
 
 pub use crate::mirror::{Finding, Severity};
 pub use face::{Admitted, Forge, ForgeError, Forged, Fut, Knock, Review, Streamed, Told};

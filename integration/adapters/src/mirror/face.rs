@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use futures_util::future::BoxFuture;
+pub use signalbox_contract::api::mirrors::Severity;
 use signalbox_contract::api::vcs::Naming;
 use signalbox_contract::{AttemptKey, CommitSha, Failure, RefName, RepoName};
 use url::Url;
@@ -119,17 +120,6 @@ pub struct Finding {
     pub detail: String,
     /// What to do about it; empty where there is nothing to do.
     pub hint: String,
-}
-
-/// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Severity {
-    /// As it should be.
-    Fine,
-    /// It works, and may not always.
-    Warning,
-    /// It does not work.
-    Error,
 }
 
 impl Finding {

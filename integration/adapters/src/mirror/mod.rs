@@ -6,12 +6,14 @@
 //! What a server says is mapped to a failure of ours that says what to do.
 
 mod face;
+mod gitlab;
 mod note;
 mod push;
 mod refusal;
 mod remote;
 
 pub use face::{Finding, Fut, Listed, Mirror, MirrorError, Order, Severity, Shown, Target};
+pub use gitlab::{GitlabMirror, GitlabSettings};
 pub use note::Note;
 pub use remote::{RemoteMirror, RemoteSettings};
 

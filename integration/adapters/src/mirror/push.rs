@@ -33,7 +33,7 @@ pub(super) struct Bring<'a> {
 /// earlier one whose outcome was lost.
 pub(super) async fn bring(git: &Git, order: Bring<'_>) -> Result<bool, MirrorError> {
     let Bring { remote, ref_name, sha, note, .. } = order;
-    let fault = |error| of_push(&error, remote.url(), ref_name);
+    let fault = |error| of_push(&error, remote.url(), Some(ref_name));
     for _ in 0..TRIES {
         let now = look(git, remote, ref_name).await?;
         let before = note.read().map_err(|error| not_noted(&error))?.filter(|before| before.ref_name == *ref_name);
@@ -74,7 +74,7 @@ pub(super) async fn remove(
             some.iter().map(|(name, object)| Update { ref_name: name.as_str(), sha: None, lease: Some(object) }).collect();
         let pushed = git.push(copy, Push { remote, updates: &updates, options: &[], deadline }).await;
         match (pushed, some.first()) {
-            (Err(error), Some((name, _))) if error.fault != Fault::NonFastForward => return Err(of_push(&error, remote.url(), name)),
+            (Err(error), Some((name, _))) if error.fault != Fault::NonFastForward => return Err(of_push(&error, remote.url(), Some(name))),
             _ => {}
         }
     }
@@ -84,10 +84,10 @@ pub(super) async fn remove(
 /// What a ref is now; none if it is not there.
 pub(super) async fn look(git: &Git, remote: &Remote, ref_name: &RefName) -> Result<Option<signalbox_service::git::Shown>, MirrorError> {
     let shown = git.ls_remote(remote, std::slice::from_ref(ref_name), LOOK).await;
-    Ok(shown.map_err(|error| of_push(&error, remote.url(), ref_name))?.into_iter().next())
+    Ok(shown.map_err(|error| of_push(&error, remote.url(), Some(ref_name)))?.into_iter().next())
 }
 
-fn not_noted(error: &std::io::Error) -> MirrorError {
+pub(super) fn not_noted(error: &std::io::Error) -> MirrorError {
     let full = error.kind() == std::io::ErrorKind::StorageFull;
     let code = if full { FailureCode::DiskFull } else { FailureCode::Internal };
     let failure = Failure::new(code, "What the ref was before the push cannot be written down or read, so it was not pushed.");

@@ -68,9 +68,10 @@ const WORDS: &[(&str, FailureCode, &str)] = &[
 const PUSH_RULE: &str = "Except the mirror's project from the push rule: it holds what others wrote, unchanged.";
 
 /// The failure when a question or a push to `url` was not answered as it should be.
-pub(super) fn of_push(error: &GitError, url: &Url, ref_name: &RefName) -> MirrorError {
+pub(super) fn of_push(error: &GitError, url: &Url, ref_name: Option<&RefName>) -> MirrorError {
     let said = if error.said.is_empty() { String::new() } else { format!(" ({})", error.said) };
-    let detail = format!("Pushing {ref_name} to the mirror at {url} failed: {}{said}.", error.fault.as_str());
+    let doing = ref_name.map_or_else(|| "Listing the refs of".to_owned(), |name| format!("Pushing {name} to"));
+    let detail = format!("{doing} the mirror at {url} failed: {}{said}.", error.fault.as_str());
     let (code, hint) = meaning(error);
     let failure = Failure::new(code, detail).hint(hint);
     let passes = matches!(code, FailureCode::MirrorUnreachable | FailureCode::MirrorMoved)
@@ -126,7 +127,7 @@ mod tests {
 
     fn judged(fault: Fault, said: &str) -> MirrorError {
         let url = "https://git.example.org/a.git".parse().expect("a URL");
-        of_push(&GitError::new(fault, said), &url, &"refs/heads/main".parse().expect("a ref"))
+        of_push(&GitError::new(fault, said), &url, Some(&"refs/heads/main".parse().expect("a ref")))
     }
 
     #[test]

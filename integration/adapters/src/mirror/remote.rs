@@ -131,7 +131,7 @@ impl Mirror for RemoteMirror {
                     let refs = refs.into_iter().map(|shown| (shown.name, shown.object)).collect();
                     Ok(Some(Listed { url: remote.url().clone(), project: None, size: None, refs }))
                 }
-                Err(error) => match of_listing(&error, remote.url()) {
+                Err(error) => match of_push(&error, remote.url(), None) {
                     MirrorError::Final(failure) if failure.code == FailureCode::MirrorNotFound => Ok(None),
                     error => Err(error),
                 },
@@ -152,13 +152,6 @@ impl Mirror for RemoteMirror {
                 Err(error) => Finding::new(Severity::Error, causes(&error), "Put the credential where the entry says."),
             }])
         })
-    }
-}
-
-fn of_listing(error: &signalbox_service::git::GitError, url: &Url) -> MirrorError {
-    match "refs/heads/cd/any".parse() {
-        Ok(name) => of_push(error, url, &name),
-        Err(_) => MirrorError::Final(Failure::new(FailureCode::Internal, "The ref's name cannot be made.")),
     }
 }
 

@@ -171,8 +171,7 @@ impl Desk {
     pub(crate) async fn observe(&self, keys: &[AttemptKey]) -> Result<Vec<Observation>, sqlx::Error> {
         let rows = self.parts.store.find_all(keys).await?;
         let rows: HashMap<AttemptKey, Row> = rows.into_iter().filter_map(|row| Some((row.key()?, row))).collect();
-        let unknown =
-            |key| Observation { key, build: String::new(), stamp: Stamp::default(), state: BuildState::Gone, parts: Vec::new(), url: None };
+        let unknown = |key| Observation::new(key, "", Stamp::default(), BuildState::Gone);
         Ok(keys.iter().map(|key| rows.get(key).map_or_else(|| unknown(*key), |row| row.observe(*key))).collect())
     }
 

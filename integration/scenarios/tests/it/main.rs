@@ -5,4 +5,5 @@
 mod crashes;
 mod hello;
 mod main_job;
+mod reviews;
 mod secrets;

@@ -14,7 +14,7 @@ use signalbox_controller_core::plan::{CdOrder, Request};
 use signalbox_controller_core::{Act, Event, Phase};
 
 use crate::desk::{Desk, Done, Pending};
-use crate::sample::{all, cd, failure, named, reviewed, run_id, target};
+use crate::sample::{all, cd, elsewhere, failure, named, reviewed, run_id, target};
 use dice::Dice;
 use outside::Outside;
 
@@ -85,9 +85,10 @@ impl World {
             n => {
                 let deploy = (n > 2).then_some(("hello", target));
                 let executor = named(dice.pick(&["local", "other"]));
-                let order = cd(dice.pick(&["a", "b", "c"]), deploy);
-                let asked = if dice.chance(2) { reviewed(order) } else { order };
-                Request::Cd(Box::new(CdOrder { executor, ..asked }))
+                let order = CdOrder { executor, ..cd(dice.pick(&["a", "b", "c"]), deploy) };
+                // Half of them are built elsewhere, where a push begins the build.
+                let built = if dice.chance(2) { elsewhere(order) } else { order };
+                Request::Cd(Box::new(if dice.chance(2) { reviewed(built) } else { built }))
             }
         };
         self.desk.accept(request);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use signalbox_contract::api::run::Outcome;
 use signalbox_contract::build::{BuildState, Observation, Stamp};
-use signalbox_contract::{AttemptKey, EnvironmentName, PublishedName, RunId, Standing, Verdict};
+use signalbox_contract::{AttemptKey, CommitSha, EnvironmentName, PublishedName, RunId, Standing, Verdict};
 use signalbox_controller_core::reporting::standing;
 use signalbox_controller_core::{Act, Event, Run};
 
@@ -17,6 +17,8 @@ pub(crate) struct Build {
     pub(crate) name: String,
     pub(crate) state: BuildState,
     pub(crate) stamp: u64,
+    /// The commit that it says it builds.
+    pub(crate) sha: Option<CommitSha>,
 }
 
 impl Build {
@@ -35,6 +37,8 @@ pub(crate) struct Outside {
     pub(crate) builds: BTreeMap<AttemptKey, Build>,
     /// Starts that are still on their way, though nobody waits for their answer any more.
     pub(crate) late: BTreeSet<AttemptKey>,
+    /// The attempts whose ref was pushed where that begins builds.
+    pub(crate) moved: BTreeSet<AttemptKey>,
     /// What an executor will never run.
     pub(crate) fenced: BTreeSet<AttemptKey>,
     /// What could not be fenced, so that nobody can be sure of it.
@@ -81,7 +85,7 @@ impl Outside {
     pub(crate) fn arrive(&mut self, key: AttemptKey) {
         if !self.fenced.contains(&key) {
             let state = BuildState::Waiting { why: String::new() };
-            self.builds.entry(key).or_insert(Build { name: format!("build-{key}"), state, stamp: 1 });
+            self.builds.entry(key).or_insert(Build { name: format!("build-{key}"), state, stamp: 1, sha: None });
         }
     }
 
@@ -91,7 +95,8 @@ impl Outside {
             Some(build) => (build.name.clone(), build.stamp, build.state.clone()),
             None => (String::new(), 0, BuildState::Gone),
         };
-        Observation { key, build, stamp: Stamp(stamp), state, parts: Vec::new(), url: None }
+        let sha = self.builds.get(&key).and_then(|build| build.sha.clone());
+        Observation { sha, ..Observation::new(key, build, Stamp(stamp), state) }
     }
 
     /// What must be true outside, because of what the controller decided.
@@ -166,7 +171,7 @@ impl Outside {
 
 /// Whether nobody waits to hear what came of it.
 pub(crate) const fn is_silent(act: &Act) -> bool {
-    matches!(act, Act::Unpublish { .. } | Act::Forget(_) | Act::Cancel(_))
+    matches!(act, Act::Unpublish(_) | Act::Forget(_) | Act::Cancel(_))
 }
 
 pub(crate) fn key_of(event: &Event) -> Option<AttemptKey> {

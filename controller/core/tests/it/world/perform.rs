@@ -1,11 +1,12 @@
 //! What comes of an effect, when somebody performs it.
 
 use signalbox_contract::api::deploy::HostOutcome;
-use signalbox_contract::api::vcs::{Timings, Transferred};
+use signalbox_contract::api::vcs::{Naming, RefsRequest, Timings, Transferred};
 use signalbox_contract::build::BuildState;
 use signalbox_contract::{AttemptKey, EnvironmentName, FailureCode, PublishedName, Verdict};
+use signalbox_controller_core::attempt::Published;
 use signalbox_controller_core::effect::Kind;
-use signalbox_controller_core::plan::resolve;
+use signalbox_controller_core::plan::{resolve, resolve_native};
 use signalbox_controller_core::{Act, Effect, Event};
 
 use super::dice::Dice;
@@ -25,16 +26,31 @@ impl Outside {
             Act::Fetch { order, .. } => {
                 let ref_name = named("refs/heads/main");
                 let jobs: &[&str] = if dice.chance(8) { &["a", "b"] } else { &["cd"] };
-                let plan = resolve(order, &ref_name, job_file(jobs));
+                let plan = match &order.route.native {
+                    None => resolve(order, &ref_name, job_file(jobs)),
+                    Some(native) => resolve_native(order, &ref_name, native),
+                };
                 // Whoever asks again is answered the same, unless it is another attempt: the ref may have moved on.
                 let sha = sha(u8::try_from(10 + key.attempt % 80).unwrap_or(1));
                 Event::Fetched { key, sha, ref_name, plan, transferred: Transferred::default(), timings: Timings::default() }
             }
-            Act::Publish { .. } => Event::Published { key, at: published() },
+            Act::Publish(request) => self.publish(key, request, dice),
             Act::Prepare(_) => Event::Prepared { key, anchor: "41".to_owned() },
+            Act::Start(order) if order.work.begins_by_push() && order.published.moved => {
+                if self.fenced.contains(&key) {
+                    return Some(Event::EffectFailed { key, kind, failure: failure(FailureCode::ExecutorRefused) });
+                }
+                Event::Started { key, build: None }
+            }
             Act::Start(_) => self.start(key, dice),
             Act::Find(_) => {
-                Event::Found { key, build: self.builds.get(&key).filter(|build| build.state != BuildState::Gone).map(|b| b.name.clone()) }
+                // What is still on its way may come, and nobody says never.
+                if self.late.contains(&key) {
+                    return None;
+                }
+                let build = self.builds.get(&key).filter(|build| build.state != BuildState::Gone).map(|build| build.name.clone());
+                let surplus = if build.is_some() && dice.chance(12) { vec!["another".to_owned()] } else { Vec::new() };
+                Event::Found { key, build, surplus }
             }
             Act::Cancel(_) => {
                 self.end(key, Verdict::Aborted);
@@ -48,7 +64,8 @@ impl Outside {
             Act::Seal { publish, .. } => {
                 let success = matches!(self.builds[&key].state, BuildState::Ended { verdict: Verdict::Success, .. });
                 assert!(!publish || success, "{key} is published, and has not passed");
-                Event::Sealed { key, artifacts: if dice.chance(10) { Vec::new() } else { vec![made("hello", 5)] } }
+                let artifacts = if dice.chance(10) { Vec::new() } else { vec![made("hello", 5)] };
+                Event::Sealed { key, artifacts, remarks: Vec::new() }
             }
             Act::Resolve { .. } => Event::Resolved { key, digest: digest(9) },
             Act::Deploy(request) => {
@@ -61,8 +78,27 @@ impl Outside {
                 Event::Reported { key, serial: *serial, remarks: Vec::new() }
             }
             Act::Deadline => Event::DeadlinePassed { key },
-            Act::Unpublish { .. } | Act::Forget(_) => return None,
+            Act::Unpublish(_) | Act::Forget(_) => return None,
         })
+    }
+
+    /// The ref is pushed. Where that begins builds, ours comes now, late, or never; and somebody else may push over it.
+    fn publish(&mut self, key: AttemptKey, request: &RefsRequest, dice: &mut Dice) -> Event {
+        let begins = request.mirror.is_some() && request.naming == Naming::Same;
+        let moved = !begins || self.moved.contains(&key) || !dice.chance(6);
+        if begins && moved && self.moved.insert(key) {
+            match dice.below(5) {
+                0 => {}
+                1 => {
+                    self.late.insert(key);
+                }
+                _ => self.arrive(key),
+            }
+            if let Some(build) = self.builds.get_mut(&key).filter(|_| dice.chance(6)) {
+                build.sha = Some(sha(99));
+            }
+        }
+        Event::Published { key, at: Published { moved, ..published() } }
     }
 
     fn start(&mut self, key: AttemptKey, dice: &mut Dice) -> Event {
@@ -115,13 +151,14 @@ impl Outside {
     pub(crate) fn has_done(&self, effect: &Effect) -> bool {
         match &effect.act {
             Act::Start(_) => self.builds.contains_key(&effect.key) || self.late.contains(&effect.key),
+            Act::Publish(_) => self.moved.contains(&effect.key),
             Act::Deploy(_) | Act::Activate(_) => self.deployed.contains(&effect.key),
             _ => false,
         }
     }
 
     pub(crate) fn refuse(&mut self, effect: &Effect) {
-        if matches!(effect.act, Act::Start(_) | Act::Deploy(_) | Act::Activate(_)) {
+        if matches!(effect.act, Act::Publish(_) | Act::Start(_) | Act::Deploy(_) | Act::Activate(_)) {
             self.refused.insert((effect.key, effect.act.kind().word()));
         }
     }

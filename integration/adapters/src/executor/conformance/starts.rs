@@ -33,7 +33,7 @@ pub async fn two_starts_make_one_build(harness: &dyn Harness) {
 
 /// A start whose answer never came back is found by its key, as one build.
 pub async fn a_start_whose_answer_was_lost_is_found(harness: &dyn Harness) {
-    let build = prepared(harness, Script::new("true")).await;
+    let mut build = prepared(harness, Script::new("true")).await;
     let lost = start_and_lose_the_answer(build.executor.as_ref(), &build.order, &build.anchor).await;
     assert!(matches!(lost, Err(ExecutorError::Unknown(_))));
     let found = build
@@ -45,6 +45,7 @@ pub async fn a_start_whose_answer_was_lost_is_found(harness: &dyn Harness) {
             }
         })
         .await;
+    build.tracked.build = found.clone();
     let (verdict, observation) = build.ended().await;
     assert_eq!(verdict, Verdict::Success, "{observation:?}");
     assert_eq!(observation.build, found.as_str(), "what was found is what is observed");

@@ -160,6 +160,7 @@ impl GitLabExecutor {
             stamp: state::stamp(gathered),
             state: state::build(gathered, now),
             parts,
+            sha: gathered.pipeline.sha.parse().ok(),
             url: gathered.pipeline.web_url.clone().filter(|url| matches!(url.scheme(), "http" | "https")),
         }
     }
@@ -177,7 +178,7 @@ impl GitLabExecutor {
 }
 
 fn gone(tracked: &Tracked, stamp: Stamp) -> Observation {
-    Observation { key: tracked.key, build: tracked.build.to_string(), stamp, state: BuildState::Gone, parts: Vec::new(), url: None }
+    Observation::new(tracked.key, tracked.build.as_str(), stamp, BuildState::Gone)
 }
 
 /// Whether a build that waits has not moved since it was looked at.

@@ -122,6 +122,8 @@ pub(super) async fn events_since(rest: &Rest, since: Timestamp) -> Result<Option
         Ok(answer) => answer,
         // Not installed, not for us, or without its database: the comparison has to do.
         Err(RestError::Said { status, .. }) if matches!(status.as_u16(), 401 | 403 | 404 | 405 | 503) => return Ok(None),
+        // More than is read at once was kept, or something else stands at that address.
+        Err(RestError::Unreadable(_)) => return Ok(None),
         Err(error) => return Err(refused(error, "Its log of events could not be read.")),
     };
     let first = u64::try_from(since.as_second()).unwrap_or_default();

@@ -11,6 +11,7 @@ mod rest;
 mod settings;
 mod ssh;
 mod stream;
+pub mod testing;
 mod told;
 
 #[cfg(test)]
@@ -136,7 +137,7 @@ impl Forge for Gerrit {
 
     fn stream(&self) -> Option<BoxStream<'static, Streamed>> {
         let ssh = self.settings.ssh.clone()?;
-        Some(stream::stream(Arc::clone(&self.settings), ssh, Arc::clone(&self.clock)))
+        Some(stream::stream(Arc::clone(&self.settings), ssh, self.rest.clone(), Arc::clone(&self.clock)))
     }
 
     fn examine<'a>(&'a self, projects: &'a [String]) -> futures_util::future::BoxFuture<'a, Vec<Finding>> {

@@ -90,7 +90,7 @@ pub(super) struct Ask<'a> {
 impl<'a> Ask<'a> {
     /// A reading call of what stands below `/a/`.
     pub(super) const fn get(path: &'a [&'a str]) -> Self {
-        Self { method: Method::GET, path, query: &[], body: None }
+        Self::new(Method::GET, path, None)
     }
 
     /// The same, with a query.
@@ -101,7 +101,12 @@ impl<'a> Ask<'a> {
 
     /// A changing call.
     pub(super) const fn post(path: &'a [&'a str], body: Value) -> Self {
-        Self { method: Method::POST, path, query: &[], body: Some(body) }
+        Self::new(Method::POST, path, Some(body))
+    }
+
+    /// A call with any method.
+    pub(super) const fn new(method: Method, path: &'a [&'a str], body: Option<Value>) -> Self {
+        Self { method, path, query: &[], body }
     }
 }
 

@@ -1,8 +1,10 @@
 //! Gerrit's events as its versions send them.
 
 mod admission;
+mod answers;
 mod events;
 mod hostile;
+mod real;
 
 use serde_json::{Value, json};
 use signalbox_service::clock::SystemClock;

@@ -1,6 +1,7 @@
 //! GitLab's webhooks as its versions send them.
 
 mod admission;
+mod answers;
 mod events;
 mod hostile;
 

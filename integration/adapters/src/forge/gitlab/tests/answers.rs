@@ -1,0 +1,130 @@
+//! Telling a GitLab, and comparing with it.
+
+use signalbox_contract::RunId;
+use signalbox_contract::change::{ChangeId, Origin, ReviewHead};
+use signalbox_service::secret::SecretString;
+
+use super::*;
+use crate::forge::Standing;
+use crate::forge::scripted::{Scripted, answer};
+
+fn at(server: &Scripted) -> GitlabForge {
+    let mut settings = settings();
+    settings.url = server.url();
+    settings.token = Some(SecretString::from("canary-token"));
+    forge(settings)
+}
+
+fn review(standing: Standing) -> Review {
+    let head = ReviewHead {
+        change: ChangeId { forge: "gitlab".parse().expect("a name"), project: "group/hello".to_owned(), number: 7 },
+        patch_set: None,
+        sha: SHA.parse().expect("a commit"),
+        ref_name: "refs/merge-requests/7/head".parse().expect("a ref"),
+        branch: "main".parse().expect("a branch"),
+        topic: None,
+        url: None,
+    };
+    let run: RunId = "0".repeat(26).parse().expect("a run");
+    let url = "https://signalbox.example.org/view/runs/1".parse().expect("an address");
+    Review { origin: Origin::Review(head), run, standing, summary: "build: fine".to_owned(), url, build: None }
+}
+
+const REQUEST: &str = r#"{"iid": 7, "source_branch": "topic", "source_project_id": 15, "target_project_id": 15}"#;
+
+async fn server(request: &'static str, there: &'static str, status: &'static str, said: &'static str) -> Scripted {
+    Scripted::new(move |asked| match asked {
+        asked if asked.contains("/merge_requests/7 ") => answer("200 OK", "", request),
+        asked if asked.starts_with("GET ") => answer("200 OK", "", there),
+        asked if asked.contains("/projects/16/") => answer("404 Not Found", "", r#"{"message":"404 Project Not Found"}"#),
+        _ => answer(status, "", said),
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_standing_becomes_the_commits_status() {
+    for (standing, state) in
+        [(Standing::Started, "running"), (Standing::Passed, "success"), (Standing::Failed, "failed"), (Standing::Undecided, "canceled")]
+    {
+        let server =
+            server(REQUEST, r#"[{"id": 1, "name": "signalbox", "status": "pending", "pipeline_id": 31}]"#, "201 Created", "{}").await;
+        let told = at(&server).tell(&review(standing)).await.expect("told");
+        assert!(told.written && told.remarks.is_empty());
+        let asked = server.seen().pop().expect("asked");
+        assert!(asked.starts_with(&format!("POST /api/v4/projects/group%2Fhello/statuses/{SHA} ")), "{asked}");
+        for word in [
+            format!("\"state\":\"{state}\""),
+            "\"ref\":\"topic\"".to_owned(),
+            "\"pipeline_id\":31".to_owned(),
+            "\"name\":\"signalbox\"".to_owned(),
+        ] {
+            assert!(asked.contains(&word), "{word} in {asked}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_there_already_is_not_written_again() {
+    let there = r#"[{"id": 1, "name": "signalbox", "status": "failed"},
+        {"id": 2, "name": "signalbox", "status": "success", "target_url": "https://signalbox.example.org/view/runs/1"}]"#;
+    let server = server(REQUEST, there, "500 x", "").await;
+    assert_eq!(at(&server).tell(&review(Standing::Passed)).await.expect("told"), Told::default());
+}
+
+#[tokio::test]
+async fn the_refusal_by_which_old_versions_say_that_it_is_so_is_a_success() {
+    let said = r#"{"message":"Cannot transition status via :enqueue from :pending (Reason(s): Status cannot transition via \"enqueue\")"}"#;
+    let server = server(REQUEST, "[]", "400 Bad Request", said).await;
+    assert_eq!(at(&server).tell(&review(Standing::Started)).await.expect("told"), Told::default());
+}
+
+#[tokio::test]
+async fn a_fork_that_does_not_let_us_in_is_told_where_it_is_proposed() {
+    let fork = r#"{"iid": 7, "source_branch": "topic", "source_project_id": 16, "target_project_id": 15}"#;
+    let server = server(fork, "[]", "201 Created", "{}").await;
+    let told = at(&server).tell(&review(Standing::Passed)).await.expect("told");
+    assert!(told.written && told.remarks.len() == 1, "{told:?}");
+    assert!(server.seen().pop().expect("asked").starts_with("POST /api/v4/projects/group%2Fhello/"));
+}
+
+#[tokio::test]
+async fn a_refusal_says_what_to_do_and_never_the_token() {
+    for (status, said) in [("401 Unauthorized", r#"{"message":"401 Unauthorized"}"#), ("403 Forbidden", r#"{"message":"canary-token"}"#)] {
+        let server = server(REQUEST, "[]", status, said).await;
+        let Err(ForgeError::Refused(failure)) = at(&server).tell(&review(Standing::Passed)).await else { panic!("{status}") };
+        assert!(!failure.hint.is_empty() && !format!("{failure:?}").contains("canary"), "{failure:?}");
+    }
+    let html = Scripted::new(|_| answer("200 OK", "content-type: text/html\r\n", "<html>")).await;
+    assert!(matches!(at(&html).tell(&review(Standing::Passed)).await, Err(ForgeError::Unreachable(_))));
+}
+
+#[tokio::test]
+async fn a_branch_is_told_at_its_commit() {
+    let server = server(REQUEST, "[]", "201 Created", "{}").await;
+    let origin = Origin::Moved {
+        forge: "gitlab".parse().expect("a name"),
+        project: "group/hello".to_owned(),
+        ref_name: "refs/heads/main".parse().expect("a ref"),
+        sha: SHA.parse().expect("a commit"),
+    };
+    assert!(at(&server).tell(&Review { origin, ..review(Standing::Passed) }).await.expect("told").written);
+    assert!(server.seen().pop().expect("asked").contains("\"ref\":\"main\""));
+}
+
+#[tokio::test]
+async fn what_is_open_is_found_without_an_event() {
+    let server = Scripted::new(|asked| {
+        let requests = format!(
+            r#"[{{"iid": 7, "sha": "{SHA}", "target_branch": "main", "title": "Draft: x", "labels": ["ci"], "web_url": "https://gitlab.example.org/x"}},
+                {{"iid": 8, "sha": null, "target_branch": "main"}}, 7]"#
+        );
+        let own = format!("cd/{}-0-1", "0".repeat(26));
+        let branches = format!(r#"[{{"name": "main", "commit": {{"id": "{OLD}"}}}}, {{"name": "{own}", "commit": {{"id": "{OLD}"}}}}]"#);
+        answer("200 OK", "", if asked.contains("/branches") { &branches } else { &requests })
+    })
+    .await;
+    let heads = at(&server).heads(&["group/hello".to_owned()]).await.expect("found");
+    let [Happening::Proposed { head, wip: true, hashtags, .. }, Happening::Moved { ref_name, .. }] = &*heads else { panic!("{heads:?}") };
+    assert_eq!((head.change.number, &hashtags[..], ref_name.as_str()), (7, &["ci".to_owned()][..], "refs/heads/main"));
+}

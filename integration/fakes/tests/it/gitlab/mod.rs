@@ -1,0 +1,7 @@
+//! The fake GitLab.
+
+mod api;
+mod git;
+mod hooks;
+mod pipelines;
+mod world;

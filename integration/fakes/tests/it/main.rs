@@ -1,0 +1,3 @@
+//! Stories about the fakes, told through their public borders.
+
+mod gitlab;

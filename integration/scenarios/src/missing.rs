@@ -1,0 +1,29 @@
+//! Parts that a machine may lack.
+
+use std::path::Path;
+
+/// Whether these programs are on the path. Where one is missing, that is said, and the scenario is not run; with `CI=true`
+/// that is a failure.
+///
+/// # Panics
+/// When one is missing although `CI=true`.
+pub fn has(programs: &[&str]) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let there = |program: &str| std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    let missing: Vec<&str> = programs.iter().copied().filter(|program| !there(program)).collect();
+    missing.is_empty() || {
+        lacks(&missing.join(", "));
+        false
+    }
+}
+
+/// Says that something needs what is not there.
+pub(crate) fn lacks(what: &str) {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{what} is missing, and nothing may be with CI=true");
+    println!("not run: needs {what}");
+}
+
+/// The programs in `integration/scenarios/real`.
+pub(crate) fn real(name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("real").join(name)
+}
