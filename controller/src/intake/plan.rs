@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use signalbox_adapters::forge::{Closing, Happening, Proposal};
 use signalbox_contract::change::{ChangeId, ReviewHead};
 use signalbox_contract::{CommitSha, ForgeName, Origin, PublishedName, RefName, RepoName};
-use signalbox_controller_core::plan::{CdOrder, DeployTarget, Request};
+use signalbox_controller_core::plan::{CdOrder, DeployTarget, Request, Route};
 
 use crate::config::{Config, RepositoryConfig, Rule, When};
 use crate::engine::subject;
@@ -228,6 +228,7 @@ impl Planner<'_> {
             origin: origin.clone(),
             publish: rule.publish,
             vote: rule.vote,
+            route: Route::default(),
         };
         let run = NewRun { principal: self.principal(), request: Request::Cd(Box::new(order)), idempotency: None };
         Some(Deed::Start { run: Box::new(run), trigger })
