@@ -210,6 +210,9 @@ pub(crate) enum Command {
         #[arg(long)]
         keep: bool,
     },
+    /// Run a fake of a foreign system, to try a set-up before it is pointed at the real one
+    #[command(subcommand)]
+    Fake(FakeCommand),
     /// Print the completions for a shell
     Completions {
         /// Which
@@ -255,6 +258,29 @@ pub(crate) struct CdArguments {
     /// Asked again with the same key within a day, no second run is started
     #[arg(long, value_name = "KEY")]
     pub(crate) idempotency_key: Option<String>,
+}
+
+/// Fakes of foreign systems.
+#[derive(Debug, Subcommand)]
+pub(crate) enum FakeCommand {
+    /// A GitLab: projects, git, pipelines, hooks. It forgets everything but its repositories' bytes when it ends
+    Gitlab {
+        /// Where it listens
+        #[arg(long, default_value = "127.0.0.1:7490", value_name = "ADDRESS")]
+        listen: std::net::SocketAddr,
+        /// Where its repositories are kept
+        #[arg(long, value_name = "FOLDER")]
+        data: PathBuf,
+        /// A project to begin with, by its whole path; may be given again
+        #[arg(long = "project", value_name = "GROUP/PROJECT")]
+        projects: Vec<String>,
+        /// Where the hooks of those projects go
+        #[arg(long, value_name = "URL")]
+        hook_to: Option<Url>,
+        /// Let every job pass at once, instead of waiting for a runner
+        #[arg(long)]
+        pass: bool,
+    },
 }
 
 /// A service that is run alone.

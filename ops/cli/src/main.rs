@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use arguments::{Arguments, ClientArguments, Command, ServiceArguments, TokenCommand};
 use clap::Parser as _;
-use command::{blobs, cd, check_config, environments, keys, runs, show, token};
+use command::{blobs, cd, check_config, environments, fake, keys, runs, show, token};
 use connection::Connection;
 use mistake::{Mistake, exit_code};
 use output::Output;
@@ -97,6 +97,7 @@ async fn run(arguments: Arguments, output: Output) -> Result<u8> {
         Command::Token(TokenCommand::List { cursor }) => token::list(&controller(&typed)?, cursor, output).await,
         Command::Token(TokenCommand::Revoke { id }) => token::revoke(&controller(&typed)?, id, output).await,
         Command::Keys(command) => keys::keys(&command, output),
+        Command::Fake(command) => fake::fake(command, output).await,
         Command::Completions { shell } => {
             output::bytes(&completions::script(shell))?;
             Ok(0)

@@ -9,6 +9,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use signalbox_service::git::Git;
 use signalbox_service::shutdown::Shutdown;
+use tokio::sync::watch;
 
 use super::agenda::{Agenda, Task};
 use super::git::{Repository, install_hooks};
@@ -38,6 +39,8 @@ pub(crate) struct Fake {
     pub(crate) storage: OnceLock<String>,
     /// What the other origin was sent: the headers of each request.
     pub(crate) seen_by_storage: Mutex<Vec<http::HeaderMap>>,
+    /// How many pushes were taken whose consequences are not all seen to.
+    pub(crate) unfollowed: watch::Sender<usize>,
     repositories: PathBuf,
     state: Mutex<State>,
     script: Mutex<Option<Script>>,
@@ -73,6 +76,7 @@ impl Fake {
             identity: OnceLock::new(),
             storage: OnceLock::new(),
             seen_by_storage: Mutex::default(),
+            unfollowed: watch::Sender::new(0),
             repositories,
             state: Mutex::new(state),
             script: Mutex::default(),

@@ -1,4 +1,4 @@
-//! Reports of tests, as JUnit's XML has them: the part of it that GitLab reads.
+//! Reports of tests, as `JUnit`'s XML has them: the part of it that GitLab reads.
 
 use serde_json::{Value, json};
 
@@ -176,7 +176,12 @@ fn attribute(tag: &str, name: &str) -> Option<String> {
 }
 
 fn plain(text: &str) -> String {
-    text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'").replace("&#10;", "\n").replace("&amp;", "&")
+    text.replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&quot;", "\"")
+        .replace("&apos;", "'")
+        .replace("&#10;", "\n")
+        .replace("&amp;", "&")
 }
 
 #[cfg(test)]

@@ -8,9 +8,11 @@
 //! never with a guess. Everything ends when the fake is dropped.
 
 mod agenda;
+#[expect(clippy::unnecessary_wraps, reason = "what a handler ends with is an answer, also where nothing is left to refuse")]
 mod api;
 mod archive;
 pub mod ci;
+mod definition;
 mod fake;
 pub mod fault;
 mod git;
@@ -41,11 +43,11 @@ pub use options::Options;
 pub use script::Outcome;
 
 use fake::Fake;
+use state::State;
 use state::job::Job;
 use state::pipeline::Pipeline;
 use state::plan::Plan;
 use state::user::{NewToken, TokenKind};
-use state::State;
 
 /// Why a fake does not start.
 #[derive(Debug, thiserror::Error)]
@@ -155,7 +157,8 @@ impl FakeGitlab {
     /// When its repository cannot be made.
     pub async fn create_project(&self, full_path: &str) -> Result<u64, GitError> {
         let (group, path) = full_path.rsplit_once('/').unwrap_or(("root", full_path));
-        let namespace = if group == "root" { self.with(|state| state.group_at("root").map_or(0, |group| group.id)) } else { self.create_group(group) };
+        let namespace =
+            if group == "root" { self.with(|state| state.group_at("root").map_or(0, |group| group.id)) } else { self.create_group(group) };
         let made = self.with(|state| {
             let creator = state.user_named("root").map_or(0, |root| root.id);
             state.add_project(state::NewProject {
@@ -176,7 +179,8 @@ impl FakeGitlab {
     /// Adds a person's token with these scopes.
     pub fn create_token(&self, username: &str, scopes: &[&str]) -> SecretString {
         self.with(|state| {
-            let user = state.user_named(username).map(|user| user.id).unwrap_or_else(|| state.add_user(username, username, false));
+            let known = state.user_named(username).map(|user| user.id);
+            let user = known.unwrap_or_else(|| state.add_user(username, username, false));
             let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
             state.add_token(NewToken { name: "test".to_owned(), user, kind: TokenKind::Personal, scopes, expires_at: None }).1
         })
@@ -185,6 +189,17 @@ impl FakeGitlab {
     /// Adds a project's token with this level.
     pub fn create_project_token(&self, project: u64, scopes: &[&str], level: u32) -> SecretString {
         self.with(|state| state.add_project_token(project, "test", scopes, level).1)
+    }
+
+    /// Waits until everything that follows from the pushes so far was seen to: hooks are on their way, pipelines are there.
+    pub async fn pushes_followed(&self) {
+        // The sender lives as long as the fake, so the wait cannot fail.
+        let _ = self.fake.unfollowed.subscribe().wait_for(|count| *count == 0).await;
+    }
+
+    /// Waits until no delivery to a hook waits or is under way.
+    pub async fn deliveries_sent(&self) {
+        self.fake.courier.idle().await;
     }
 
     /// What the other origin that gives out artifacts was sent: the headers of each request.

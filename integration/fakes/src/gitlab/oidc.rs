@@ -64,6 +64,14 @@ impl Fake {
     }
 }
 
+/// The word for a role.
+fn role(access: u32) -> Option<&'static str> {
+    let words =
+        [(level::OWNER, "owner"), (level::MAINTAINER, "maintainer"), (level::DEVELOPER, "developer"), (level::REPORTER, "reporter")];
+    let word = words.iter().find(|(least, _)| access >= *least).map(|(_, word)| *word);
+    word.or((access > level::NONE).then_some("guest"))
+}
+
 /// What a job's identity says. Numbers are written as texts, and so is whether the ref is protected.
 fn claims(state: &State, job: u64, audience: &Value) -> Option<Value> {
     let job = state.jobs.get(&job)?;
@@ -94,14 +102,7 @@ fn claims(state: &State, job: u64, audience: &Value) -> Option<Value> {
         "user_id": user.id.to_string(),
         "user_login": user.username,
         "user_email": user.email,
-        "user_access_level": match access {
-            level::NONE => Value::Null,
-            ..=level::GUEST => "guest".into(),
-            ..=level::REPORTER => "reporter".into(),
-            ..=level::DEVELOPER => "developer".into(),
-            ..=level::MAINTAINER => "maintainer".into(),
-            _ => "owner".into(),
-        },
+        "user_access_level": role(access),
         "pipeline_id": pipeline.id.to_string(),
         "pipeline_source": pipeline.source,
         "job_id": job.id.to_string(),
@@ -117,7 +118,11 @@ fn claims(state: &State, job: u64, audience: &Value) -> Option<Value> {
         "ci_config_sha": pipeline.sha,
     });
     if let Some(environment) = &job.plan.environment {
-        let tier = state.environments.values().find(|found| found.project == project.id && found.name == *environment).map(|found| found.tier.clone());
+        let tier = state
+            .environments
+            .values()
+            .find(|found| found.project == project.id && found.name == *environment)
+            .map(|found| found.tier.clone());
         claims["environment"] = json!(environment);
         claims["environment_protected"] = json!("false");
         claims["environment_action"] = json!("start");

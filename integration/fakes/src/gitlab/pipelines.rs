@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::fake::Fake;
 use super::git::NOTHING;
+use super::state::NewPipeline;
 use super::state::commit::Commit;
 use super::state::job::JobKind;
 use super::state::pipeline::{PipelineVariable, Upstream};
 use super::state::plan::{Plan, PlannedJob};
 use super::state::status::Status;
-use super::state::NewPipeline;
 
 /// A pipeline that is wished for.
 #[derive(Debug, Clone)]
@@ -22,12 +24,14 @@ pub(crate) struct Wish {
     pub(crate) source: String,
     pub(crate) user: u64,
     pub(crate) variables: Vec<PipelineVariable>,
-    pub(crate) inputs: BTreeMap<String, String>,
+    pub(crate) inputs: BTreeMap<String, Value>,
     pub(crate) commit: Commit,
     pub(crate) merge_request: Option<u64>,
     pub(crate) upstream: Option<Upstream>,
     /// Its jobs, if they are known already.
     pub(crate) jobs: Option<Vec<PlannedJob>>,
+    /// The files that define it, instead of the project's own definition.
+    pub(crate) files: Option<Vec<String>>,
     pub(crate) hung: bool,
 }
 
@@ -49,9 +53,8 @@ impl Fake {
             None => match self.plan_of(&wish).await? {
                 Plan::Jobs(jobs) if jobs.is_empty() => return refuse("No stages / jobs for this pipeline."),
                 Plan::Jobs(jobs) => Ok(jobs),
-                Plan::None(words) => return Err(NoPipeline(words)),
                 Plan::Invalid(words) if wish.source == "push" || wish.source == "parent_pipeline" => Err(words),
-                Plan::Invalid(words) => return Err(NoPipeline(words)),
+                Plan::None(words) | Plan::Invalid(words) => return Err(NoPipeline(words)),
             },
         };
         let new = NewPipeline {
@@ -72,22 +75,6 @@ impl Fake {
         Ok(self.change(|state| state.add_pipeline(new)))
     }
 
-    async fn plan_of(&self, wish: &Wish) -> Result<Plan, NoPipeline> {
-        if let Some(plan) = self.state_of(wish.project, |project| project.plan.clone()).flatten() {
-            return Ok(plan);
-        }
-        match self.definition_of(wish.project, &wish.commit.id).await {
-            Ok(Some(_)) => Ok(Plan::jobs([PlannedJob::new("test", "test")])),
-            Ok(None) => Err(NoPipeline("Missing CI config file".to_owned())),
-            Err(words) => Ok(Plan::Invalid(words)),
-        }
-    }
-
-    /// What a definition is worth: its jobs, or what is wrong with it.
-    pub(crate) async fn check_definition(&self, _project: u64, _text: &str, _ref_name: Option<&str>) -> Result<Vec<serde_json::Value>, Vec<String>> {
-        Ok(Vec::new())
-    }
-
     /// The text that defines a project's pipelines at a commit, wherever its settings say that it is.
     pub(crate) async fn definition_of(&self, project: u64, sha: &str) -> Result<Option<String>, String> {
         let configured = self.state_of(project, |project| project.word("ci_config_path").map(str::to_owned)).flatten();
@@ -101,7 +88,11 @@ impl Fake {
         };
         let (other, name) = place.split_once(':').map_or((place, None), |(other, name)| (other, Some(name)));
         let found = self.change(|state| state.project_at(other).map(|project| (project.id, project.default_branch.clone())));
-        let missing = || format!("Project `{other}` not found or access denied! Make sure any includes in the pipeline configuration are correctly defined.");
+        let missing = || {
+            format!(
+                "Project `{other}` not found or access denied! Make sure any includes in the pipeline configuration are correctly defined."
+            )
+        };
         let (id, default) = found.ok_or_else(missing)?;
         let name = name.map(str::to_owned).or(default).ok_or_else(missing)?;
         let repository = self.repository(id);
@@ -134,13 +125,14 @@ impl Fake {
             commit: pipeline.commit.clone(),
             merge_request: None,
             upstream,
-            jobs: Some(trigger.jobs.clone()),
+            jobs: trigger.files.is_none().then(|| trigger.jobs.clone()),
+            files: trigger.files.clone(),
             hung: false,
         };
         let made = match &trigger.project {
             Some(path) => match self.elsewhere(path, trigger.branch.as_deref(), user).await {
                 Some((project, ref_name, commit)) => {
-                    wish = Wish { project, ref_name, commit, tag: false, source: "pipeline".to_owned(), jobs: None, ..wish };
+                    wish = Wish { project, ref_name, commit, tag: false, source: "pipeline".to_owned(), jobs: None, files: None, ..wish };
                     self.make_pipeline(wish).await
                 }
                 None => Err(NoPipeline("downstream_bridge_project_not_found".to_owned())),
@@ -151,7 +143,9 @@ impl Fake {
             Ok(_) if trigger.depend => {
                 // It may have ended already.
                 let ended = state.jobs.get(&job).and_then(|row| match row.kind {
-                    JobKind::Bridge(Some(child)) => state.pipelines.get(&child).map(|child| child.status).filter(|status| status.complete()),
+                    JobKind::Bridge(Some(child)) => {
+                        state.pipelines.get(&child).map(|child| child.status).filter(|status| status.complete())
+                    }
                     _ => None,
                 });
                 if let Some(status) = ended {

@@ -22,7 +22,8 @@ impl Fake {
         let first = self.change(|state| {
             let id = state.id();
             let project = state.projects.get_mut(&pushed.project)?;
-            let last = pushed.changes.iter().filter(|change| change.new != NOTHING).find_map(|change| change.ref_name.strip_prefix("refs/heads/"));
+            let last =
+                pushed.changes.iter().filter(|change| change.new != NOTHING).find_map(|change| change.ref_name.strip_prefix("refs/heads/"));
             if project.default_branch.is_some() {
                 return None;
             }
@@ -54,6 +55,7 @@ impl Fake {
             PipelineFault::Hung => (std::time::Duration::ZERO, true),
             PipelineFault::None | PipelineFault::Never => (std::time::Duration::ZERO, false),
         };
+        self.unfollowed.send_modify(|count| *count += 1);
         self.agenda.add(self.options.pipeline_delay + late, Task::Push(Box::new(pushed), hung));
     }
 
@@ -89,6 +91,7 @@ impl Fake {
         if pushed.has("merge_request.create") {
             self.open_merge_requests(&pushed, &changes).await;
         }
+        self.unfollowed.send_modify(|count| *count = count.saturating_sub(1));
     }
 
     async fn describe(&self, project: u64, change: &Change) -> RefChange {
@@ -110,7 +113,15 @@ impl Fake {
             Some(sha) if !tag => repository.brought(&change.old, sha, known.as_deref()).await,
             _ => (Vec::new(), 0),
         };
-        RefChange { ref_name: change.ref_name.clone(), before: change.old.clone(), after: change.new.clone(), commit, message, brought, total }
+        RefChange {
+            ref_name: change.ref_name.clone(),
+            before: change.old.clone(),
+            after: change.new.clone(),
+            commit,
+            message,
+            brought,
+            total,
+        }
     }
 
     async fn run_pushed(self: &Arc<Self>, pushed: &Pushed, changes: &[RefChange], hung: bool) {
@@ -131,11 +142,12 @@ impl Fake {
                 source: "push".to_owned(),
                 user: pushed.user,
                 variables: variables.collect(),
-                inputs: pushed.pairs("ci.input").collect(),
+                inputs: pushed.pairs("ci.input").map(|(key, value)| (key, serde_json::from_str(&value).unwrap_or(value.into()))).collect(),
                 commit: commit.clone(),
                 merge_request: None,
                 upstream: None,
                 jobs: None,
+                files: None,
                 hung,
             };
             let (project, ref_name) = (wish.project, wish.ref_name.clone());
@@ -165,7 +177,8 @@ impl Fake {
                     }
                 }
                 for (id, project, _) in &moved {
-                    let told = MergeRequestChange { action: "update", oldrev: Some(change.before.clone()), changes: json!({}), user: pushed.user };
+                    let told =
+                        MergeRequestChange { action: "update", oldrev: Some(change.before.clone()), changes: json!({}), user: pushed.user };
                     state.tell(*project, Topic::MergeRequest, Some(pushed.user), None, |state| {
                         hook::merge_request(state, *id, Some(commit), &told)
                     });

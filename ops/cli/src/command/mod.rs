@@ -4,6 +4,7 @@ pub(crate) mod blobs;
 pub(crate) mod cd;
 pub(crate) mod check_config;
 pub(crate) mod environments;
+pub(crate) mod fake;
 pub(crate) mod keys;
 pub(crate) mod runs;
 pub(crate) mod show;

@@ -122,7 +122,8 @@ async fn remove_all(call: Call) -> Answer {
 fn suites(call: &Call, pipeline: u64) -> Vec<(u64, Suite)> {
     let reports = call.change(|state| {
         let jobs = state.newest_jobs(pipeline);
-        let report = |job: &&crate::gitlab::state::job::Job| job.artifact("junit").map(|found| (job.id, job.plan.name.clone(), found.bytes.clone()));
+        let report =
+            |job: &&crate::gitlab::state::job::Job| job.artifact("junit").map(|found| (job.id, job.plan.name.clone(), found.bytes.clone()));
         jobs.iter().filter_map(report).collect::<Vec<_>>()
     });
     reports.into_iter().map(|(id, name, bytes)| (id, junit::read(&name, &archive::gunzip(&bytes)))).collect()

@@ -113,7 +113,8 @@ async fn merged(call: Call) -> Answer {
     for name in names(&call, project, "refs/heads/").await {
         let kept = name == default || call.of_project(project, |project| project.protection(&name).is_some())?;
         let full = format!("refs/heads/{name}");
-        if !kept && repository.is_ancestor(&full, &format!("refs/heads/{default}")).await
+        if !kept
+            && repository.is_ancestor(&full, &format!("refs/heads/{default}")).await
             && let Some(sha) = repository.resolve(&full).await
         {
             moved(&call, project, full, &sha, NOTHING).await?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{FromRequest, FromRequestParts as _, RawPathParams};
+use axum::extract::{FromRequest, FromRequestParts as _, OriginalUri, RawPathParams};
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 
@@ -42,7 +42,9 @@ impl FromRequest<Arc<Fake>> for Call {
         caller.may(&parts.method, parts.uri.path()).map_err(Refusal::into_response)?;
         let body = axum::body::to_bytes(body, LARGEST).await.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE.into_response())?;
         let params = Params::read(&query, &parts.headers, &body).map_err(Refusal::into_response)?;
-        Ok(Self { fake: Arc::clone(fake), caller, method: parts.method, uri: parts.uri, headers: parts.headers, params, path })
+        // Inside of a nest the address is only its end.
+        let uri = parts.extensions.get::<OriginalUri>().map_or(parts.uri, |original| original.0.clone());
+        Ok(Self { fake: Arc::clone(fake), caller, method: parts.method, uri, headers: parts.headers, params, path })
     }
 }
 
@@ -82,9 +84,11 @@ impl Call {
             let here = name.parse().ok().and_then(|id: u64| state.projects.get(&id)).or_else(|| state.project_at(name));
             let moved = here.is_none();
             let project = here.or_else(|| state.former_paths.get(name).and_then(|id| state.projects.get(id)));
-            let seen = project.filter(|project| project.deletion != Some(Deletion::Destroying)).filter(|project| match job.and_then(|job| state.jobs.get(&job)) {
-                Some(job) => job.project == project.id || state.sees(user, project),
-                None => state.sees(user, project),
+            let seen = project.filter(|project| project.deletion != Some(Deletion::Destroying)).filter(|project| {
+                match job.and_then(|job| state.jobs.get(&job)) {
+                    Some(job) => job.project == project.id || state.sees(user, project),
+                    None => state.sees(user, project),
+                }
             });
             let Some(project) = seen else {
                 return Err(Refusal::not_found("Project"));

@@ -18,7 +18,8 @@ impl Caller {
     /// Finds out who asks. Nobody in particular is an answer too; a token that is no good is not.
     pub(crate) fn find(fake: &Fake, headers: &HeaderMap, query: &str) -> Result<Self, Refusal> {
         let head = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default().to_owned());
-        let asked = |name: &str| url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+        let asked =
+            |name: &str| url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
         if let Some(secret) = head("job-token").or_else(|| asked("job_token")) {
             return fake.change(|state| {
                 let job = state.job_of_token(&secret).ok_or_else(Refusal::unauthorized)?;

@@ -148,7 +148,11 @@ pub(super) async fn begin(call: &Call, project: u64, message: String, edits: Vec
     let force = call.params.flag("force").unwrap_or_default();
     let parent = match (&replaces, start) {
         (Some(tip), None) => Some(tip.clone()),
-        (Some(_), Some(_)) if !force => return Err(Refusal::bad(&format!("A branch called '{branch}' already exists. Switch to that branch in order to make changes"))),
+        (Some(_), Some(_)) if !force => {
+            return Err(Refusal::bad(&format!(
+                "A branch called '{branch}' already exists. Switch to that branch in order to make changes"
+            )));
+        }
         (_, Some(start)) => Some(repository.find(&start).await.ok_or_else(|| Refusal::bad("Cannot find start branch"))?),
         (None, None) => None,
     };

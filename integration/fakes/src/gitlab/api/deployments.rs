@@ -149,7 +149,20 @@ async fn create_deployment(call: Call) -> Answer {
     let id = call.change(|state| {
         let environment = state.environment_named(project, &environment);
         let (created_at, job, first) = (state.now(), None, "created".to_owned());
-        let new = Deployment { id: 0, iid: 0, project, environment, ref_name, tag, sha, status: first, user, job, created_at, updated_at: created_at };
+        let new = Deployment {
+            id: 0,
+            iid: 0,
+            project,
+            environment,
+            ref_name,
+            tag,
+            sha,
+            status: first,
+            user,
+            job,
+            created_at,
+            updated_at: created_at,
+        };
         let id = state.insert_deployment(new);
         state.set_deployment(id, &status);
         id
@@ -164,7 +177,12 @@ async fn edit_deployment(call: Call) -> Answer {
         return Err(Refusal::invalid("status"));
     }
     shown(&call, project, id)?;
-    let ended = call.change(|state| state.deployments.get(&id).is_some_and(|row| matches!(row.status.as_str(), "success" | "failed" | "canceled") && row.status != status));
+    let ended = call.change(|state| {
+        state
+            .deployments
+            .get(&id)
+            .is_some_and(|row| matches!(row.status.as_str(), "success" | "failed" | "canceled") && row.status != status)
+    });
     if ended {
         return Err(Refusal::message(StatusCode::BAD_REQUEST, "Cannot transition status"));
     }

@@ -1,5 +1,6 @@
 //! Files and folders, and what a definition of pipelines is worth.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Router;
@@ -39,7 +40,11 @@ async fn file(call: Call) -> Answer {
     let missing = || Refusal::not_found("File");
     let (bytes, blob) = (repository.file(&sha, path).await.ok_or_else(missing)?, repository.blob(&sha, path).await.ok_or_else(missing)?);
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
-    let digest: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = digest.as_ref().iter().fold(String::new(), |mut text, byte| {
+        // Writing into a text does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    });
     let commits = repository.log(&["-1"], &[&sha]).await;
     ok(json!({
         "file_name": path.rsplit('/').next(),
@@ -63,7 +68,7 @@ async fn raw(call: Call) -> Answer {
     Ok(([(http::header::CONTENT_TYPE, "text/plain")], bytes).into_response())
 }
 
-async fn write(call: &Call, must_exist: bool, delete: bool) -> Answer {
+async fn store(call: &Call, must_exist: bool, delete: bool) -> Answer {
     let (project, repository) = call.repository(level::DEVELOPER)?;
     let path = call.path("path").to_owned();
     let message = call.params.require("commit_message")?;
@@ -83,15 +88,15 @@ async fn write(call: &Call, must_exist: bool, delete: bool) -> Answer {
 }
 
 async fn create(call: Call) -> Answer {
-    write(&call, false, false).await
+    store(&call, false, false).await
 }
 
 async fn update(call: Call) -> Answer {
-    write(&call, true, false).await
+    store(&call, true, false).await
 }
 
 async fn remove(call: Call) -> Answer {
-    write(&call, true, true).await
+    store(&call, true, true).await
 }
 
 async fn tree(call: Call) -> Answer {
@@ -103,7 +108,11 @@ async fn tree(call: Call) -> Answer {
     if rows.is_empty() && !path.is_empty() {
         return Err(missing());
     }
-    Ok(page(&call, &rows, |(mode, kind, id, path)| json!({ "id": id, "name": path.rsplit('/').next(), "type": kind, "path": path, "mode": mode })))
+    Ok(page(
+        &call,
+        &rows,
+        |(mode, kind, id, path)| json!({ "id": id, "name": path.rsplit('/').next(), "type": kind, "path": path, "mode": mode }),
+    ))
 }
 
 fn verdict(text: Option<&str>, checked: Result<Vec<Value>, Vec<String>>) -> Answer {

@@ -41,7 +41,8 @@ fn find(call: &Call, least: u32, spaces: bool) -> Result<u64, Refusal> {
     let what = if spaces { "Namespace" } else { "Group" };
     call.change(|state| {
         let group = name.parse().ok().and_then(|id: u64| state.groups.get(&id)).or_else(|| state.group_at(name));
-        let group = group.filter(|group| (spaces || group.user.is_none()) && sees(state, user, group)).ok_or_else(|| Refusal::not_found(what))?;
+        let group =
+            group.filter(|group| (spaces || group.user.is_none()) && sees(state, user, group)).ok_or_else(|| Refusal::not_found(what))?;
         let access = user.map_or(level::NONE, |user| state.level_in_group(user, group.id));
         if least > level::GUEST && access < least { Err(Refusal::forbidden()) } else { Ok(group.id) }
     })
@@ -96,12 +97,14 @@ async fn create(call: Call) -> Answer {
     };
     let made = call.change(|state| {
         if let Some(parent) = parent {
-            let group = state.groups.get(&parent).filter(|group| sees(state, Some(user), group)).ok_or_else(|| Refusal::not_found("Group"))?;
+            let group =
+                state.groups.get(&parent).filter(|group| sees(state, Some(user), group)).ok_or_else(|| Refusal::not_found("Group"))?;
             if state.level_in_group(user, group.id) < level::MAINTAINER {
                 return Err(Refusal::forbidden());
             }
             if visibility > group.visibility {
-                let words = format!("{} is not allowed since the parent group has a {} visibility.", visibility.word(), group.visibility.word());
+                let words =
+                    format!("{} is not allowed since the parent group has a {} visibility.", visibility.word(), group.visibility.word());
                 return Err(Refusal::fields(&[("visibility_level", &words)]));
             }
         }
@@ -138,7 +141,5 @@ async fn projects(call: Call) -> Answer {
     let id = find(&call, level::NONE, false)?;
     let below = call.params.flag("include_subgroups").unwrap_or_default();
     let prefix = call.change(|state| state.groups.get(&id).map(|group| format!("{}/", group.full_path))).unwrap_or_default();
-    super::projects::list_of(&call, move |state, project| {
-        project.namespace == id || (below && state.path_of(project).starts_with(&prefix))
-    })
+    super::projects::list_of(&call, move |state, project| project.namespace == id || (below && state.path_of(project).starts_with(&prefix)))
 }

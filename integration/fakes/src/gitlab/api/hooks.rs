@@ -1,6 +1,5 @@
 //! Hooks, what they were told, and telling it again.
 
-use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use axum::Router;
@@ -108,26 +107,9 @@ fn fill(call: &Call, hook: &mut Hook) -> Result<(), Refusal> {
 async fn create(call: Call) -> Answer {
     let project = call.project(level::MAINTAINER)?;
     call.params.require("url")?;
-    let (id, created_at) = call.change(|state| (state.id(), state.now()));
-    let mut hook = Hook {
-        id,
-        url: String::new(),
-        name: None,
-        description: None,
-        token: None,
-        signing_token: None,
-        // Unless somebody says otherwise, a hook is told of pushes.
-        topics: BTreeSet::from([Topic::Push]),
-        branch_filter: None,
-        verifies: true,
-        custom_headers: Vec::new(),
-        created_at,
-        failures: 0,
-        rests: 0,
-        disabled_until: None,
-        disabled: false,
-        deliveries: VecDeque::new(),
-    };
+    // Unless somebody says otherwise, a hook is told of pushes.
+    let mut hook = call.change(|state| Hook::new(state, "", [Topic::Push]));
+    let id = hook.id;
     fill(&call, &mut hook)?;
     let room = call.of_project(project, |project| {
         let room = project.hooks.len() < MOST;
@@ -245,7 +227,9 @@ async fn test(call: Call) -> Answer {
     });
     match deliver(&call.fake, parcel.ok_or_else(|| Refusal::not_found(""))?).await {
         Some(status) if (200..400).contains(&status) => created(json!({ "message": "201 Created" })),
-        Some(status) => Err(Refusal::message(StatusCode::UNPROCESSABLE_ENTITY, format!("Hook executed successfully but returned HTTP {status}"))),
+        Some(status) => {
+            Err(Refusal::message(StatusCode::UNPROCESSABLE_ENTITY, format!("Hook executed successfully but returned HTTP {status}")))
+        }
         None => Err(Refusal::message(StatusCode::UNPROCESSABLE_ENTITY, "Hook execution failed. Ensure the URL is correct and accessible.")),
     }
 }
@@ -255,7 +239,11 @@ async fn sample(call: &Call, project: u64, topic: Topic) -> Option<Value> {
     match topic {
         Topic::Pipeline | Topic::Job => call.change(|state| {
             let last = state.projects.get(&project)?.pipelines.last().copied()?;
-            if topic == Topic::Pipeline { payload::pipeline(state, last) } else { payload::job(state, *state.pipelines.get(&last)?.jobs.last()?) }
+            if topic == Topic::Pipeline {
+                payload::pipeline(state, last)
+            } else {
+                payload::job(state, *state.pipelines.get(&last)?.jobs.last()?)
+            }
         }),
         Topic::Deployment => call.change(|state| {
             let last = state.deployments.values().rev().find(|row| row.project == project)?.id;
@@ -269,8 +257,15 @@ async fn sample(call: &Call, project: u64, topic: Topic) -> Option<Value> {
             let before = commit.parents.first().cloned().unwrap_or_else(|| crate::gitlab::git::NOTHING.to_owned());
             let (brought, total) = repository.brought(&before, &sha, None).await;
             let prefix = if topic == Topic::Push { "refs/heads" } else { "refs/tags" };
-            let change =
-                RefChange { ref_name: format!("{prefix}/{branch}"), before, after: sha, commit: Some(commit), message: None, brought, total };
+            let change = RefChange {
+                ref_name: format!("{prefix}/{branch}"),
+                before,
+                after: sha,
+                commit: Some(commit),
+                message: None,
+                brought,
+                total,
+            };
             let user = call.caller.user?;
             call.change(|state| push(state, state.projects.get(&project)?, user, &change, &json!({})))
         }

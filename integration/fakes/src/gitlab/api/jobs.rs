@@ -44,7 +44,9 @@ pub(super) fn find(call: &Call, least: u32) -> Result<u64, Refusal> {
 }
 
 fn shown(call: &Call, id: u64) -> Value {
-    call.change(|state| state.jobs.get(&id).map_or(Value::Null, |job| if job.is_bridge() { json::bridge(state, job) } else { json::job(state, job) }))
+    call.change(|state| {
+        state.jobs.get(&id).map_or(Value::Null, |job| if job.is_bridge() { json::bridge(state, job) } else { json::job(state, job) })
+    })
 }
 
 async fn one(call: Call) -> Answer {
@@ -62,7 +64,10 @@ fn rows(call: &Call, ids: impl Fn(&State) -> Vec<u64>, wanted: impl Fn(&Job) -> 
     let retried = call.params.flag("include_retried").unwrap_or_default();
     let mut found = call.change(|state| {
         let fits = |id: &u64| {
-            state.jobs.get(id).is_some_and(|job| wanted(job) && (retried || job.newest()) && (scope.is_empty() || scope.contains(&job.status)))
+            state
+                .jobs
+                .get(id)
+                .is_some_and(|job| wanted(job) && (retried || job.newest()) && (scope.is_empty() || scope.contains(&job.status)))
         };
         ids(state).into_iter().filter(fits).collect::<Vec<_>>()
     });

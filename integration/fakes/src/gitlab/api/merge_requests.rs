@@ -93,7 +93,8 @@ async fn create(call: Call) -> Answer {
     if source == target {
         return Err(Refusal::fields(&[("base", "You can't use same project/branch for source and target")]));
     }
-    let open = |row: &MergeRequest| row.project == project && row.source_branch == source && row.target_branch == target && row.state == "opened";
+    let open =
+        |row: &MergeRequest| row.project == project && row.source_branch == source && row.target_branch == target && row.state == "opened";
     let there = call.change(|state| state.merge_requests.values().find(|row| open(row)).map(|row| row.iid));
     if let Some(iid) = there {
         let words = format!("Another open merge request already exists for this source branch: !{iid}");
@@ -230,7 +231,9 @@ async fn pipelines(call: Call) -> Answer {
         let row = state.merge_requests.get(&id);
         let fits = |pipeline: &&crate::gitlab::state::pipeline::Pipeline| {
             pipeline.merge_request == Some(id)
-                || row.is_some_and(|row| pipeline.project == row.source_project && pipeline.ref_name == row.source_branch && !pipeline.is_child())
+                || row.is_some_and(|row| {
+                    pipeline.project == row.source_project && pipeline.ref_name == row.source_branch && !pipeline.is_child()
+                })
         };
         let mut rows: Vec<Value> = state.pipelines.values().filter(fits).map(|pipeline| json::pipeline_in_list(state, pipeline)).collect();
         rows.reverse();
@@ -256,6 +259,7 @@ async fn run(call: Call) -> Answer {
         merge_request: Some(id),
         upstream: None,
         jobs: None,
+        files: None,
         hung: false,
     };
     let made = call.fake.make_pipeline(wish).await.map_err(|why| Refusal::fields(&[("base", &why.0)]))?;

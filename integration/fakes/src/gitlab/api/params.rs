@@ -77,7 +77,9 @@ impl Params {
         match self.get(name) {
             Some(Value::Array(items)) => items.iter().filter_map(text).collect(),
             Some(Value::Object(items)) => items.values().filter_map(text).collect(),
-            Some(other) => text(other).map(|text| text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()).unwrap_or_default(),
+            Some(other) => text(other)
+                .map(|text| text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect())
+                .unwrap_or_default(),
             None => Vec::new(),
         }
     }

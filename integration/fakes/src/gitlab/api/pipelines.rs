@@ -50,7 +50,8 @@ pub(super) fn find(call: &Call, least: u32) -> Result<u64, Refusal> {
 /// Pipelines of a project that all may see are not always for all.
 pub(super) fn see_builds(call: &Call, project: u64) -> Result<(), Refusal> {
     let access = call.level(project);
-    let private = call.of_project(project, |project| !project.is_on("public_jobs") || project.word("builds_access_level") == Some("private"))?;
+    let private =
+        call.of_project(project, |project| !project.is_on("public_jobs") || project.word("builds_access_level") == Some("private"))?;
     if private && access < level::REPORTER && call.caller.job.is_none() { Err(Refusal::forbidden()) } else { Ok(()) }
 }
 
@@ -212,7 +213,10 @@ fn given_variables(call: &Call) -> Vec<PipelineVariable> {
         Some(Value::Object(named)) => named.clone(),
         _ => Map::new(),
     };
-    listed.into_iter().chain(named.iter().filter_map(|(key, value)| Some(PipelineVariable { key: key.clone(), value: text(value)?, file: false }))).collect()
+    listed
+        .into_iter()
+        .chain(named.iter().filter_map(|(key, value)| Some(PipelineVariable { key: key.clone(), value: text(value)?, file: false })))
+        .collect()
 }
 
 async fn start(call: Call) -> Answer {
@@ -239,10 +243,8 @@ async fn begin(call: &Call, project: u64, user: u64, source: &str) -> Answer {
             return Err(base("Insufficient permissions to set pipeline variables"));
         }
     }
-    let inputs: BTreeMap<String, String> = match call.params.get("inputs") {
-        Some(Value::Object(inputs)) if call.fake.options.version.takes_inputs() => {
-            inputs.iter().map(|(key, value)| (key.clone(), text(value).unwrap_or_else(|| value.to_string()))).collect()
-        }
+    let inputs: BTreeMap<String, Value> = match call.params.get("inputs") {
+        Some(Value::Object(inputs)) if call.fake.options.version.takes_inputs() => inputs.clone().into_iter().collect(),
         _ => BTreeMap::new(),
     };
     let repository = call.fake.repository(project);
@@ -272,6 +274,7 @@ async fn begin(call: &Call, project: u64, user: u64, source: &str) -> Answer {
         merge_request: None,
         upstream: None,
         jobs: None,
+        files: None,
         hung: false,
     };
     let made = call.fake.make_pipeline(wish).await.map_err(|why| base(&why.0))?;

@@ -69,7 +69,9 @@ fn settings(call: &Call) -> Result<BTreeMap<String, Value>, Refusal> {
             // A form has texts alone.
             (Some("true"), _) => Value::Bool(true),
             (Some("false"), _) => Value::Bool(false),
-            (Some(text), "build_timeout" | "ci_default_git_depth") => text.parse::<u64>().map(Value::from).map_err(|_| Refusal::invalid(name))?,
+            (Some(text), "build_timeout" | "ci_default_git_depth") => {
+                text.parse::<u64>().map(Value::from).map_err(|_| Refusal::invalid(name))?
+            }
             _ => value.clone(),
         };
         given.insert(name.to_owned(), value);
@@ -91,7 +93,7 @@ fn settings(call: &Call) -> Result<BTreeMap<String, Value>, Refusal> {
     one_of("ci_pipeline_variables_minimum_override_role", &["no_one_allowed", "developer", "maintainer", "owner"])?;
     if given.get("builds_access_level").and_then(Value::as_str) == Some("disabled") {
         given.insert("jobs_enabled".to_owned(), false.into());
-    } else if given.get("builds_access_level").is_some() {
+    } else if given.contains_key("builds_access_level") {
         given.insert("jobs_enabled".to_owned(), true.into());
     }
     if let Some(enabled) = given.get("jobs_enabled").and_then(Value::as_bool) {
@@ -144,14 +146,20 @@ async fn one(call: Call) -> Answer {
 /// A path is made of letters, digits, `_`, `-` and `.`.
 fn is_path(path: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    !path.is_empty() && path.chars().all(plain) && !path.starts_with(['-', '.']) && !path.ends_with('.') && !path.ends_with(".git")
+    !path.is_empty()
+        && path.chars().all(plain)
+        && !path.starts_with(['-', '.'])
+        && !path.ends_with('.')
+        && !path.to_ascii_lowercase().ends_with(".git")
 }
 
 async fn create(call: Call) -> Answer {
     let user = call.user()?;
     let (name, path) = (call.params.text("name"), call.params.text("path"));
     let (name, path) = match (name, path) {
-        (None, None) => return Err(Refusal::error(StatusCode::BAD_REQUEST, "name, path are missing, at least one parameter must be provided")),
+        (None, None) => {
+            return Err(Refusal::error(StatusCode::BAD_REQUEST, "name, path are missing, at least one parameter must be provided"));
+        }
         (Some(name), None) => (name.clone(), name.to_lowercase().replace(' ', "-")),
         (None, Some(path)) => (path.clone(), path),
         (Some(name), Some(path)) => (name, path),
@@ -253,7 +261,9 @@ async fn transfer(call: Call) -> Answer {
         let namespace = group.ok_or_else(|| Refusal::not_found("Namespace"))?.id;
         let project = state.projects.get(&id).ok_or_else(|| Refusal::not_found("Project"))?;
         let (name, path) = (project.name.clone(), project.path.clone());
-        state.rename_project(id, namespace, &name, &path).map_err(|_| Refusal::bad("Project with same name or path in target namespace already exists"))
+        state
+            .rename_project(id, namespace, &name, &path)
+            .map_err(|_| Refusal::bad("Project with same name or path in target namespace already exists"))
     })?;
     ok(shown(&call, id))
 }
@@ -263,7 +273,7 @@ fn modified_since(call: &Call, id: u64) -> Result<(), Refusal> {
     let Some(given) = call.headers.get("if-unmodified-since").and_then(|value| value.to_str().ok()) else {
         return Ok(());
     };
-    let at = jiff::fmt::rfc2822::parse(given).map(|at| at.timestamp()).unwrap_or(Timestamp::MIN);
+    let at = jiff::fmt::rfc2822::parse(given).map_or(Timestamp::MIN, |at| at.timestamp());
     let changed = call.of_project(id, |project| project.last_activity_at.as_second() > at.as_second())?;
     if changed { Err(Refusal::message(StatusCode::PRECONDITION_FAILED, "412 Precondition Failed")) } else { Ok(()) }
 }
@@ -278,7 +288,11 @@ async fn remove(call: Call) -> Answer {
     }
     let full_path = call.params.text("full_path").unwrap_or_default();
     let refused = call.change(|state| {
-        if for_good { state.delete_project_for_good(id, &full_path, options.deletion_delay) } else { state.delete_project(id, options.deletion_delay) }
+        if for_good {
+            state.delete_project_for_good(id, &full_path, options.deletion_delay)
+        } else {
+            state.delete_project(id, options.deletion_delay)
+        }
     });
     refused.map_err(|refused| Refusal::bad(&refused.to_string()))?;
     show(StatusCode::ACCEPTED, json!({ "message": "202 Accepted" }))
@@ -350,7 +364,8 @@ async fn members(call: Call) -> Answer {
 async fn add_member(call: Call) -> Answer {
     let id = call.project(level::MAINTAINER)?;
     let user = call.params.number("user_id").ok_or_else(|| Refusal::missing("user_id"))?;
-    let access = call.params.number("access_level").and_then(|level| u32::try_from(level).ok()).ok_or_else(|| Refusal::missing("access_level"))?;
+    let access =
+        call.params.number("access_level").and_then(|level| u32::try_from(level).ok()).ok_or_else(|| Refusal::missing("access_level"))?;
     let there = call.change(|state| state.users.contains_key(&user));
     if !there {
         return Err(Refusal::not_found("User"));

@@ -11,6 +11,7 @@ use super::page::page;
 use super::refusal::{Answer, Refusal, created, gone, ok};
 use crate::gitlab::fake::Fake;
 use crate::gitlab::json;
+use crate::gitlab::state::State;
 use crate::gitlab::state::project::ProtectedBranch;
 use crate::gitlab::state::user::level;
 
@@ -63,7 +64,7 @@ async fn protect(call: Call) -> Answer {
     let (pushers, users, deploy_keys) = allowed(&call, "allowed_to_push");
     let (mergers, ..) = allowed(&call, "allowed_to_merge");
     let new = ProtectedBranch {
-        id: call.change(|state| state.id()),
+        id: call.change(State::id),
         name: name.clone(),
         push: access(&call, "push_access_level").or(pushers).unwrap_or(level::MAINTAINER),
         merge: access(&call, "merge_access_level").or(mergers).unwrap_or(level::MAINTAINER),
@@ -89,12 +90,21 @@ async fn protect(call: Call) -> Answer {
 pub(super) async fn protect_old_way(call: Call) -> Answer {
     let project = call.project(level::MAINTAINER)?;
     let name = call.path("branch").to_owned();
-    let id = call.change(|state| state.id());
+    let id = call.change(State::id);
     call.of_project(project, |project| {
         if project.protected_branches.iter().all(|branch| branch.name != name) {
             let (push, merge) = (level::MAINTAINER, level::MAINTAINER);
             let (users, deploy_keys) = (Vec::new(), Vec::new());
-            project.protected_branches.push(ProtectedBranch { id, name, push, merge, unprotect: None, allow_force_push: false, users, deploy_keys });
+            project.protected_branches.push(ProtectedBranch {
+                id,
+                name,
+                push,
+                merge,
+                unprotect: None,
+                allow_force_push: false,
+                users,
+                deploy_keys,
+            });
         }
     })?;
     ok(json!({}))
@@ -130,7 +140,8 @@ fn shown_tag(name: &str, least: u32) -> Value {
 
 async fn tags(call: Call) -> Answer {
     let project = call.project(level::MAINTAINER)?;
-    let rows = call.of_project(project, |project| project.protected_tags.iter().map(|(name, least)| shown_tag(name, *least)).collect::<Vec<_>>())?;
+    let rows =
+        call.of_project(project, |project| project.protected_tags.iter().map(|(name, least)| shown_tag(name, *least)).collect::<Vec<_>>())?;
     Ok(page(&call, &rows, Clone::clone))
 }
 

@@ -100,7 +100,9 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body)).into_response();
-        response.headers_mut().extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)).filter_map(|(name, value)| Some((name?, value))));
+        response
+            .headers_mut()
+            .extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)).filter_map(|(name, value)| Some((name?, value))));
         response
     }
 }

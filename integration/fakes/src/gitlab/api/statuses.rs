@@ -9,6 +9,7 @@ use super::call::Call;
 use super::page::page;
 use super::refusal::{Answer, Refusal, created};
 use crate::gitlab::fake::Fake;
+use crate::gitlab::git::Repository;
 use crate::gitlab::json;
 use crate::gitlab::state::NewStatus;
 use crate::gitlab::state::StatusRefused;
@@ -16,9 +17,7 @@ use crate::gitlab::state::status::Status;
 use crate::gitlab::state::user::level;
 
 pub(super) fn routes() -> Router<Arc<Fake>> {
-    Router::new()
-        .route("/projects/{id}/statuses/{sha}", post(report))
-        .route("/projects/{id}/repository/commits/{sha}/statuses", get(list))
+    Router::new().route("/projects/{id}/statuses/{sha}", post(report)).route("/projects/{id}/repository/commits/{sha}/statuses", get(list))
 }
 
 async fn report(call: Call) -> Answer {
@@ -33,24 +32,7 @@ async fn report(call: Call) -> Answer {
     let sha = repository.resolve(given).await.filter(|sha| sha == given).ok_or_else(missing)?;
     let commit = repository.commit(&sha).await.ok_or_else(missing)?;
     let pipeline = call.params.number("pipeline_id");
-    let (ref_name, tag) = match call.params.text("ref") {
-        Some(name) => {
-            let name = name.trim_start_matches("refs/heads/").trim_start_matches("refs/tags/").to_owned();
-            let tag = repository.resolve(&format!("refs/heads/{name}")).await.is_none() && repository.resolve(&format!("refs/tags/{name}")).await.is_some();
-            (name, tag)
-        }
-        None => {
-            // Without a ref, the first branch that holds the commit is meant.
-            let mut first = None;
-            for found in repository.refs("refs/heads/").await {
-                if repository.is_ancestor(&sha, &found.commit).await {
-                    first = Some(found.name.trim_start_matches("refs/heads/").to_owned());
-                    break;
-                }
-            }
-            (first.ok_or_else(|| Refusal::not_found("References for commit"))?, false)
-        }
-    };
+    let (ref_name, tag) = place(&call, &repository, &sha).await?;
     let description = call.params.text("description");
     if description.as_ref().is_some_and(|words| words.chars().count() > 255) {
         return Err(Refusal::fields(&[("description", "is too long (maximum is 255 characters)")]));
@@ -80,6 +62,23 @@ async fn report(call: Call) -> Answer {
         Err(StatusRefused::NoPipeline) => Err(Refusal::not_found("Pipeline")),
         Err(refused @ StatusRefused::Transition { .. }) => Err(Refusal::bad(&refused.to_string())),
     }
+}
+
+/// The branch or tag that a status is for.
+async fn place(call: &Call, repository: &Repository, sha: &str) -> Result<(String, bool), Refusal> {
+    if let Some(name) = call.params.text("ref") {
+        let name = name.trim_start_matches("refs/heads/").trim_start_matches("refs/tags/").to_owned();
+        let branch = repository.resolve(&format!("refs/heads/{name}")).await.is_some();
+        let tag = !branch && repository.resolve(&format!("refs/tags/{name}")).await.is_some();
+        return Ok((name, tag));
+    }
+    // Without a ref, the first branch that holds the commit is meant.
+    for found in repository.refs("refs/heads/").await {
+        if repository.is_ancestor(sha, &found.commit).await {
+            return Ok((found.name.trim_start_matches("refs/heads/").to_owned(), false));
+        }
+    }
+    Err(Refusal::not_found("References for commit"))
 }
 
 async fn list(call: Call) -> Answer {

@@ -75,7 +75,11 @@ async fn answer(fake: &Arc<Fake>, request: Request<Body>, next: Next) -> Respons
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             if status.is_server_error() {
                 // What stands before GitLab answers such errors with a page for people.
-                return (status, [(CONTENT_TYPE, "text/html")], "<!DOCTYPE html><html><head><title>GitLab is not responding</title></head></html>")
+                return (
+                    status,
+                    [(CONTENT_TYPE, "text/html")],
+                    "<!DOCTYPE html><html><head><title>GitLab is not responding</title></head></html>",
+                )
                     .into_response();
             }
             (status, axum::Json(serde_json::json!({ "message": status.to_string() }))).into_response()
@@ -91,9 +95,13 @@ async fn answer(fake: &Arc<Fake>, request: Request<Body>, next: Next) -> Respons
             torn(Bytes::new())
         }
         Some(AnswerFault::Refused) => torn(Bytes::new()),
-        Some(AnswerFault::Html) => ([(CONTENT_TYPE, "text/html; charset=utf-8")], "<!DOCTYPE html><html><body>Sign in</body></html>").into_response(),
+        Some(AnswerFault::Html) => {
+            ([(CONTENT_TYPE, "text/html; charset=utf-8")], "<!DOCTYPE html><html><body>Sign in</body></html>").into_response()
+        }
         Some(AnswerFault::Huge(bytes)) => huge(bytes),
-        Some(AnswerFault::WrongType) => axum::Json(serde_json::json!([[{ "id": "not a number", "status": 7, "name": null }], true])).into_response(),
+        Some(AnswerFault::WrongType) => {
+            axum::Json(serde_json::json!([[{ "id": "not a number", "status": 7, "name": null }], true])).into_response()
+        }
         Some(AnswerFault::Redirect(status, to)) => {
             (StatusCode::from_u16(status).unwrap_or(StatusCode::FOUND), [(LOCATION, to)]).into_response()
         }

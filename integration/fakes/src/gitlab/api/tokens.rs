@@ -51,7 +51,9 @@ fn new_token(call: &Call, user: u64, kind: TokenKind) -> Result<NewToken, Refusa
         return Err(Refusal::error(StatusCode::BAD_REQUEST, "scopes does not have a valid value"));
     }
     let expires_at = match call.params.text("expires_at") {
-        Some(day) => Some(day.parse::<Date>().ok().and_then(|day| day.in_tz("UTC").ok()).ok_or_else(|| Refusal::invalid("expires_at"))?.timestamp()),
+        Some(day) => {
+            Some(day.parse::<Date>().ok().and_then(|day| day.in_tz("UTC").ok()).ok_or_else(|| Refusal::invalid("expires_at"))?.timestamp())
+        }
         None => None,
     };
     Ok(NewToken { name: call.params.require("name")?, user, kind, scopes, expires_at })
@@ -118,7 +120,12 @@ async fn project_tokens(call: Call) -> Answer {
     let project = call.project(level::MAINTAINER)?;
     let found = call.change(|state| {
         let now = state.now();
-        state.tokens.values().filter(|token| token.kind == TokenKind::Project(project)).map(|token| json::token(token, now)).collect::<Vec<_>>()
+        state
+            .tokens
+            .values()
+            .filter(|token| token.kind == TokenKind::Project(project))
+            .map(|token| json::token(token, now))
+            .collect::<Vec<_>>()
     });
     Ok(page(&call, &found, Clone::clone))
 }
@@ -153,7 +160,9 @@ async fn project_token(call: Call) -> Answer {
 
 async fn revoke_for_project(call: Call) -> Answer {
     let (project, id) = (call.project(level::MAINTAINER)?, call.number("token_id")?);
-    let found = call.change(|state| state.tokens.get_mut(&id).filter(|token| token.kind == TokenKind::Project(project)).map(|token| token.revoked = true));
+    let found = call.change(|state| {
+        state.tokens.get_mut(&id).filter(|token| token.kind == TokenKind::Project(project)).map(|token| token.revoked = true)
+    });
     found.ok_or_else(|| Refusal::not_found("Token"))?;
     gone()
 }

@@ -30,7 +30,8 @@ async fn list(call: Call) -> Answer {
 fn find(call: &Call, variables: &[Variable]) -> Result<usize, Refusal> {
     let key = call.path("key");
     let scope = call.params.get("filter").and_then(|filter| filter.get("environment_scope")).and_then(Value::as_str);
-    let mut fitting = variables.iter().enumerate().filter(|(_, variable)| variable.key == key && scope.is_none_or(|scope| variable.scope == scope));
+    let mut fitting =
+        variables.iter().enumerate().filter(|(_, variable)| variable.key == key && scope.is_none_or(|scope| variable.scope == scope));
     let first = fitting.next().map(|(at, _)| at).ok_or_else(|| Refusal::not_found("Variable"))?;
     if fitting.next().is_some() {
         return Err(Refusal::conflict("There are multiple variables with provided parameters. Please use 'filter[environment_scope]'"));

@@ -32,8 +32,7 @@ const ANSWER: u64 = 16 * 1024 * 1024;
 const DEADLINE: Duration = Duration::from_mins(10);
 
 /// Refs that are GitLab's own.
-const HIDDEN: [&str; 6] =
-    ["refs/merge-requests", "refs/pipelines", "refs/keep-around", "refs/environments", "refs/remotes", "refs/tmp"];
+const HIDDEN: [&str; 6] = ["refs/merge-requests", "refs/pipelines", "refs/keep-around", "refs/environments", "refs/remotes", "refs/tmp"];
 
 const DENIED: &str = "HTTP Basic: Access denied. If a password was provided for Git authentication, the password was incorrect or you're \
     required to use a token instead of a password. If a token was provided, it was either incorrect, expired, or improperly scoped.";
@@ -215,7 +214,7 @@ fn judged(fake: &Arc<Fake>, command: Command, project: u64, user: u64, request: 
             return (push::Judgement::default(), crate::gitlab::state::project::PushRules::default(), String::new());
         };
         let judgement = push::judge(state, project, user, request);
-        (judgement, project.push_rules.clone(), says(fake, &state.path_of(project), project.default_branch.as_deref(), request))
+        (judgement, project.push_rules.clone(), says(&state.url, &state.path_of(project), project.default_branch.as_deref(), request))
     });
     let largest = rules.max_file_size.map(|mebibytes| (mebibytes * 1024 * 1024).to_string()).unwrap_or_default();
     command
@@ -227,14 +226,14 @@ fn judged(fake: &Arc<Fake>, command: Command, project: u64, user: u64, request: 
 }
 
 /// What people are told after a new branch was pushed.
-fn says(fake: &Fake, path: &str, default: Option<&str>, request: &push::Request) -> String {
+fn says(url: &str, path: &str, default: Option<&str>, request: &push::Request) -> String {
     let [change] = request.changes.as_slice() else {
         return String::new();
     };
     match change.ref_name.strip_prefix("refs/heads/") {
         Some(branch) if change.old == super::NOTHING && default.is_some_and(|default| default != branch) => format!(
             "To create a merge request for {branch}, visit:\n  {}/{path}/-/merge_requests/new?merge_request%5Bsource_branch%5D={}",
-            fake.url(),
+            url,
             url::form_urlencoded::byte_serialize(branch.as_bytes()).collect::<String>()
         ),
         _ => String::new(),
@@ -297,7 +296,9 @@ fn until_the_end(
     stdout: impl tokio::io::AsyncRead + Send + Unpin + 'static,
 ) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + 'static {
     let chunks = ReaderStream::with_capacity(stdout, 64 * 1024);
-    futures_util::stream::unfold((chunks, running), |(mut chunks, running)| async move { chunks.next().await.map(|chunk| (chunk, (chunks, running))) })
+    futures_util::stream::unfold((chunks, running), |(mut chunks, running)| async move {
+        chunks.next().await.map(|chunk| (chunk, (chunks, running)))
+    })
 }
 
 /// Finds out what a push changed, and takes note of it.

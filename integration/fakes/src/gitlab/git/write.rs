@@ -55,7 +55,7 @@ impl Repository {
             self.stage(new.parent.as_deref(), edit, &mut lines).await?;
         }
         self.command().env("GIT_INDEX_FILE", index).args(["update-index", "--index-info"]).stdin(lines).run().await?;
-        let tree = said(self.command().env("GIT_INDEX_FILE", index).arg("write-tree").run().await?);
+        let tree = said(&self.command().env("GIT_INDEX_FILE", index).arg("write-tree").run().await?);
         let mut command = self.command().args(["commit-tree", &tree]);
         if let Some(parent) = &new.parent {
             command = command.args(["-p", parent]);
@@ -67,7 +67,7 @@ impl Repository {
                 .env(&format!("GIT_{who}_EMAIL"), &new.author.1)
                 .env(&format!("GIT_{who}_DATE"), &when);
         }
-        Ok(said(command.stdin(new.message.clone()).run().await?))
+        Ok(said(&command.stdin(new.message.clone()).run().await?))
     }
 
     /// Writes what the index is to be told of an edit.
@@ -105,7 +105,7 @@ impl Repository {
 
     async fn hash(&self, bytes: &[u8]) -> Result<String, GitError> {
         let command = self.command().args(["hash-object", "-w", "--stdin"]).stdin(bytes.to_vec());
-        Ok(said(command.run().await?))
+        Ok(said(&command.run().await?))
     }
 
     async fn mode(&self, parent: Option<&str>, path: &str) -> String {
@@ -119,12 +119,12 @@ impl Repository {
     /// Makes a tag with words of its own. Answers its id.
     pub(crate) async fn make_tag(&self, name: &str, target: &str, message: &str, who: (&str, &str), at: i64) -> Result<String, GitError> {
         let text = format!("object {target}\ntype commit\ntag {name}\ntagger {} <{}> {at} +0000\n\n{message}\n", who.0, who.1);
-        Ok(said(self.command().arg("mktag").stdin(text).run().await?))
+        Ok(said(&self.command().arg("mktag").stdin(text).run().await?))
     }
 }
 
-fn said(bytes: Vec<u8>) -> String {
-    String::from_utf8_lossy(&bytes).trim().to_owned()
+fn said(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim().to_owned()
 }
 
 /// A path that the index's language can hold as it stands.

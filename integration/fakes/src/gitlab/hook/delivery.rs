@@ -7,7 +7,7 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::gitlab::fake::Fake;
 use crate::gitlab::state::hook::{Delivery, Hook, Topic};
@@ -59,20 +59,32 @@ impl Parcel {
 
 /// What carries deliveries.
 #[derive(Debug, Clone)]
-pub(crate) struct Courier(mpsc::Sender<Parcel>);
+pub(crate) struct Courier(mpsc::Sender<Parcel>, watch::Sender<usize>);
 
 impl Courier {
     /// A courier, and what it is handed.
     pub(crate) fn new() -> (Self, mpsc::Receiver<Parcel>) {
         let (sender, receiver) = mpsc::channel(WAITING);
-        (Self(sender), receiver)
+        (Self(sender, watch::Sender::new(0)), receiver)
     }
 
     /// Hands it a delivery.
     pub(crate) fn hand(&self, parcel: Parcel) {
+        self.1.send_modify(|count| *count += 1);
         if self.0.try_send(parcel).is_err() {
+            self.done();
             tracing::warn!(limit = WAITING, "fake_gitlab.hook_lost");
         }
+    }
+
+    fn done(&self) {
+        self.1.send_modify(|count| *count = count.saturating_sub(1));
+    }
+
+    /// Waits until nothing waits to be delivered, or is under way.
+    pub(crate) async fn idle(&self) {
+        // The sender lives as long as the courier, so the wait cannot fail.
+        let _ = self.1.subscribe().wait_for(|count| *count == 0).await;
     }
 
     /// Carries until the end.
@@ -87,6 +99,12 @@ impl Courier {
                 return;
             };
             let fate = fake.faults.of_hook();
+            for _ in 1..fate.times {
+                fake.courier.1.send_modify(|count| *count += 1);
+            }
+            if fate.times == 0 {
+                fake.courier.done();
+            }
             for _ in 0..fate.times {
                 let (fake, parcel, room) = (Arc::clone(&fake), parcel.clone(), Arc::clone(&room));
                 let shutdown = fake.shutdown.clone();
@@ -96,6 +114,7 @@ impl Courier {
                         return;
                     };
                     deliver(&fake, parcel).await;
+                    fake.courier.done();
                 };
                 fake_spawn(&shutdown, task);
             }
@@ -214,7 +233,8 @@ async fn send(fake: &Fake, parcel: &Parcel, headers: &[(String, String)]) -> Res
     if !fake.options.hooks_to_local_network && is_local(&parcel.url) {
         return Err("URL is blocked: Requests to the local network are not allowed".to_owned());
     }
-    let mut request = fake.http.post(&parcel.url).timeout(fake.options.hook_timeout.max(Duration::from_millis(1))).body(parcel.body.clone());
+    let mut request =
+        fake.http.post(&parcel.url).timeout(fake.options.hook_timeout.max(Duration::from_millis(1))).body(parcel.body.clone());
     for (name, value) in headers {
         request = request.header(name, value);
     }
@@ -239,8 +259,10 @@ pub(crate) fn is_local(url: &str) -> bool {
         return false;
     };
     match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".local"),
-        Some(url::Host::Ipv4(address)) => address.is_loopback() || address.is_private() || address.is_link_local() || address.is_unspecified(),
+        Some(url::Host::Domain(name)) => name == "localhost" || name.rsplit('.').next() == Some("local"),
+        Some(url::Host::Ipv4(address)) => {
+            address.is_loopback() || address.is_private() || address.is_link_local() || address.is_unspecified()
+        }
         Some(url::Host::Ipv6(address)) => address.is_loopback() || address.is_unspecified() || address.is_unique_local(),
         None => false,
     }

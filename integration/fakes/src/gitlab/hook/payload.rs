@@ -214,7 +214,8 @@ fn environment(state: &State, job: &Job) -> Value {
     let Some(name) = &job.plan.environment else {
         return Value::Null;
     };
-    let tier = state.environments.values().find(|found| found.project == job.project && found.name == *name).map(|found| found.tier.as_str());
+    let tier =
+        state.environments.values().find(|found| found.project == job.project && found.name == *name).map(|found| found.tier.as_str());
     json!({ "name": name, "action": "start", "deployment_tier": tier })
 }
 
@@ -307,4 +308,3 @@ pub(crate) fn deployment(state: &State, id: u64) -> Option<Value> {
         "ref": deployment.ref_name,
     }))
 }
-

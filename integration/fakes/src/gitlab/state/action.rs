@@ -2,6 +2,7 @@
 
 use super::State;
 use super::job::JobKind;
+use super::pipeline::Pipeline;
 use super::plan::When;
 use super::status::Status;
 
@@ -17,7 +18,7 @@ impl State {
                 _ => None,
             };
             self.cancel_one(job);
-            if let Some(child) = child.filter(|child| self.pipelines.get(child).is_some_and(|child| child.is_child())) {
+            if let Some(child) = child.filter(|child| self.pipelines.get(child).is_some_and(Pipeline::is_child)) {
                 self.cancel_pipeline(child);
             }
         }
@@ -92,7 +93,9 @@ impl State {
             .newest_jobs(pipeline)
             .iter()
             .filter(|job| job.status == Status::Skipped)
-            .filter(|job| job.plan.stage_index > stage || job.plan.needs.as_ref().is_some_and(|needs| needs.iter().any(|need| need == name)))
+            .filter(|job| {
+                job.plan.stage_index > stage || job.plan.needs.as_ref().is_some_and(|needs| needs.iter().any(|need| need == name))
+            })
             .map(|job| job.id)
             .collect();
         for id in behind {
@@ -155,7 +158,8 @@ impl State {
 
     /// Ends what an older pipeline of a branch still does when a newer one comes, as far as that has not begun.
     pub fn cancel_older(&mut self, project: u64, ref_name: &str, newer: u64) {
-        let enabled = |id: &u64| self.projects.get(id).is_some_and(|project| project.word("auto_cancel_pending_pipelines") == Some("enabled"));
+        let enabled =
+            |id: &u64| self.projects.get(id).is_some_and(|project| project.word("auto_cancel_pending_pipelines") == Some("enabled"));
         if !enabled(&project) {
             return;
         }

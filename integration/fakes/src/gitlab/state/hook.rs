@@ -146,6 +146,28 @@ pub struct Hook {
 }
 
 impl Hook {
+    /// A hook that goes to this address, about these things. It still has to be put into a project.
+    pub fn new(state: &mut super::State, url: &str, topics: impl IntoIterator<Item = Topic>) -> Self {
+        Self {
+            id: state.id(),
+            url: url.to_owned(),
+            name: None,
+            description: None,
+            token: None,
+            signing_token: None,
+            topics: topics.into_iter().collect(),
+            branch_filter: None,
+            verifies: true,
+            custom_headers: Vec::new(),
+            created_at: state.now(),
+            failures: 0,
+            rests: 0,
+            disabled_until: None,
+            disabled: false,
+            deliveries: VecDeque::new(),
+        }
+    }
+
     /// What the API calls its state.
     pub fn alert_status(&self, now: Timestamp) -> &'static str {
         if self.disabled {

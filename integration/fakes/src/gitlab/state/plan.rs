@@ -1,7 +1,10 @@
 //! What a pipeline is made from: jobs with their order, and what makes no pipeline.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::gitlab::ci::Job;
 
 /// When a job runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,8 +42,8 @@ pub struct Trigger {
     pub project: Option<String>,
     /// The branch there; its default branch if none is said.
     pub branch: Option<String>,
-    /// The file with the child's definition, in this project.
-    pub include: Option<String>,
+    /// The files with the child's definition, in this project.
+    pub files: Option<Vec<String>>,
     /// Whether the job ends as the other pipeline does, instead of at once.
     pub depend: bool,
     /// The jobs of a child that no file defines.
@@ -76,6 +79,8 @@ pub struct PlannedJob {
     pub trigger: Option<Box<Trigger>>,
     /// Whether a newer pipeline may end it.
     pub interruptible: bool,
+    /// What its definition says of it, for the runner that does it.
+    pub definition: Option<Arc<Job>>,
 }
 
 impl PlannedJob {
@@ -95,6 +100,7 @@ impl PlannedJob {
             environment: None,
             trigger: None,
             interruptible: false,
+            definition: None,
         }
     }
 
@@ -145,7 +151,7 @@ impl PlannedJob {
     #[must_use]
     pub fn with_child(mut self, jobs: Vec<Self>, depend: bool) -> Self {
         let jobs = Plan::jobs(jobs).into_jobs();
-        self.trigger = Some(Box::new(Trigger { project: None, branch: None, include: None, depend, jobs }));
+        self.trigger = Some(Box::new(Trigger { project: None, branch: None, files: None, depend, jobs }));
         self
     }
 
@@ -153,7 +159,7 @@ impl PlannedJob {
     #[must_use]
     pub fn with_downstream(mut self, project: &str, branch: Option<&str>, depend: bool) -> Self {
         let trigger =
-            Trigger { project: Some(project.to_owned()), branch: branch.map(str::to_owned), include: None, depend, jobs: Vec::new() };
+            Trigger { project: Some(project.to_owned()), branch: branch.map(str::to_owned), files: None, depend, jobs: Vec::new() };
         self.trigger = Some(Box::new(trigger));
         self
     }

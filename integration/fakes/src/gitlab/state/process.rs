@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::commit::Commit;
-use super::deployment::{Deployment, Environment};
 use super::hook::Topic;
 use super::job::{Job, JobKind};
 use super::pipeline::{Pipeline, PipelineVariable, Upstream};
@@ -356,7 +355,15 @@ impl State {
         if status == Status::Failed {
             job.failure_reason = Some(reason.unwrap_or("unknown_failure").to_owned());
         }
-        let (pipeline, again) = (job.pipeline, status == Status::Failed && job.attempt < job.plan.retry);
+        let (code, cause) = (job.exit_code.map(i64::from), job.failure_reason.clone().unwrap_or_default());
+        let again = match &job.plan.definition {
+            Some(definition) => definition.retry.again(job.attempt, &cause, code),
+            None => job.attempt < job.plan.retry,
+        };
+        // Some failures alone may be allowed; which, is only known now.
+        job.plan.allow_failure |=
+            status == Status::Failed && job.plan.definition.as_ref().is_some_and(|definition| definition.allow_failure.covers(code));
+        let (pipeline, again) = (job.pipeline, status == Status::Failed && again);
         self.set_status(id, status);
         if again {
             self.retry_job(id);
@@ -393,74 +400,6 @@ impl State {
         }
         if let Some(payload) = payload(self) {
             self.news.push(News { project, topic, branch, payload });
-        }
-    }
-
-    /// The environment of this name, made if it is not there.
-    pub fn environment_named(&mut self, project: u64, name: &str) -> u64 {
-        if let Some(found) = self.environments.values().find(|found| found.project == project && found.name == name) {
-            return found.id;
-        }
-        let id = self.id();
-        let now = self.now();
-        let environment = Environment {
-            id,
-            project,
-            name: name.to_owned(),
-            external_url: None,
-            tier: Environment::tier_of(name).to_owned(),
-            description: None,
-            stopped: false,
-            created_at: now,
-            updated_at: now,
-        };
-        self.environments.insert(id, environment);
-        id
-    }
-
-    fn add_deployment(&mut self, environment: u64, pipeline: &Pipeline, job: Option<u64>, status: &str, user: u64) -> u64 {
-        let deployment = Deployment {
-            id: 0,
-            iid: 0,
-            project: pipeline.project,
-            environment,
-            ref_name: pipeline.ref_name.clone(),
-            tag: pipeline.tag,
-            sha: pipeline.sha.clone(),
-            status: status.to_owned(),
-            user,
-            job,
-            created_at: pipeline.created_at,
-            updated_at: pipeline.created_at,
-        };
-        self.insert_deployment(deployment)
-    }
-
-    /// Adds a deployment; its ids and times are given here.
-    pub fn insert_deployment(&mut self, mut deployment: Deployment) -> u64 {
-        deployment.id = self.id();
-        deployment.iid = 1 + self.deployments.values().filter(|other| other.project == deployment.project).count() as u64;
-        deployment.created_at = self.now();
-        deployment.updated_at = deployment.created_at;
-        let id = deployment.id;
-        self.deployments.insert(id, deployment);
-        id
-    }
-
-    /// Moves a deployment to a state, and tells of it.
-    pub fn set_deployment(&mut self, id: u64, status: &str) {
-        let now = self.now();
-        let Some(deployment) = self.deployments.get_mut(&id) else {
-            return;
-        };
-        if deployment.status == status {
-            return;
-        }
-        status.clone_into(&mut deployment.status);
-        deployment.updated_at = now;
-        let (project, user) = (deployment.project, deployment.user);
-        if !matches!(status, "created" | "blocked" | "skipped") {
-            self.tell(project, Topic::Deployment, Some(user), None, |state| payload::deployment(state, id));
         }
     }
 }

@@ -81,14 +81,7 @@ impl State {
     ///
     /// # Errors
     /// When the path is in use.
-    pub fn add_group(
-        &mut self,
-        parent: Option<u64>,
-        name: &str,
-        path: &str,
-        visibility: Visibility,
-        owner: u64,
-    ) -> Result<u64, NameTaken> {
+    pub fn add_group(&mut self, parent: Option<u64>, name: &str, path: &str, visibility: Visibility, owner: u64) -> Result<u64, NameTaken> {
         let full_path = match parent.and_then(|parent| self.groups.get(&parent)) {
             Some(parent) => format!("{}/{path}", parent.full_path),
             None => path.to_owned(),
@@ -343,7 +336,9 @@ impl State {
 
     /// How many pipelines of a project have not ended.
     pub fn live_pipelines(&self, project: u64) -> usize {
-        let live = |id: &&u64| self.pipelines.get(id).is_some_and(|pipeline| !matches!(pipeline.status, Status::Manual) && !pipeline.status.complete());
+        let live = |id: &&u64| {
+            self.pipelines.get(id).is_some_and(|pipeline| !matches!(pipeline.status, Status::Manual) && !pipeline.status.complete())
+        };
         self.projects.get(&project).map_or(0, |project| project.pipelines.iter().filter(live).count())
     }
 }

@@ -115,7 +115,8 @@ pub fn composite<'a>(jobs: impl IntoIterator<Item = &'a Job>) -> (Status, bool) 
             seen[at] += 1;
         }
     }
-    let of = |wanted: &[Status]| -> usize { Status::ALL.iter().zip(seen).filter(|(status, _)| wanted.contains(status)).map(|(_, n)| n).sum() };
+    let of =
+        |wanted: &[Status]| -> usize { Status::ALL.iter().zip(seen).filter(|(status, _)| wanted.contains(status)).map(|(_, n)| n).sum() };
     let only = |wanted: &[Status]| of(wanted) == count;
     let any = |wanted: &[Status]| of(wanted) > 0;
     let status = if only(&[Status::Skipped]) {

@@ -1,6 +1,7 @@
 //! The fake GitLab.
 
 mod api;
+mod clients;
 mod git;
 mod hooks;
 mod pipelines;

@@ -77,8 +77,7 @@ impl World {
 
     /// A working copy, with one commit on `main`, whose remote is this project.
     pub(super) async fn copy(&self, project: &str, token: Option<&str>) -> Copy {
-        let folder = self.folder.path().join(format!("copy-{}", project.replace('/', "-")));
-        std::fs::create_dir_all(&folder).expect("a folder");
+        let folder = tempfile::tempdir_in(self.folder.path()).expect("a folder").keep();
         let copy = Copy { folder };
         let token = token.unwrap_or(&self.token);
         let url = self.gitlab.url().replacen("http://", &format!("http://oauth2:{token}@"), 1);
