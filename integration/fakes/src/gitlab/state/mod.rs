@@ -4,6 +4,7 @@
 //! be told to hooks or done later is collected, and taken by whoever holds the lock when they are done.
 
 mod action;
+mod bridge;
 pub mod commit;
 pub mod deployment;
 pub mod group;

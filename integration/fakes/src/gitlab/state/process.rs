@@ -101,15 +101,6 @@ impl State {
         id
     }
 
-    fn attach_to_upstream(&mut self, id: u64) {
-        let Some(upstream) = self.pipelines.get(&id).and_then(|pipeline| pipeline.upstream) else {
-            return;
-        };
-        if let Some(bridge) = self.jobs.get_mut(&upstream.job) {
-            bridge.kind = JobKind::Bridge(Some(id));
-        }
-    }
-
     fn end_pipeline_at_once(&mut self, id: u64) {
         let now = self.now();
         if let Some(pipeline) = self.pipelines.get_mut(&id) {
@@ -309,23 +300,6 @@ impl State {
         if status.complete() {
             self.end_bridge_of(id);
         }
-    }
-
-    /// Lets the job that started a pipeline end as that pipeline did, if it waits for that.
-    fn end_bridge_of(&mut self, pipeline: u64) {
-        let Some(pipeline) = self.pipelines.get(&pipeline) else {
-            return;
-        };
-        let (status, upstream) = (pipeline.status, pipeline.upstream);
-        let Some(bridge) = upstream.and_then(|upstream| self.jobs.get(&upstream.job)) else {
-            return;
-        };
-        let depends = bridge.plan.trigger.as_ref().is_some_and(|trigger| trigger.depend);
-        if !depends || !matches!(bridge.status, Status::Running | Status::Pending) {
-            return;
-        }
-        let status = if status == Status::Skipped { Status::Success } else { status };
-        self.end_job(bridge.id, status, (status == Status::Failed).then_some("downstream_pipeline_failed"));
     }
 
     /// A job begins, on that runner if there is one. False when it does not wait to begin any more.
