@@ -1,13 +1,15 @@
 //! The controller's configuration.
 
+mod executor;
 mod forge;
+mod repository;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use signalbox_contract::{EnvironmentName, ExecutorName, ForgeName, RepoName, SourceUrl};
+use signalbox_contract::{ExecutorName, ForgeName, RepoName, SourceUrl};
 use signalbox_controller_core::decide::Limits;
 use signalbox_service::config::{Bytes, Common, ConfigErrors, Reader};
 use signalbox_service::secret::SecretString;
@@ -15,9 +17,9 @@ use url::Url;
 
 use crate::store::Retention;
 
-use forge::Source;
-
+pub use executor::{ExecutorConfig, ExecutorKind, GitLabConfig};
 pub use forge::{ForgeConfig, ForgeKind, IntakeConfig, Rule, When};
+pub use repository::{CiConfig, RepositoryConfig};
 
 const SECOND: Duration = Duration::from_secs(1);
 const WEEK: Duration = Duration::from_hours(7 * 24);
@@ -57,30 +59,6 @@ pub struct Config {
     pub retention: Retention,
 }
 
-/// An executor.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExecutorConfig {
-    /// Where it is.
-    pub url: Url,
-    /// How many builds it is given at a time.
-    pub capacity: u32,
-}
-
-/// A repository, and what is done with it by default.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RepositoryConfig {
-    /// Where its source is.
-    pub source: SourceUrl,
-    /// Where it is built.
-    pub executor: Option<ExecutorName>,
-    /// Where it is deployed.
-    pub environment: Option<EnvironmentName>,
-    /// The forge that its changes come from, and its project there.
-    pub forge: Option<(ForgeName, String)>,
-    /// What is done when something happens there.
-    pub on: Vec<Rule>,
-}
-
 impl Config {
     /// Reads the file `path`.
     ///
@@ -102,11 +80,11 @@ impl Config {
         let vcs_worker = reader.required_service("vcs_worker");
         let artifact_store = reader.required_service("artifact_store");
         let deploy_worker = reader.required_service("deploy_worker");
-        let executors: BTreeMap<ExecutorName, ExecutorConfig> = reader.named_tables("executors", executor).into_iter().collect();
+        let executors: BTreeMap<ExecutorName, ExecutorConfig> = reader.named_tables("executors", executor::read).into_iter().collect();
         let forges: BTreeMap<ForgeName, ForgeConfig> = reader.named_tables("forges", forge::forge).into_iter().collect();
         let intake = forge::intake(reader);
         let repositories: BTreeMap<RepoName, RepositoryConfig> =
-            reader.named_tables("repositories", |name, reader| repository(name, reader, &executors, &forges)).into_iter().collect();
+            reader.named_tables("repositories", |name, reader| repository::read(name, reader, &executors, &forges)).into_iter().collect();
         same_source_twice(reader, &repositories);
         let queue = reader.within("queue", 10_000_usize, 1..=1_000_000);
         let defaults = Limits::default();
@@ -189,36 +167,8 @@ impl Config {
     }
 }
 
-fn executor(name: &str, reader: &mut Reader) -> Option<(ExecutorName, ExecutorConfig)> {
-    let name = checked(name, reader);
-    let url = reader.required_service("url");
-    let capacity = reader.within("capacity", 2_u32, 1..=10_000);
-    Some((name?, ExecutorConfig { url: url?, capacity }))
-}
-
-fn repository(
-    name: &str,
-    reader: &mut Reader,
-    executors: &BTreeMap<ExecutorName, ExecutorConfig>,
-    forges: &BTreeMap<ForgeName, ForgeConfig>,
-) -> Option<(RepoName, RepositoryConfig)> {
-    let name = checked(name, reader);
-    let source = reader.required("source");
-    let executor: Option<ExecutorName> = reader.optional("executor");
-    if let Some(executor) = executor.as_ref().filter(|executor| !executors.contains_key(*executor)) {
-        reader.refuse("executor", format!("names {executor}, which is not among [executors]"));
-    }
-    // With one executor there is nothing to choose.
-    let only = executors.keys().next().filter(|_| executors.len() == 1);
-    let executor = executor.or_else(|| only.cloned());
-    let environment: Option<EnvironmentName> = reader.optional("environment");
-    let known = executors.keys().collect();
-    let Source { forge, on } = forge::source(reader, forges, &known, executor.is_some(), environment.is_some());
-    Some((name?, RepositoryConfig { source: source?, executor, environment, forge, on }))
-}
-
 /// The name of a table, as its type.
-fn checked<T: std::str::FromStr<Err = signalbox_contract::Invalid>>(name: &str, reader: &mut Reader) -> Option<T> {
+pub(super) fn checked<T: std::str::FromStr<Err = signalbox_contract::Invalid>>(name: &str, reader: &mut Reader) -> Option<T> {
     name.parse().map_err(|invalid: signalbox_contract::Invalid| reader.refuse("", invalid.to_string())).ok()
 }
 

@@ -2,6 +2,8 @@
 //! the logs. Each pass of theirs is a step function without I/O; the loops here feed them.
 
 pub mod dispatcher;
+mod nudges;
+mod outputs;
 pub mod perform;
 pub mod reconciler;
 mod report;
@@ -31,6 +33,7 @@ use crate::log::Collector;
 use crate::store::{Lease, Leased, Live, Store, StoreError};
 
 pub use dispatcher::{Dispatcher, Fault, Settlement};
+pub use nudges::Nudges;
 pub use perform::Outside;
 pub use reconciler::{Look, Reconciler};
 pub(crate) use report::subject;
@@ -66,6 +69,8 @@ pub struct Engine {
     pub outside: Arc<Outside>,
     /// What keeps the logs.
     pub collector: Arc<Collector>,
+    /// What is said of executors.
+    pub nudges: Nudges,
 }
 
 impl Engine {
@@ -164,10 +169,17 @@ impl Engine {
 
     /// Looks at each executor that has builds of ours, again and again, and tells what it saw.
     async fn reconcile(self, shutdown: Shutdown) {
-        let mut reconciler = Reconciler::default();
+        let paces = self.outside.executors.iter().map(|(name, executor)| (name.clone(), executor.abilities().pace));
+        let mut reconciler = Reconciler::new(paces.collect());
         // An executor that does not answer must not hold up the looks at the others.
         let mut looks = FuturesUnordered::new();
         while !shutdown.begun() {
+            for executor in self.nudges.take() {
+                reconciler.nudge(&executor);
+                if let Err(error) = self.store.hurry(executor).await {
+                    tracing::warn!(error = %causes(&error), "a search could not be hurried");
+                }
+            }
             match self.store.live().await {
                 Ok(live) => {
                     looks.extend(reconciler.due(self.clock.now(), &live).into_iter().map(|look| async {

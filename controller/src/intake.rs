@@ -24,7 +24,7 @@ use signalbox_service::telemetry::causes;
 use tokio::sync::{Notify, mpsc};
 
 use crate::config::Config;
-use crate::engine::Forges;
+use crate::engine::{Forges, Nudges};
 use crate::store::{Doing, Head, Settling, Store, StoreError, Waiting};
 
 use plan::{Book, Planned, Planner, named};
@@ -93,6 +93,8 @@ pub struct Intake {
     pub forges: Forges,
     /// Where comparisons are called for.
     pub calls: Calls,
+    /// Where it is said that builds have changed.
+    pub nudges: Nudges,
 }
 
 impl Intake {
@@ -170,6 +172,11 @@ impl Intake {
         let mut doing = Doing::default();
         let (mut repo, mut reasons) = (None, Vec::new());
         for happening in happenings {
+            if matches!(happening, Happening::BuildChanged { .. }) {
+                // Which of them it is about is quicker seen there than asked here.
+                let native = self.config.executors.iter().filter(|(_, executor)| executor.kind.is_native());
+                native.for_each(|(name, _)| self.nudges.nudge(name));
+            }
             let Planned { deeds, heads, repo: about, reason, compare } = planner.plan(happening, book, None);
             book.learn(heads.clone());
             doing.deeds.extend(deeds);

@@ -14,4 +14,4 @@ pub mod store;
 
 pub use api::openapi;
 pub use config::Config;
-pub use start::{StartError, start, start_with};
+pub use start::{AtHand, StartError, start, start_with};

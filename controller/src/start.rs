@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use signalbox_adapters::executor::Executor;
+use signalbox_adapters::executor::gitlab::GitLabExecutor;
 use signalbox_adapters::executor::local::LocalExecutor;
 use signalbox_adapters::forge::Forge;
 use signalbox_adapters::forge::gerrit::{Gerrit, GerritSettings};
 use signalbox_adapters::forge::gitlab::{GitlabForge, GitlabForgeSettings};
+use signalbox_adapters::gitlab::{Connection, GitLab, GitLabSetUpError};
 use signalbox_contract::api::Nothing;
 use signalbox_contract::api::store::UnpinRequest;
 use signalbox_contract::token::Service;
@@ -25,8 +27,8 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::api::{self, Api, Desk};
-use crate::config::{Config, ForgeConfig, ForgeKind, IntakeConfig};
-use crate::engine::{Engine, Executors, Forges, Outside, Reporter, Workers};
+use crate::config::{Config, ExecutorKind, ForgeConfig, ForgeKind, GitLabConfig, IntakeConfig};
+use crate::engine::{Engine, Executors, Forges, Nudges, Outside, Reporter, Workers};
 use crate::intake::{Calls, Intake, Sources};
 use crate::log::{Collector, LogBook, Mask};
 use crate::metrics::{Deliveries, Gauges};
@@ -63,6 +65,9 @@ pub enum StartError {
     /// Nobody could be told where it is.
     #[error("no URL can be made of the address that it listens on; set `public_url`")]
     Address,
+    /// A GitLab cannot be called as it is configured.
+    #[error("a GitLab cannot be called as it is configured")]
+    GitLab(#[from] GitLabSetUpError),
     /// Another service cannot be called as it is configured.
     #[error("{0} cannot be called as it is configured")]
     Client(&'static str, #[source] ClientError),
@@ -79,17 +84,27 @@ pub async fn start(
     telemetry: Telemetry,
     shutdown: Shutdown,
 ) -> Result<(), StartError> {
-    let forges = forges(&config, &clock)?;
-    start_with(config, forges, listener, clock, telemetry, shutdown).await
+    let at_hand = AtHand { forges: forges(&config, &clock)?, executors: Executors::new() };
+    start_with(config, at_hand, listener, clock, telemetry, shutdown).await
 }
 
-/// Like [`start`], with forges that are at hand instead of those that the configuration describes.
+/// Foreign systems that are at hand: all forges there are, and executors instead of those of their names that the
+/// configuration describes.
+#[derive(Default)]
+pub struct AtHand {
+    /// Forges.
+    pub forges: Forges,
+    /// Executors.
+    pub executors: Executors,
+}
+
+/// Like [`start`], with foreign systems that are at hand.
 ///
 /// # Errors
 /// When something that it needs cannot be opened.
 pub async fn start_with(
     config: Config,
-    forges: Forges,
+    at_hand: AtHand,
     listener: TcpListener,
     clock: SharedClock,
     telemetry: Telemetry,
@@ -104,7 +119,8 @@ pub async fn start_with(
     verifier.set_revoked(store.revoked().await?);
     let book = LogBook::open(&folder.path().join("logs.db"), READERS).await?;
     let workers = workers(&config, &signer)?;
-    let executors = executors(&config, &signer)?;
+    let AtHand { forges, executors: ready } = at_hand;
+    let executors = executors(&config, ready, &signer, &clock)?;
     let collector = Arc::new(Collector::new(book.clone(), executors.clone(), Mask::of(&config.mask), config.max_log));
     let base = config.common.url().ok_or(StartError::Address)?;
     let outside = Arc::new(Outside {
@@ -114,7 +130,8 @@ pub async fn start_with(
         reporter: Reporter::new(store.clone(), forges.clone(), base),
         max_artifacts: config.max_artifacts,
     });
-    Engine { store: store.clone(), clock: Arc::clone(&clock), outside, collector }.start(&shutdown);
+    let nudges = Nudges::default();
+    Engine { store: store.clone(), clock: Arc::clone(&clock), outside, collector, nudges: nudges.clone() }.start(&shutdown);
     let tidy =
         Tidy { store: store.clone(), book: book.clone(), workers: workers.clone(), retention: config.retention, intake: config.intake };
     shutdown.spawn("retention", tidy.run(shutdown.clone()));
@@ -124,7 +141,15 @@ pub async fn start_with(
     let options = ServeOptions::new("controller").tls(config.common.tls.clone());
     let config = Arc::new(config);
     let calls = Calls::new(forges.keys());
-    take_in(&config, &forges, &calls, &store, &clock, &shutdown);
+    let intake = Intake {
+        store: store.clone(),
+        clock: Arc::clone(&clock),
+        config: Arc::clone(&config),
+        forges: forges.clone(),
+        calls: calls.clone(),
+        nudges,
+    };
+    take_in(intake, &shutdown);
     let api = Api {
         desk: Desk::new(forges, calls, Deliveries::register(&telemetry)),
         config,
@@ -154,12 +179,12 @@ pub async fn start_with(
 }
 
 /// Starts what hears from forges, and what acts on it.
-fn take_in(config: &Arc<Config>, forges: &Forges, calls: &Calls, store: &Store, clock: &SharedClock, shutdown: &Shutdown) {
+/// What acts on what forges say.
+fn take_in(intake: Intake, shutdown: &Shutdown) {
     let (found, comparisons) = mpsc::channel(COMPARISONS);
+    let Intake { store, clock, config, calls, forges, .. } = &intake;
     let sources = Sources { store: store.clone(), clock: Arc::clone(clock), config: Arc::clone(config), calls: calls.clone(), found };
     sources.start(forges, shutdown);
-    let intake =
-        Intake { store: store.clone(), clock: Arc::clone(clock), config: Arc::clone(config), forges: forges.clone(), calls: calls.clone() };
     shutdown.spawn("intake", intake.run(comparisons, shutdown.clone()));
 }
 
@@ -204,17 +229,33 @@ fn workers(config: &Config, signer: &Arc<Signer>) -> Result<Workers, StartError>
     })
 }
 
-fn executors(config: &Config, signer: &Arc<Signer>) -> Result<Executors, StartError> {
+fn executors(config: &Config, ready: Executors, signer: &Arc<Signer>, clock: &SharedClock) -> Result<Executors, StartError> {
     let ca = config.common.ca.as_deref();
-    config
-        .executors
-        .iter()
-        .map(|(name, executor)| {
-            let executor = LocalExecutor::new(executor.url.clone(), ca, Arc::clone(signer))
-                .map_err(|error| StartError::Client("an executor", error))?;
-            Ok((name.clone(), Arc::new(executor) as Arc<dyn Executor>))
-        })
-        .collect()
+    let mut executors = ready;
+    for (name, executor) in &config.executors {
+        if executors.contains_key(name) {
+            continue;
+        }
+        let executor: Arc<dyn Executor> = match &executor.kind {
+            ExecutorKind::Local { url } => {
+                let local = LocalExecutor::new(url.clone(), ca, Arc::clone(signer));
+                Arc::new(local.map_err(|error| StartError::Client("an executor", error))?)
+            }
+            ExecutorKind::GitLab(gitlab) => Arc::new(gitlab_executor(gitlab, clock)?),
+        };
+        executors.insert(name.clone(), executor);
+    }
+    Ok(executors)
+}
+
+fn gitlab_executor(config: &GitLabConfig, clock: &SharedClock) -> Result<GitLabExecutor, StartError> {
+    let connection = Connection {
+        ca: config.ca.clone(),
+        calls_per_minute: config.budget,
+        storage: config.storage.clone(),
+        ..Connection::new(config.url.clone(), config.token.clone())
+    };
+    Ok(GitLabExecutor::new(GitLab::new(&connection)?, &config.group, Arc::clone(clock)))
 }
 
 /// Lets go of finished runs that need not be kept: of what the store keeps for them, of their logs, of themselves.

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use signalbox_contract::api::run::Accepted;
-use signalbox_contract::{Code, Digest, Problem, RepoName, RunId, SourceUrl};
+use signalbox_contract::{Code, Digest, ExecutorName, Problem, RepoName, RunId, SourceUrl};
 use signalbox_controller_core::decide::Limits;
 use signalbox_controller_core::plan::Request;
 use signalbox_controller_core::{Event, Lane, Refusal, ResourceKey};
@@ -242,6 +242,14 @@ impl Store {
     pub async fn lease(&self, room: Vec<(Lane, u32)>, until: Timestamp) -> Result<Vec<Leased>, StoreError> {
         let owner = Arc::clone(&self.owner);
         self.ask(|reply| Command::Lease { room, owner, until, reply }).await?
+    }
+
+    /// Has the searches at an executor tried again at once: something is new there.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub async fn hurry(&self, executor: ExecutorName) -> Result<(), StoreError> {
+        self.ask(|reply| Command::Hurry { executor, reply }).await?
     }
 
     /// Keeps leases until `until`.

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use signalbox_contract::api::run::{Accepted, CdRequest, MAX_INPUT, MAX_INPUTS};
 use signalbox_contract::grant::{Action, Glob, Target};
 use signalbox_contract::{Code, Digest, Origin, Problem, PublishedName, RepoName};
-use signalbox_controller_core::plan::{CdOrder, DeployTarget, Request, Route};
+use signalbox_controller_core::plan::{CdOrder, DeployTarget, Request};
 use signalbox_service::auth::{Operator, sha256};
 use signalbox_service::http::{self as service_http, Json};
 
@@ -112,8 +112,12 @@ fn order(api: &Api, name: &RepoName, repository: &RepositoryConfig, request: CdR
     let executor = executor
         .or_else(|| repository.executor.clone())
         .ok_or_else(|| missing("executor", "must be given: the repository has no default"))?;
-    if !api.config.executors.contains_key(&executor) {
+    let Some(at) = api.config.executors.get(&executor) else {
         return Err(missing("executor", "is not configured"));
+    };
+    if job.is_some() && at.kind.is_native() {
+        let detail = format!("makes no sense for the executor {executor}, which builds by a definition of its own");
+        return Err(Problem::new(Code::InvalidBody).field("job", detail));
     }
     let deploy = if let Some(artifact) = artifact {
         let environment = environment
@@ -141,7 +145,7 @@ fn order(api: &Api, name: &RepoName, repository: &RepositoryConfig, request: CdR
         origin: Origin::Api,
         publish: true,
         vote: false,
-        route: Route::default(),
+        route: repository.route(at),
     })
 }
 

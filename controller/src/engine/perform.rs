@@ -118,16 +118,17 @@ impl Outside {
                 self.executor(&at.executor)?.forget(&key, &anchor(at)?).await.map_err(fault)?;
                 None
             }
-            Act::Seal { at, publish, line, picks: _ } => {
+            Act::Seal { at, publish, line, picks } => {
                 self.collector
                     .finish(&key, &at.executor, at.build.as_deref())
                     .await
                     .map_err(|error| Fault::Again { after: None, why: format!("The log could not be collected: {error}.") })?;
+                let remarks = self.fetch_outputs(key, at, picks, effect.give_up).await?;
                 let request = CloseRequest { publish: *publish, line: *line, pin: key.run };
                 let path = format!("/grants/{key}/close");
                 let done: CloseResult = self.ask(&self.workers.store, Service::ArtifactStore, &path, key, &request).await?;
                 let artifacts = done.artifacts.into_iter().map(|put| ArtifactView { name: put.name, digest: put.digest, size: put.size });
-                Some(Event::Sealed { key, artifacts: artifacts.collect(), remarks: Vec::new() })
+                Some(Event::Sealed { key, artifacts: artifacts.collect(), remarks })
             }
             Act::Resolve { artifact } => {
                 let request = ResolveRequest { name: artifact.clone(), pin: key.run };
@@ -199,7 +200,7 @@ impl Outside {
             .hint("Choose another executor for the repository."))
     }
 
-    fn executor(&self, name: &ExecutorName) -> Result<&Arc<dyn Executor>, Fault> {
+    pub(super) fn executor(&self, name: &ExecutorName) -> Result<&Arc<dyn Executor>, Fault> {
         self.executors.get(name).ok_or_else(|| Fault::Failed(unconfigured(name)))
     }
 
@@ -294,11 +295,11 @@ fn anchor(at: &AtExecutor) -> Result<Anchor, Fault> {
     word(at.anchor.as_deref().unwrap_or_default())
 }
 
-fn tracked(key: AttemptKey, build: &str) -> Result<Tracked, Fault> {
+pub(super) fn tracked(key: AttemptKey, build: &str) -> Result<Tracked, Fault> {
     Ok(Tracked { key, build: word::<BuildRef>(build)?, scope: Scope::default() })
 }
 
-fn unsigned(error: &SignError) -> Fault {
+pub(super) fn unsigned(error: &SignError) -> Fault {
     tracing::error!(error = %causes(error), "a capability could not be signed");
     Fault::Again { after: None, why: "A capability could not be signed.".to_owned() }
 }
@@ -313,7 +314,7 @@ fn answered<R>(of: Service, answer: Result<Answer<R>, CallError>) -> Result<R, F
     }
 }
 
-fn called(of: Service, error: &CallError) -> Fault {
+pub(super) fn called(of: Service, error: &CallError) -> Fault {
     tracing::warn!(error = %causes(error), "a worker did not do what was asked");
     match error {
         // A worker that has not read the new keys yet refuses our token for a moment.
@@ -335,7 +336,7 @@ fn called(of: Service, error: &CallError) -> Fault {
     }
 }
 
-fn fault(error: ExecutorError) -> Fault {
+pub(super) fn fault(error: ExecutorError) -> Fault {
     match error {
         ExecutorError::Refused(failure) => Fault::Failed(failure),
         ExecutorError::Retry { after } => Fault::Again { after, why: error.to_string() },

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use signalbox_adapters::forge::{Closing, Happening, Proposal};
 use signalbox_contract::change::{ChangeId, ReviewHead};
 use signalbox_contract::{CommitSha, ForgeName, Origin, PublishedName, RefName, RepoName};
-use signalbox_controller_core::plan::{CdOrder, DeployTarget, Request, Route};
+use signalbox_controller_core::plan::{CdOrder, DeployTarget, Request};
 
 use crate::config::{Config, RepositoryConfig, Rule, When};
 use crate::engine::subject;
@@ -210,6 +210,7 @@ impl Planner<'_> {
         };
         // That there is one was checked with the configuration.
         let executor = rule.executor.clone().or_else(|| repository.executor.clone())?;
+        let at = self.config.executors.get(&executor)?;
         let environment = rule.environment.clone().or_else(|| repository.environment.clone());
         let deploy = rule.artifact.clone().zip(environment).and_then(|(artifact, environment)| {
             let name = rule.published_name.clone().or_else(|| Option::<PublishedName>::from(artifact.clone()))?;
@@ -228,7 +229,7 @@ impl Planner<'_> {
             origin: origin.clone(),
             publish: rule.publish,
             vote: rule.vote,
-            route: Route::default(),
+            route: repository.route(at),
         };
         let run = NewRun { principal: self.principal(), request: Request::Cd(Box::new(order)), idempotency: None };
         Some(Deed::Start { run: Box::new(run), trigger })

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use signalbox_contract::RunId;
 use signalbox_contract::api::delivery::DeedView;
+use signalbox_contract::{ExecutorName, RunId};
 use signalbox_controller_core::{Event, Lane};
 use tokio::sync::oneshot;
 
@@ -24,5 +24,6 @@ pub(super) enum Command {
     Done { lease: Lease, reply: Reply<()> },
     Later { lease: Lease, due: Timestamp, error: String, reply: Reply<()> },
     Lease { room: Vec<(Lane, u32)>, owner: Arc<str>, until: Timestamp, reply: Reply<Vec<Leased>> },
+    Hurry { executor: ExecutorName, reply: Reply<()> },
     Renew { leases: Vec<Lease>, until: Timestamp, reply: Reply<()> },
 }

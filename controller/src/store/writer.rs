@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use signalbox_contract::api::delivery::{DeedKind, DeedView};
-use signalbox_contract::{Digest, RunId};
+use signalbox_contract::{Digest, ExecutorName, RunId};
 use signalbox_controller_core::Effect;
 use signalbox_controller_core::decide::Acceptance;
 use signalbox_service::clock::SharedClock;
@@ -140,6 +140,7 @@ impl Writer {
         let mut known = known_keys(&mut transaction, &commands, now).await?;
         // Leases are given last, so that what this batch has just caused is among them.
         let mut leases = Vec::new();
+        let mut hurried = false;
         let mut received = (Vec::new(), Vec::new());
         for command in commands {
             match command {
@@ -179,6 +180,10 @@ impl Writer {
                     later(&mut transaction, lease, due, &error).await?;
                     answers.push(answer(reply, Ok(())));
                 }
+                Command::Hurry { executor, reply } => {
+                    hurried |= hurry(&mut transaction, &executor, now).await?;
+                    answers.push(answer(reply, Ok(())));
+                }
                 Command::Renew { leases, until, reply } => {
                     renew(&mut transaction, &leases, until).await?;
                     answers.push(answer(reply, Ok(())));
@@ -191,7 +196,7 @@ impl Writer {
             answers.extend(received.1.into_iter().zip(receipts).map(|(reply, receipt)| answer(reply, receipt)));
         }
         batch.write(&mut transaction).await?;
-        let mut nudges = batch.nudges();
+        let mut nudges = batch.nudges() || hurried;
         for (room, owner, until, reply) in leases {
             let mut leased = Vec::new();
             for (lane, limit) in room {
@@ -366,6 +371,19 @@ async fn later(writer: &mut SqliteConnection, lease: Lease, due: Timestamp, erro
         .execute(writer)
         .await?;
     Ok(())
+}
+
+/// Makes the searches at an executor that wait for their next try due. `true` if there were any.
+async fn hurry(writer: &mut SqliteConnection, executor: &ExecutorName, now: Timestamp) -> Result<bool, StoreError> {
+    let changed = sqlx::query(
+        "UPDATE effect SET due = $1 WHERE lane = 'executor' AND kind = 'find' AND until IS NULL AND due > $1
+                AND payload->'act'->>'executor' = $2",
+    )
+    .bind(millis(now))
+    .bind(executor.as_str())
+    .execute(writer)
+    .await?;
+    Ok(changed.rows_affected() > 0)
 }
 
 async fn renew(writer: &mut SqliteConnection, leases: &[Lease], until: Timestamp) -> Result<(), StoreError> {

@@ -9,24 +9,25 @@ use std::time::Duration;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use signalbox_adapters::executor::Executor;
 use signalbox_adapters::forge::Forge;
 use signalbox_contract::api::run::{Accepted, Outcome, RunState, RunView};
 use signalbox_contract::grant::{Action, Glob, Grant};
 use signalbox_contract::token::{ISSUER, OperatorClaims, Service};
 use signalbox_contract::{Problem, RunId};
 use signalbox_controller::Config;
-use signalbox_controller::{StartError, start_with};
+use signalbox_controller::{AtHand, StartError, start_with};
 use signalbox_service::auth::{Signer, init_keys};
 use signalbox_service::clock::{Clock as _, SystemClock};
 use signalbox_service::http::bind;
-use signalbox_service::secret::ExposeSecret as _;
+use signalbox_service::secret::{ExposeSecret as _, SecretString, write_secret};
 use signalbox_service::shutdown::Shutdown;
 use signalbox_service::telemetry::{Telemetry, init_logging};
 use signalbox_service::testing::{eventually, free_port};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::stand_ins::{At, StandInForge, World};
+use crate::stand_ins::{At, Elsewhere, StandInForge, World};
 
 /// How long anything is waited for. Nothing takes this long; a busy machine may.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
@@ -90,6 +91,9 @@ impl Setup {
             [executors.spare]\nurl = \"{spare}\"\ncapacity = {capacity}
             [repositories.hello]\nsource = \"{source}\"\nexecutor = \"local\"\nenvironment = \"test\"
             [repositories.\"team/other\"]\nsource = \"https://git.example.org/other\"\nexecutor = \"local\"
+            [executors.far]\nkind = \"gitlab\"\nurl = \"https://ci.example.org\"\ntoken_file = \"far.token\"\nmirror = \"far\"\ngroup = \"cd\"\ncapacity = {capacity}
+            [repositories.native]\nsource = \"https://git.example.org/native\"\nexecutor = \"far\"\nenvironment = \"test\"
+            [repositories.native.artifacts]\n\"site/hello\" = {{ part = \"build\", path = \"out/hello\" }}
             [repositories.bare]\nsource = \"https://git.example.org/bare\"\n{tables}"
         )
     }
@@ -124,6 +128,7 @@ impl House {
         let folder = tempfile::tempdir().expect("a folder");
         let keys = folder.path().join("keys");
         init_keys(&keys).expect("keys");
+        write_secret(&folder.path().join("far.token"), &SecretString::from("far-token-0000000000")).expect("a token");
         let signer = Arc::new(Signer::open(&keys, SystemClock::shared()).expect("a signer"));
         let world = World::open(&keys.join("public.json"));
         let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
@@ -156,10 +161,12 @@ impl House {
         let shutdown = Shutdown::new();
         let ending = shutdown.clone();
         let forge = Arc::clone(&self.forge);
+        let world = Arc::clone(&self.world);
         let starting = runtime.spawn(async move {
             let listener = bind(address).expect("its port");
+            let executors = [("far".parse().expect("a name"), Arc::new(Elsewhere(world)) as Arc<dyn Executor>)].into();
             let forges = config.forges.keys().map(|name| (name.clone(), Arc::clone(&forge) as Arc<dyn Forge>)).collect();
-            start_with(config, forges, listener, SystemClock::shared(), Telemetry::new("controller"), ending).await
+            start_with(config, AtHand { forges, executors }, listener, SystemClock::shared(), Telemetry::new("controller"), ending).await
         });
         match starting.await.expect("no panic") {
             Ok(()) => Ok((runtime, shutdown)),

@@ -8,6 +8,7 @@ mod choosing;
 mod clock;
 mod damaged;
 mod deliveries;
+mod elsewhere;
 mod environments;
 mod follow;
 mod hostile;

@@ -4,6 +4,7 @@
 
 mod blobs;
 mod builds;
+mod far;
 pub(crate) mod forge;
 mod hosts;
 mod sources;
@@ -33,6 +34,7 @@ use tokio::sync::watch;
 
 pub(crate) use blobs::Blobs;
 pub(crate) use builds::Builds;
+pub(crate) use far::{Elsewhere, Far};
 pub(crate) use forge::StandInForge;
 pub(crate) use hosts::Hosts;
 pub(crate) use sources::Sources;
@@ -104,6 +106,7 @@ pub(crate) struct World {
     workers: BTreeMap<At, Worker>,
     sources: Mutex<Sources>,
     builds: Mutex<Builds>,
+    far: Mutex<Far>,
     blobs: Mutex<Blobs>,
     hosts: Mutex<Hosts>,
     /// What none of them should ever have been asked.
@@ -146,6 +149,7 @@ impl World {
             workers: At::ALL.into_iter().map(worker).collect(),
             sources: Mutex::default(),
             builds: Mutex::default(),
+            far: Mutex::default(),
             blobs: Mutex::default(),
             hosts: Mutex::default(),
             complaints: Mutex::default(),
@@ -199,6 +203,10 @@ impl World {
 
     pub(crate) fn builds(&self) -> MutexGuard<'_, Builds> {
         held(&self.builds)
+    }
+
+    pub(crate) fn far(&self) -> MutexGuard<'_, Far> {
+        held(&self.far)
     }
 
     pub(crate) fn blobs(&self) -> MutexGuard<'_, Blobs> {

@@ -77,7 +77,7 @@ impl Client {
         Ok(Download { peer: self.peer.clone(), response })
     }
 
-    /// Puts a stream of `content_length` bytes at `path`, and gives the answer.
+    /// Puts a stream at `path`, and gives the answer. Where its length is not known, it is sent in chunks.
     ///
     /// # Errors
     /// As [`CallError`] tells. [`CallError::Unknown`] too when the stream itself fails: the other side has seen a part.
@@ -86,14 +86,16 @@ impl Client {
         path: &str,
         token: Option<&SecretString>,
         mut headers: HeaderMap,
-        content_length: u64,
+        content_length: impl Into<Option<u64>> + Send,
         body: S,
     ) -> Result<R, CallError>
     where
         R: DeserializeOwned,
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
     {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(content_length));
+        if let Some(length) = content_length.into() {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
         if !headers.contains_key(CONTENT_TYPE) {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         }

@@ -317,6 +317,8 @@ names!(
     signalbox_contract::ForgeName,
     signalbox_contract::HostName,
     signalbox_contract::JobName,
+    signalbox_contract::git::RepoPath,
+    signalbox_contract::MirrorName,
     signalbox_contract::PublishedName,
     signalbox_contract::RefName,
     signalbox_contract::RepoName,

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::response::Response;
-use axum::routing::post;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{post, put};
 use signalbox_contract::api::Nothing;
 use signalbox_contract::api::store::{BlobInfo, CloseRequest, CloseResult, PutResult, ResolveRequest, UnpinRequest};
-use signalbox_contract::{ArtifactName, AttemptKey, Digest, Failure, FailureCode, RunId};
-use signalbox_service::auth::{Act, sha256};
+use signalbox_contract::{ArtifactName, AttemptKey, Code, Digest, Failure, FailureCode, Problem, RunId};
+use signalbox_service::auth::{Act, Capable, sha256};
 use signalbox_service::clock::{Clock as _, SystemClock};
 
-use super::Desk;
+use super::{Desk, refusal};
 
 /// What the store holds.
 #[derive(Default)]
@@ -39,7 +39,32 @@ impl Blobs {
 }
 
 pub(super) fn router() -> Router<Desk> {
-    Router::new().route("/grants/{key}/close", post(close)).route("/resolve", post(resolve)).route("/unpin", post(unpin))
+    Router::new()
+        .route("/grants/{key}/close", post(close))
+        .route("/grants/{key}/{*name}", put(put_grant))
+        .route("/resolve", post(resolve))
+        .route("/unpin", post(unpin))
+}
+
+async fn put_grant(
+    State(desk): State<Desk>,
+    Path((key, name)): Path<(AttemptKey, ArtifactName)>,
+    capable: Capable,
+    body: axum::body::Body,
+) -> Response {
+    let room = match capable.puts(&key, &name) {
+        Ok(room) => room,
+        Err(refused) => return refused.into_response(),
+    };
+    // Whole or not at all: what breaks off on its way is not kept.
+    let Ok(bytes) = axum::body::to_bytes(body, usize::try_from(room).unwrap_or(usize::MAX)).await else {
+        return refusal(Problem::new(Code::TooLarge));
+    };
+    desk.look(|world| {
+        world.blobs().put(key, name.clone(), &bytes);
+        Ok(PutResult { name, digest: sha256(&bytes), size: bytes.len() as u64 })
+    })
+    .await
 }
 
 async fn close(State(desk): State<Desk>, Path(path): Path<AttemptKey>, act: Act<CloseRequest>) -> Response {

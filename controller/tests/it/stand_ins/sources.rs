@@ -20,6 +20,8 @@ pub(crate) struct Sources {
     definitions: BTreeMap<String, FileContent>,
     /// Refs that are published now.
     pub(crate) shown: BTreeMap<AttemptKey, CommitSha>,
+    /// What was pushed to mirrors elsewhere, ever.
+    pub(crate) pushed: BTreeMap<AttemptKey, RefsRequest>,
     /// How many commits each branch has seen.
     commits: BTreeMap<String, u32>,
 }
@@ -27,7 +29,7 @@ pub(crate) struct Sources {
 impl Default for Sources {
     fn default() -> Self {
         let definitions = [("main".to_owned(), FileContent::Text { text: PASSES.to_owned() })].into();
-        Self { definitions, shown: BTreeMap::new(), commits: BTreeMap::new() }
+        Self { definitions, shown: BTreeMap::new(), pushed: BTreeMap::new(), commits: BTreeMap::new() }
     }
 }
 
@@ -86,6 +88,10 @@ async fn refs(State(desk): State<Desk>, act: Act<RefsRequest>) -> Response {
     };
     desk.once(what, act, |world, key, request| {
         let mut sources = world.sources();
+        if request.mirror.is_some() && request.action == RefsAction::Publish {
+            sources.pushed.insert(key, request.clone());
+        }
+        let project = request.mirror.as_ref().map(|_| "7".to_owned());
         match request.action {
             RefsAction::Publish => sources.shown.insert(key, request.sha.clone()),
             RefsAction::Remove => sources.shown.remove(&key),
@@ -94,7 +100,7 @@ async fn refs(State(desk): State<Desk>, act: Act<RefsRequest>) -> Response {
             url: format!("http://127.0.0.1:9/{}", request.name).parse().expect("a URL"),
             ref_name: format!("refs/heads/cd/{key}").parse().expect("a ref"),
             sha: request.sha,
-            project: None,
+            project,
             moved: true,
         })
     })

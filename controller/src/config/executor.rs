@@ -1,0 +1,113 @@
+//! `[executors.NAME]`
+
+use std::path::PathBuf;
+
+use signalbox_contract::git::RepoPath;
+use signalbox_contract::{ExecutorName, MirrorName, RepoName};
+use signalbox_service::config::Reader;
+use signalbox_service::secret::SecretString;
+use url::Url;
+
+use super::checked;
+
+/// How many calls a minute are made of a GitLab where nothing else is said: half of what gitlab.com allows for a user's token.
+const BUDGET: u32 = 300;
+
+/// An executor.
+#[derive(Debug, Clone)]
+pub struct ExecutorConfig {
+    /// What it is, and where.
+    pub kind: ExecutorKind,
+    /// How many builds it is given at a time.
+    pub capacity: u32,
+}
+
+/// The kinds of executors.
+#[derive(Debug, Clone)]
+pub enum ExecutorKind {
+    /// A local executor.
+    Local {
+        /// Where it is.
+        url: Url,
+    },
+    /// A group in a GitLab.
+    GitLab(GitLabConfig),
+}
+
+/// A group in a GitLab, in which projects are built.
+#[derive(Debug, Clone)]
+pub struct GitLabConfig {
+    /// Where it is.
+    pub url: Url,
+    /// The token with which it is called.
+    pub token: SecretString,
+    /// The VCS worker's mirror that pushes there.
+    pub mirror: MirrorName,
+    /// The group's full path.
+    pub group: String,
+    /// How many calls a minute are made at most.
+    pub budget: u32,
+    /// The only authority whose certificates are believed.
+    pub ca: Option<PathBuf>,
+    /// Origins with private addresses to which it may redirect downloads.
+    pub storage: Vec<Url>,
+}
+
+impl ExecutorKind {
+    /// The file in a repository by which it builds, where it reads a definition of its own.
+    pub fn native_file(&self) -> Option<RepoPath> {
+        match self {
+            Self::Local { .. } => None,
+            Self::GitLab(_) => ".gitlab-ci.yml".parse().ok(),
+        }
+    }
+
+    /// Whether it reads definitions of its own.
+    pub const fn is_native(&self) -> bool {
+        matches!(self, Self::GitLab(_))
+    }
+
+    /// The mirror that it reads; none if that is the VCS worker's own.
+    pub const fn mirror(&self) -> Option<&MirrorName> {
+        match self {
+            Self::Local { .. } => None,
+            Self::GitLab(gitlab) => Some(&gitlab.mirror),
+        }
+    }
+}
+
+pub(super) fn read(name: &str, reader: &mut Reader) -> Option<(ExecutorName, ExecutorConfig)> {
+    let name = checked(name, reader);
+    let word = reader.or("kind", "local".to_owned());
+    let kind = match word.as_str() {
+        "local" => reader.required_service("url").map(|url| ExecutorKind::Local { url }),
+        "gitlab" => gitlab(reader).map(ExecutorKind::GitLab),
+        _ => {
+            reader.refuse("kind", "must be \"local\" or \"gitlab\"");
+            None
+        }
+    };
+    let capacity = reader.within("capacity", if word == "gitlab" { 20 } else { 2_u32 }, 1..=10_000);
+    Some((name?, ExecutorConfig { kind: kind?, capacity }))
+}
+
+fn gitlab(reader: &mut Reader) -> Option<GitLabConfig> {
+    let url: Option<Url> = reader.required("url");
+    let token = reader.required_secret("token_file");
+    let mirror = reader.required("mirror");
+    let group: Option<String> = reader.required("group");
+    let budget = reader.within("budget", BUDGET, 1..=100_000);
+    let ca: Option<PathBuf> = reader.optional("ca");
+    let storage = reader.or("storage", Vec::new());
+    if let Some(url) = url.as_ref().filter(|url| !matches!(url.scheme(), "https" | "http") || url.host().is_none()) {
+        reader.refuse("url", format!("must be http or https with a host, not {}", url.scheme()));
+    }
+    // The path of a group is written like the name of a repository.
+    if let Some(group) = group.as_deref().filter(|group| group.parse::<RepoName>().is_err()) {
+        reader.refuse("group", format!("must be the full path of a group, not {group:?}"));
+    }
+    if let Some(file) = ca.as_deref().filter(|file| !file.is_file()) {
+        reader.refuse("ca", format!("names {}, which is not there", file.display()));
+    }
+    Some(GitLabConfig { url: url?, token: token?, mirror: mirror?, group: group?, budget, ca, storage })
+}
