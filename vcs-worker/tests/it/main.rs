@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on says why and ends")]
 
 mod elsewhere;
+mod gitlab;
 mod hostile;
 mod house;
 mod mirrors;
