@@ -11,8 +11,8 @@ use super::ci::{self, Context, Definition, Sources};
 use super::fake::Fake;
 use super::git::{NOTHING, Repository};
 use super::pipelines::{NoPipeline, Wish};
-use super::state::State;
 use super::state::plan::{Plan, PlannedJob, Trigger, When};
+use super::variables::{Subject, for_rules};
 
 /// How often a definition is read until all that it includes is there: one file can include another.
 const ROUNDS: usize = 20;
@@ -37,23 +37,27 @@ impl Fake {
             Ok(definition) => definition,
             Err(errors) => return Ok(Plan::Invalid(errors.to_string())),
         };
-        let changed = match wish.source.as_str() {
-            "push" => Some(self.changed(&repository, wish).await),
-            _ => None,
-        };
-        let variables = self.change(|state| variables(state, wish));
+        // For a new branch GitLab does not know what changed, and then takes every such rule as fitting.
+        let known = !wish.tag && wish.before != NOTHING && !wish.before.is_empty();
+        let changed = if known { Some(repository.changed(&wish.before, &wish.commit.id).await) } else { None };
+        let variables = self.change(|state| {
+            let subject = Subject {
+                ref_name: &wish.ref_name,
+                tag: wish.tag,
+                before: &wish.before,
+                source: &wish.source,
+                commit: &wish.commit,
+                merge_request: wish.merge_request,
+                user: wish.user,
+            };
+            state.projects.get(&wish.project).map(|project| for_rules(state, project, &subject, &wish.variables)).unwrap_or_default()
+        });
         let context = Context { variables, changed, files: repository.files(&wish.commit.id).await };
         Ok(match definition.pipeline(&context) {
             Ok(jobs) => Plan::Jobs(jobs.into_iter().map(planned_job).collect()),
             Err(ci::Refusal::Invalid(words)) => Plan::Invalid(words),
             Err(refusal) => Plan::None(refusal.to_string()),
         })
-    }
-
-    async fn changed(&self, repository: &Repository, wish: &Wish) -> Vec<String> {
-        let before = if wish.before == NOTHING || repository.resolve(&wish.before).await.is_none() { NOTHING } else { &wish.before };
-        // Of a new branch only its newest commit is looked at.
-        repository.changed(before, &wish.commit.id).await
     }
 
     /// What a definition is worth: its jobs, or what is wrong with it.
@@ -114,53 +118,6 @@ fn read_once(
     };
     let result = Definition::parse_with(text, Sources { file: Some(&find), inputs });
     (result, missed.into_inner())
-}
-
-/// The variables that rules can ask for.
-fn variables(state: &State, wish: &Wish) -> BTreeMap<String, String> {
-    let mut all: BTreeMap<String, String> = BTreeMap::new();
-    let Some(project) = state.projects.get(&wish.project) else {
-        return all;
-    };
-    let path = state.path_of(project);
-    let protected = project.protects(&wish.ref_name, wish.tag);
-    let mut put = |key: &str, value: &str| drop(all.insert(key.to_owned(), value.to_owned()));
-    put("CI", "true");
-    put("GITLAB_CI", "true");
-    put("CI_COMMIT_REF_NAME", &wish.ref_name);
-    put("CI_COMMIT_SHA", &wish.commit.id);
-    put("CI_COMMIT_SHORT_SHA", wish.commit.short());
-    put("CI_COMMIT_BEFORE_SHA", &wish.before);
-    put("CI_COMMIT_MESSAGE", &wish.commit.message);
-    put("CI_COMMIT_TITLE", wish.commit.title());
-    put("CI_COMMIT_REF_PROTECTED", if protected { "true" } else { "false" });
-    put("CI_DEFAULT_BRANCH", project.default_branch.as_deref().unwrap_or_default());
-    put("CI_PIPELINE_SOURCE", &wish.source);
-    put("CI_PROJECT_ID", &project.id.to_string());
-    put("CI_PROJECT_NAME", &project.path);
-    put("CI_PROJECT_NAMESPACE", path.rsplit_once('/').map_or("", |(namespace, _)| namespace));
-    put("CI_PROJECT_PATH", &path);
-    put("CI_PROJECT_VISIBILITY", project.visibility.word());
-    put("CI_SERVER_URL", &state.url);
-    match wish.merge_request.and_then(|request| state.merge_requests.get(&request)) {
-        Some(request) => {
-            put("CI_MERGE_REQUEST_ID", &request.id.to_string());
-            put("CI_MERGE_REQUEST_IID", &request.iid.to_string());
-            put("CI_MERGE_REQUEST_SOURCE_BRANCH_NAME", &request.source_branch);
-            put("CI_MERGE_REQUEST_TARGET_BRANCH_NAME", &request.target_branch);
-            put("CI_MERGE_REQUEST_TITLE", &request.title);
-            put("CI_MERGE_REQUEST_LABELS", &request.labels.join(","));
-        }
-        None if wish.tag => put("CI_COMMIT_TAG", &wish.ref_name),
-        None => put("CI_COMMIT_BRANCH", &wish.ref_name),
-    }
-    for variable in project.variables.iter().filter(|variable| protected || !variable.protected) {
-        put(&variable.key, &variable.value);
-    }
-    for variable in &wish.variables {
-        put(&variable.key, &variable.value);
-    }
-    all
 }
 
 /// A job of a definition, as the state keeps it.

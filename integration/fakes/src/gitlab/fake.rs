@@ -17,6 +17,7 @@ use super::hook::{Courier, parcels};
 use super::limit::{Meter, Often};
 use super::oidc::Identity;
 use super::options::Options;
+use super::runner::Queue;
 use super::script::{Outcome, Script};
 use super::state::project::Project;
 use super::state::{Chore, State};
@@ -32,6 +33,8 @@ pub(crate) struct Fake {
     pub(crate) shutdown: Shutdown,
     pub(crate) courier: Courier,
     pub(crate) agenda: Agenda,
+    /// Wakes runners that wait for jobs.
+    pub(crate) queue: Queue,
     pub(crate) meter: Meter,
     pub(crate) often: Often,
     pub(crate) identity: OnceLock<Option<Identity>>,
@@ -72,6 +75,7 @@ impl Fake {
             shutdown: shutdown.clone(),
             courier,
             agenda: Agenda::default(),
+            queue: Queue::default(),
             often: Often::default(),
             identity: OnceLock::new(),
             storage: OnceLock::new(),
@@ -108,6 +112,9 @@ impl Fake {
             self.courier.hand(parcel);
         }
         let pending = std::mem::take(&mut state.pending);
+        if !pending.is_empty() {
+            self.queue.advance();
+        }
         let script = self.script.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(script) = script {
             for id in pending {
@@ -178,6 +185,11 @@ impl Fake {
             job.coverage = outcome.coverage;
             state.end_job(id, outcome.status, outcome.reason.as_deref());
         });
+    }
+
+    /// Whether a script has taken a job for itself.
+    pub(crate) fn is_scripted(&self, job: u64) -> bool {
+        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&job)
     }
 
     /// A project's repository.

@@ -24,10 +24,12 @@ mod oidc;
 pub mod options;
 mod pipelines;
 mod push;
+mod runner;
 pub mod script;
 pub mod state;
 mod storage;
 mod time;
+mod variables;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -109,6 +111,11 @@ impl FakeGitlab {
     /// The administrator's token.
     pub const fn root_token(&self) -> &SecretString {
         &self.root_token
+    }
+
+    /// What an older runner registers with.
+    pub fn registration_token(&self) -> SecretString {
+        self.with(|state| state.registration_token.clone())
     }
 
     /// The faults that can be ordered.

@@ -105,6 +105,8 @@ pub struct Options {
     pub redirects_artifacts: bool,
     /// How many pipelines of a project are kept.
     pub kept_pipelines: usize,
+    /// How long a runner may say nothing of a job that it has, before the job has failed.
+    pub runner_patience: Duration,
     /// The largest push, in bytes.
     pub max_push: u64,
 }
@@ -130,6 +132,7 @@ impl Options {
             hook_timeout: Duration::from_secs(10),
             redirects_artifacts: false,
             kept_pipelines: 20_000,
+            runner_patience: Duration::from_hours(1),
             max_push: 2 * 1024 * 1024 * 1024,
         }
     }

@@ -3,3 +3,6 @@
 #![expect(clippy::expect_used, reason = "a story that cannot go on fails")]
 
 mod gitlab;
+mod protocol;
+mod runner;
+mod yard;

@@ -2,7 +2,7 @@
 
 mod artifacts;
 mod branches;
-mod call;
+pub(crate) mod call;
 mod caller;
 mod commits;
 mod deployments;
@@ -18,7 +18,7 @@ mod params;
 mod pipelines;
 mod projects;
 mod protected;
-mod refusal;
+pub(crate) mod refusal;
 mod statuses;
 mod surround;
 mod tokens;
@@ -53,6 +53,7 @@ pub(crate) fn router(fake: Arc<Fake>) -> Router {
         .merge(statuses::routes())
         .merge(tokens::routes())
         .merge(variables::routes())
+        .merge(crate::gitlab::runner::routes())
         .fallback(|| async { Refusal::error(http::StatusCode::NOT_FOUND, "404 Not Found") })
         .method_not_allowed_fallback(|| async { Refusal::error(http::StatusCode::METHOD_NOT_ALLOWED, "405 Not Allowed") });
     Router::new()

@@ -31,5 +31,6 @@ pub use definition::{AutoCancel, Definition, OnNewCommit};
 pub use include::{FindFile, Sources};
 pub use job::{AllowFailure, Artifacts, ArtifactsWhen, Cache, Environment, Image, Job, Need, Retry, Trigger, TriggerTarget, When};
 pub use pipeline::Context;
+pub(crate) use reading::seconds;
 pub use refusal::{Errors, Refusal};
 pub use variable::{Variable, expand};

@@ -163,7 +163,7 @@ pub(super) fn spoken(key: &str) -> String {
 }
 
 /// A duration in words: `1h 30m`, `3 hours`, `90 minutes`, `1 week`, `2 days and 4 hrs`, `3600`.
-pub(super) fn seconds(text: &str) -> Option<u64> {
+pub(crate) fn seconds(text: &str) -> Option<u64> {
     let text = text.trim().to_lowercase().replace([','], " ").replace(" and ", " ");
     if let Ok(plain) = text.parse::<u64>() {
         return (plain > 0).then_some(plain);

@@ -102,6 +102,8 @@ pub struct State {
     pub deployments: BTreeMap<u64, Deployment>,
     /// Runners.
     pub runners: BTreeMap<u64, Runner>,
+    /// What older runners register with.
+    pub registration_token: SecretString,
     /// How many pipelines of a project are kept.
     pub kept_pipelines: usize,
     clock: SharedClock,
@@ -132,6 +134,7 @@ impl State {
             environments: BTreeMap::new(),
             deployments: BTreeMap::new(),
             runners: BTreeMap::new(),
+            registration_token: Self::secret("GR1348941"),
             kept_pipelines: 20_000,
             clock,
             next: 0,
