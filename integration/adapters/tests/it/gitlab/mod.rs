@@ -1,0 +1,5 @@
+//! GitLab as an executor, against the fake GitLab.
+
+mod conformance;
+mod faults;
+mod stage;
