@@ -211,6 +211,12 @@ impl Gerrit {
         self.ask(Account::Admin, Method::POST, &format!("changes/{change}/submit"), Some(&json!({}))).await;
     }
 
+    /// The commit that the branch `master` of a project points to.
+    pub async fn tip(&self, project: &str) -> String {
+        let branch = self.ask(Account::Admin, Method::GET, &format!("projects/{project}/branches/master"), None).await;
+        branch["revision"].as_str().unwrap_or_default().to_owned()
+    }
+
     /// Does something to a change as its developer: `abandon`, `restore`, `wip`, `ready` …
     pub async fn act(&self, change: u64, what: &str) {
         self.ask(Account::Developer, Method::POST, &format!("changes/{change}/{what}"), Some(&json!({}))).await;

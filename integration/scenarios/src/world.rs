@@ -22,30 +22,12 @@ use signalbox_service::testing::{eventually, free_port};
 use tempfile::TempDir;
 use url::Url;
 
+use crate::options::WorldOptions;
 use crate::services::{ALL, Services};
 use crate::{authority, binary};
 
 /// How long a run may take in a scenario. Only a hanging one takes so long.
-const PATIENCE: Duration = Duration::from_mins(2);
-
-/// What is special about a world.
-#[derive(Debug, Clone)]
-pub struct WorldOptions {
-    /// How many hosts its environment `test` has.
-    pub hosts: usize,
-    /// The hosts run this program instead of what they are told to run.
-    pub force_command: Option<PathBuf>,
-    /// Lines for configurations, by service.
-    pub besides: BTreeMap<&'static str, String>,
-    /// Files that only their owner may read, by their names in the folder `secrets` beside the configurations.
-    pub secrets: BTreeMap<&'static str, String>,
-}
-
-impl Default for WorldOptions {
-    fn default() -> Self {
-        Self { hosts: 2, force_command: None, besides: BTreeMap::new(), secrets: BTreeMap::new() }
-    }
-}
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A world.
 #[derive(Debug)]
@@ -205,7 +187,7 @@ impl World {
     }
 
     /// The end of what each service has written to its log.
-    fn logs(&self) -> String {
+    pub(crate) fn logs(&self) -> String {
         let logs: Vec<String> = ALL.into_iter().map(|service| format!("--- {service}\n{}", tail(&self.services.log(service)))).collect();
         logs.join("\n")
     }

@@ -1,8 +1,9 @@
-//! What the stage brings: a real Gerrit, told from what the services make of it.
+//! Changes in a real Gerrit: built, voted on, submitted, deployed.
 
 use reqwest::Method;
 use serde_json::json;
-use signalbox_scenarios::{Account, Gerrit};
+use signalbox_contract::api::run::Outcome;
+use signalbox_scenarios::{Account, Gerrit, World, WorldOptions, job_file};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn gerrit_takes_changes_and_votes_and_comes_back_with_them() {
@@ -27,5 +28,30 @@ async fn gerrit_takes_changes_and_votes_and_comes_back_with_them() {
     assert_eq!(gerrit.vote(first.number).await, 1);
     assert_eq!(gerrit.votes(first.number).await, [(1, vec![-1]), (2, vec![1])].into());
     gerrit.submit(first.number).await;
+    gerrit.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_in_gerrit_is_built_here_voted_on_submitted_and_deployed() {
+    let Some(gerrit) = Gerrit::start().await else { return };
+    gerrit.project("tool").await;
+    let rules = "executor = \"local\"\nforge = \"gerrit\"\nproject = \"tool\"\n[[repositories.tool.on]]\nevent = \"review\"\n\
+                 [[repositories.tool.on]]\nevent = \"merged\"\nartifact = \"tool\"\n";
+    let options = WorldOptions::default().with_gerrit(&gerrit).with_repository("tool", &gerrit.source("tool"), rules);
+    let world = World::with(options).await;
+
+    let mut workspace = gerrit.clone_of("tool").await;
+    workspace.write(&[(".signalbox.yaml", &job_file("cp text tool", &["tool"])), ("text", "one\n")]);
+    let change = workspace.propose("Make a tool", "").await;
+    world.judged(&gerrit, "tool", &change, 1, Outcome::Passed).await;
+    assert_eq!(world.shown(0, "tool"), None, "a change under review is not deployed");
+
+    gerrit.submit(change.number).await;
+    let run = world.run_at("tool", &gerrit.tip("tool").await).await;
+    world.ends(run.id, Outcome::Passed).await;
+    for host in 0..2 {
+        assert_eq!(world.shown(host, "tool").as_deref(), Some("one\n"));
+    }
+    world.close().await;
     gerrit.close().await;
 }
