@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use arguments::{Arguments, ClientArguments, Command, ServiceArguments, TokenCommand};
 use clap::Parser as _;
-use command::{blobs, cd, check_config, environments, fake, keys, runs, show, token};
+use command::{blobs, cd, check_config, deliveries, environments, fake, keys, runs, show, token};
 use connection::Connection;
 use mistake::{Mistake, exit_code};
 use output::Output;
@@ -93,6 +93,7 @@ async fn run(arguments: Arguments, output: Output) -> Result<u8> {
             let request = RollbackRequest { published_name, digest };
             cd::rollback(&controller(&typed)?, &environment, &request, follow, output).await
         }
+        Command::Deliveries(request) => deliveries::deliveries(&controller(&typed)?, request, output).await,
         Command::Token(TokenCommand::Create(request)) => token::create(|| controller(&typed), &request, output).await,
         Command::Token(TokenCommand::List { cursor }) => token::list(&controller(&typed)?, cursor, output).await,
         Command::Token(TokenCommand::Revoke { id }) => token::revoke(&controller(&typed)?, id, output).await,

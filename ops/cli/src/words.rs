@@ -1,6 +1,7 @@
 //! States and outcomes as people read them. Each match is exhaustive, so that a new state cannot be forgotten here.
 
 use signalbox_contract::Verdict;
+use signalbox_contract::api::delivery::{DeedKind, DeliveryState};
 use signalbox_contract::api::deploy::{HostOutcome, HostResult};
 use signalbox_contract::api::run::{Outcome, RunKind, RunState, RunSummary, StepState};
 
@@ -44,6 +45,26 @@ pub(crate) const fn step(state: StepState) -> &'static str {
         StepState::Active => "at work",
         StepState::Ended => "ended",
         StepState::Skipped => "skipped",
+    }
+}
+
+/// The state of a delivery.
+pub(crate) const fn delivery(state: DeliveryState) -> &'static str {
+    match state {
+        DeliveryState::Received => "received",
+        DeliveryState::Done => "done",
+        DeliveryState::Ignored => "ignored",
+        DeliveryState::Failed => "failed",
+    }
+}
+
+/// What was done about a delivery.
+pub(crate) const fn deed(what: DeedKind) -> &'static str {
+    match what {
+        DeedKind::Started => "started",
+        DeedKind::Known => "is known as",
+        DeedKind::Stopped => "stopped",
+        DeedKind::Refused => "could not start a run",
     }
 }
 

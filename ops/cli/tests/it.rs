@@ -253,6 +253,18 @@ async fn up_starts_all_services_answers_and_ends_with_its_input() {
     let not_configured = say_with(home.path(), &["cd", "nothing", "--ref", "main"], &asked).await;
     assert_eq!(not_configured.code, Some(5), "{not_configured:?}");
 
+    // Deliveries are there to be seen; none has come yet.
+    let deliveries = say_with(home.path(), &["deliveries", "--state", "failed", "--forge", "gerrit"], &asked).await;
+    assert_eq!((deliveries.code, deliveries.out.trim()), (Some(0), "no deliveries that this token may see"), "{deliveries:?}");
+    let deliveries = say_with(home.path(), &["--json", "deliveries"], &asked).await;
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&deliveries.out).expect("JSON")["items"], serde_json::json!([]));
+    for what in ["show", "replay"] {
+        let unknown = say_with(home.path(), &["deliveries", what, "7"], &asked).await;
+        assert_eq!(unknown.code, Some(5), "{unknown:?}");
+    }
+    let mixed = say_with(home.path(), &["deliveries", "--state", "failed", "show", "7"], &asked).await;
+    assert_eq!(mixed.code, Some(2), "a filter says nothing of one delivery: {mixed:?}");
+
     // A token of other keys is refused, with advice.
     say(home.path(), &["keys", "init", "other"]).await;
     say(home.path(), &["token", "create", "x", "--allow", "all", "--keys", "other", "-o", "wrong"]).await;

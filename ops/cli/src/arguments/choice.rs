@@ -1,6 +1,7 @@
 //! Arguments that are one of a few words.
 
 use clap::ValueEnum;
+use signalbox_contract::api::delivery::DeliveryState;
 use signalbox_contract::token::Service;
 
 /// The state that runs are listed by.
@@ -10,6 +11,30 @@ pub(crate) enum StateFilter {
     Building,
     Stopping,
     Finished,
+}
+
+/// The state that deliveries are listed by.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum DeliveryFilter {
+    /// Written down, and not acted on yet
+    Received,
+    /// Acted on
+    Done,
+    /// Understood, and nothing had to be done
+    Ignored,
+    /// It could not be acted on
+    Failed,
+}
+
+impl From<DeliveryFilter> for DeliveryState {
+    fn from(filter: DeliveryFilter) -> Self {
+        match filter {
+            DeliveryFilter::Received => Self::Received,
+            DeliveryFilter::Done => Self::Done,
+            DeliveryFilter::Ignored => Self::Ignored,
+            DeliveryFilter::Failed => Self::Failed,
+        }
+    }
 }
 
 /// Where a rerun begins.
@@ -62,6 +87,7 @@ pub(crate) enum AllowedAction {
     BlobRead,
     BlobWrite,
     Tokens,
+    Deliveries,
     /// Every action
     All,
 }

@@ -3,6 +3,7 @@
 pub(crate) mod blobs;
 pub(crate) mod cd;
 pub(crate) mod check_config;
+pub(crate) mod deliveries;
 pub(crate) mod environments;
 pub(crate) mod fake;
 pub(crate) mod keys;

@@ -106,6 +106,7 @@ fn grant(arguments: &TokenArguments) -> Result<Grant> {
             AllowedAction::BlobRead => actions.push(Action::BlobRead),
             AllowedAction::BlobWrite => actions.push(Action::BlobWrite),
             AllowedAction::Tokens => actions.push(Action::Tokens),
+            AllowedAction::Deliveries => actions.push(Action::Deliveries),
             AllowedAction::All => actions.extend(Action::ALL),
         }
     }
