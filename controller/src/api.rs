@@ -12,7 +12,7 @@ mod streams;
 mod tokens;
 mod webhooks;
 
-pub(crate) use logs::{LogQuery, attempt_of};
+pub(crate) use logs::{LogQuery, attempt_of, part_of};
 pub(crate) use streams::Streams;
 pub use webhooks::Desk;
 pub(crate) use webhooks::LARGEST;

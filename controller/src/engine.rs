@@ -29,7 +29,7 @@ use signalbox_service::telemetry::causes;
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
-use crate::log::Collector;
+use crate::log::{Collector, Reading};
 use crate::store::{Lease, Leased, Live, Store, StoreError};
 
 pub use dispatcher::{Dispatcher, Fault, Settlement};
@@ -218,6 +218,7 @@ impl Engine {
         let mut reads = FuturesUnordered::new();
         while !shutdown.begun() {
             if let Ok(live) = self.store.live().await {
+                self.collector.only(&live.iter().map(|live| live.key).collect());
                 reads.extend(live.into_iter().filter(|live| reading.insert(live.key)).map(|live| self.read_on(live)));
             }
             let mut pace = std::pin::pin!(tokio::time::sleep(reconciler::PACE));
@@ -232,7 +233,8 @@ impl Engine {
     }
 
     async fn read_on(&self, live: Live) -> AttemptKey {
-        if let Err(error) = self.collector.read_on(&live.key, &live.executor, live.build.as_deref()).await {
+        let reading = Reading { key: live.key, executor: &live.executor, build: live.build.as_deref(), parts: &live.parts };
+        if let Err(error) = self.collector.read_on(&reading).await {
             tracing::debug!(key = %live.key, error = %causes(&error), "a log could not be read on");
         }
         live.key

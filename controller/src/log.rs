@@ -6,5 +6,5 @@ mod collector;
 mod mask;
 
 pub use book::{LogBook, LogState, MAX_READ};
-pub use collector::{CollectError, Collector, PART};
+pub use collector::{CollectError, Collector, PART, Reading};
 pub use mask::Mask;

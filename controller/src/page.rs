@@ -3,6 +3,7 @@
 
 mod environments;
 mod error;
+mod parts;
 mod run;
 mod runs;
 mod session;

@@ -100,6 +100,9 @@ impl Phase {
     }
 }
 
+/// How many logs of one attempt are kept. An executor that shows more parts than that has pages of its own for them.
+pub const MAX_LOGS: usize = 100;
+
 /// One try of a step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
@@ -187,6 +190,12 @@ impl Attempt {
     /// Whether it is over.
     pub const fn ended(&self) -> bool {
         matches!(self.phase, Phase::Ended)
+    }
+
+    /// The parts whose logs are read: those that have one and may have begun, a bounded number of them.
+    pub fn logs(&self) -> Vec<String> {
+        let begun = |part: &&PartState| part.has_log && !matches!(part.state, BuildState::Waiting { .. });
+        self.parts.iter().filter(begun).take(MAX_LOGS).map(|part| part.part.clone()).collect()
     }
 
     /// Whether an executor may know of it.

@@ -67,6 +67,9 @@ pub enum Act {
         line: Timestamp,
         /// What is fetched, where the executor does not put it into the grant itself.
         picks: Vec<Pick>,
+        /// The parts whose logs are collected; none if the executor shows no parts.
+        #[serde(default)]
+        parts: Vec<String>,
     },
     /// Ask the store which bytes a name shows.
     Resolve {

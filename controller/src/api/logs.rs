@@ -10,6 +10,7 @@ use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, 
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use signalbox_contract::api::executor::log::{COMPLETE, NEXT};
+use signalbox_contract::build::PartState;
 use signalbox_contract::{AttemptKey, Code, Problem, RunId};
 use signalbox_controller_core::{Attempt, Run, Work};
 use signalbox_service::auth::Operator;
@@ -19,6 +20,9 @@ use utoipa::IntoParams;
 use super::Api;
 use crate::log::{LogBook, MAX_READ, PART};
 
+/// How many parts are listed to somebody who has to choose one.
+const PARTS_NAMED: usize = 20;
+
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -27,9 +31,14 @@ pub(crate) struct LogQuery {
     pub(crate) attempt: Option<u16>,
     /// Only so many bytes from the end.
     pub(crate) tail: Option<u64>,
+    /// Which part of the build, by its id or its name. It must be given where several have a log; the run lists them.
+    pub(crate) part: Option<String>,
 }
 
 /// The log of a step's attempt, as raw bytes: what looks like terminal codes or broken UTF-8 is what the build wrote.
+///
+/// Where the executor shows a build in parts, each has a log of its own. There is none of them together: they are written at
+/// the same time.
 ///
 /// While the build runs, the answer is what there is; the headers `signalbox-log-next` and `signalbox-log-complete` say from
 /// which byte on to ask again (`Range: bytes=N-`), and whether that makes sense. The log of an attempt that has ended never
@@ -42,7 +51,8 @@ pub(crate) struct LogQuery {
 ), responses(
     (status = 200, description = "The log.", content_type = "text/plain"),
     (status = 206, description = "A part of it.", content_type = "text/plain"),
-    (status = 404, description = "There is no such run, step or attempt, or the step keeps no log.", body = Problem),
+    (status = 400, description = "Several parts of the build have a log, and `part` says none; the problem lists them.", body = Problem),
+    (status = 404, description = "There is no such run, step, attempt or part, or the step keeps no log.", body = Problem),
     (status = 416, description = "The log does not reach that far (yet).", body = Problem),
 ))]
 pub(super) async fn get(
@@ -54,12 +64,14 @@ pub(super) async fn get(
 ) -> service_http::Result<Response> {
     let run = api.run(&operator, id).await?;
     let key = attempt_of(&run, &step, query.attempt)?;
-    let ended = run.steps[usize::from(key.step)].attempts.get(usize::from(key.attempt) - 1).is_some_and(Attempt::ended);
-    let mut state = api.book.state(&key, PART).await.map_err(service_http::internal)?;
+    let attempt = run.steps[usize::from(key.step)].attempts.get(usize::from(key.attempt) - 1);
+    let ended = attempt.is_some_and(Attempt::ended);
+    let part = part_of(attempt, query.part.as_deref())?;
+    let mut state = api.book.state(&key, &part).await.map_err(service_http::internal)?;
     if ended && !state.complete {
         // It ended before its build began, or its log could not be read to the end. Nobody reads on in it: so that it can be
         // promised never to change, nothing that is still under way is added to it either.
-        state = api.book.close(&key, PART).await.map_err(service_http::internal)?;
+        state = api.book.close(&key, &part).await.map_err(service_http::internal)?;
     }
     let complete = state.complete;
     let caching = if complete { "private, max-age=31536000, immutable" } else { "no-store" };
@@ -86,18 +98,18 @@ pub(super) async fn get(
         let range = format!("bytes {}-{}/{total}", bytes.start, bytes.end - 1);
         answer.insert(CONTENT_RANGE, HeaderValue::try_from(range).map_err(service_http::internal)?);
     }
-    Ok((status, answer, body(api.book.clone(), key, bytes)).into_response())
+    Ok((status, answer, body(api.book.clone(), key, part, bytes)).into_response())
 }
 
 /// Streams kept bytes, so that a large log is never in memory as a whole.
-fn body(book: LogBook, key: AttemptKey, bytes: Range<u64>) -> Body {
+fn body(book: LogBook, key: AttemptKey, part: String, bytes: Range<u64>) -> Body {
     Body::from_stream(stream::try_unfold(bytes.start, move |at| {
-        let (book, end) = (book.clone(), bytes.end);
+        let (book, part, end) = (book.clone(), part.clone(), bytes.end);
         async move {
             if at >= end {
                 return Ok(None);
             }
-            let piece = book.read(&key, PART, at, (end - at).min(MAX_READ)).await?;
+            let piece = book.read(&key, &part, at, (end - at).min(MAX_READ)).await?;
             if piece.is_empty() {
                 // Retention has taken it while it was read: the answer must not look whole.
                 return Err(sqlx::Error::RowNotFound);
@@ -123,7 +135,32 @@ pub(crate) fn attempt_of(run: &Run, step: &str, attempt: Option<u16>) -> Result<
     Ok(AttemptKey { run: run.id, step: index, attempt })
 }
 
-/// The part that is asked for; none for all of it.
+/// The part whose log is meant, by its id or by its name. Of several of one name it is the last: the others were tried before.
+pub(crate) fn part_of(attempt: Option<&Attempt>, wanted: Option<&str>) -> Result<String, Problem> {
+    let parts: Vec<&PartState> = attempt.into_iter().flat_map(|attempt| &attempt.parts).filter(|part| part.has_log).collect();
+    let known = || {
+        let words = parts.iter().take(PARTS_NAMED).map(|part| format!("{} ({})", part.part, part.name));
+        let more = parts.len().saturating_sub(PARTS_NAMED);
+        let more = (more > 0).then(|| format!("{more} more"));
+        words.chain(more).collect::<Vec<_>>().join(", ")
+    };
+    match (wanted, parts.as_slice()) {
+        (None | Some(PART), []) => Ok(PART.to_owned()),
+        (None, [only]) => Ok(only.part.clone()),
+        (None, _) => Err(Problem::new(Code::InvalidRequest).field("part", format!("must be given: the build has the parts {}", known()))),
+        (Some(wanted), _) => {
+            let by_id = parts.iter().find(|part| part.part == wanted);
+            let found = by_id.or_else(|| parts.iter().rfind(|part| part.name == wanted));
+            let missing = || {
+                let there = if parts.is_empty() { "none (yet)".to_owned() } else { known() };
+                Problem::not_found().detail(format!("The build has no such part; it has {there}."))
+            };
+            found.map(|part| part.part.clone()).ok_or_else(missing)
+        }
+    }
+}
+
+/// The bytes that are asked for; none for all of them.
 fn wanted(header: Option<&HeaderValue>, tail: Option<u64>, length: u64) -> Result<Option<Range<u64>>, Problem> {
     if let Some(tail) = tail {
         return Ok(Some(length.saturating_sub(tail)..length));

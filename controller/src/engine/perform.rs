@@ -26,7 +26,7 @@ use signalbox_service::client::{Call, CallError, Client};
 use signalbox_service::telemetry::causes;
 
 use super::{Executors, Fault, Look, Observe, Perform, Reporter, Workers, resolve};
-use crate::log::Collector;
+use crate::log::{Collector, Reading};
 
 /// How long a worker is asked to wait for the end of what it does before it answers that it is at it.
 const WAIT: Duration = Duration::from_secs(20);
@@ -118,9 +118,9 @@ impl Outside {
                 self.executor(&at.executor)?.forget(&key, &anchor(at)?).await.map_err(fault)?;
                 None
             }
-            Act::Seal { at, publish, line, picks } => {
+            Act::Seal { at, publish, line, picks, parts } => {
                 self.collector
-                    .finish(&key, &at.executor, at.build.as_deref())
+                    .finish(&Reading { key, executor: &at.executor, build: at.build.as_deref(), parts })
                     .await
                     .map_err(|error| Fault::Again { after: None, why: format!("The log could not be collected: {error}.") })?;
                 let remarks = self.fetch_outputs(key, at, picks, effect.give_up).await?;

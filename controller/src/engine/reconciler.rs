@@ -161,7 +161,7 @@ mod tests {
 
     fn live(attempt: u16) -> Live {
         let key = AttemptKey { run: signalbox_contract::RunId::FIRST, step: 1, attempt };
-        Live { key, executor: "far".parse().expect("a name"), anchor: None, build: Some("1".to_owned()) }
+        Live { key, executor: "far".parse().expect("a name"), anchor: None, build: Some("1".to_owned()), parts: Vec::new() }
     }
 
     fn reconciler() -> Reconciler {

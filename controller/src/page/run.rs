@@ -13,9 +13,10 @@ use signalbox_service::http::{Path, Query, internal};
 
 use super::error::PageError;
 use super::page;
+use super::parts::{PartRow, part_rows, telling};
 use super::words::{Row, State as StateWord, log_text, step_state, took};
-use crate::api::{Api, LogQuery, attempt_of};
-use crate::log::{MAX_READ, PART};
+use crate::api::{Api, LogQuery, attempt_of, part_of};
+use crate::log::MAX_READ;
 
 /// How much of the log a run's own page shows.
 const GLANCE: u64 = 8 * 1024;
@@ -31,6 +32,8 @@ struct Page {
     /// Name, value, and whether it is set in the fixed-width face.
     facts: Vec<(&'static str, String, bool)>,
     steps: Vec<StepRow>,
+    /// The parts of what was built last, where its executor shows any.
+    parts: Vec<PartRow>,
     log: String,
     can_stop: bool,
     can_rerun: bool,
@@ -57,6 +60,7 @@ pub(super) async fn get(State(api): State<Api>, operator: Operator, Path(id): Pa
         reason: seen.summary.reason.clone(),
         facts: facts(&seen),
         steps: seen.steps.iter().flat_map(|step| step_rows(&seen, step, now)).collect(),
+        parts: part_rows(&seen, now),
         log: glance(&api, &run).await?,
         can_stop: seen.actions.contains(&RunAction::Stop),
         can_rerun: seen.actions.contains(&RunAction::Rerun),
@@ -134,6 +138,7 @@ fn lines(step: &StepView, attempt: &AttemptView, latest: bool) -> Vec<String> {
         format!("made {} ({} bytes, {})", made.name, made.size, made.digest)
     }));
     lines.extend(attempt.hosts.iter().map(host_line));
+    lines.extend(attempt.remarks.iter().cloned());
     lines
 }
 
@@ -150,18 +155,21 @@ fn host_line(host: &HostResult) -> String {
     }
 }
 
-/// The end of the log of what was built last.
+/// The end of the log of what was built last; of several parts, of the one that tells most.
 async fn glance(api: &Api, run: &Run) -> Result<String, PageError> {
     let Ok(key) = attempt_of(run, "build", None) else { return Ok(String::new()) };
-    tail(api, &key, GLANCE).await.map(|(text, _)| text)
+    let attempt = run.current(&key);
+    let part = attempt.and_then(|attempt| telling(&attempt.parts));
+    let Ok(part) = part_of(attempt, part) else { return Ok(String::new()) };
+    tail(api, &key, &part, GLANCE).await.map(|(text, _)| text)
 }
 
 /// The last bytes of a log, and whether there are more before them.
-async fn tail(api: &Api, key: &signalbox_contract::AttemptKey, most: u64) -> Result<(String, bool), PageError> {
+async fn tail(api: &Api, key: &signalbox_contract::AttemptKey, part: &str, most: u64) -> Result<(String, bool), PageError> {
     let failed = |error: sqlx::Error| PageError::Refused(internal(error));
-    let length = api.book.state(key, PART).await.map_err(failed)?.length;
+    let length = api.book.state(key, part).await.map_err(failed)?.length;
     let from = length.saturating_sub(most);
-    let bytes = api.book.read(key, PART, from, MAX_READ).await.map_err(failed)?;
+    let bytes = api.book.read(key, part, from, MAX_READ).await.map_err(failed)?;
     Ok((log_text(&bytes), from > 0))
 }
 
@@ -172,6 +180,9 @@ struct LogPage {
     name: String,
     step: String,
     attempt: u16,
+    /// The part's name, and the query that asks for it; both empty where there is but one log.
+    part: String,
+    query: String,
     log: String,
     cut: bool,
     principal: Option<String>,
@@ -187,13 +198,18 @@ pub(super) async fn log(
 ) -> Result<Response, PageError> {
     let run = api.run(&operator, id).await?;
     let key = attempt_of(&run, &step, query.attempt).map_err(|problem| PageError::Refused(problem.into()))?;
-    let (log, cut) = tail(&api, &key, SHOWN).await?;
+    let attempt = run.steps[usize::from(key.step)].attempts.get(usize::from(key.attempt) - 1);
+    let part = part_of(attempt, query.part.as_deref()).map_err(|problem| PageError::Refused(problem.into()))?;
+    let (log, cut) = tail(&api, &key, &part, SHOWN).await?;
+    let known = attempt.and_then(|attempt| attempt.parts.iter().find(|known| known.part == part)).filter(|_| query.part.is_some());
     let ended = run.current(&key).is_none_or(signalbox_controller_core::Attempt::ended);
     page(&LogPage {
         run: id.to_string(),
         name: Row::of(&view::summary(&run), api.clock.now()).name,
         step: run.steps[usize::from(key.step)].plan.name.clone(),
         attempt: key.attempt,
+        part: known.map(|part| part.name.clone()).unwrap_or_default(),
+        query: known.map(|part| super::parts::query(&part.part)).unwrap_or_default(),
         log,
         cut,
         principal: Some(operator.principal().to_owned()),

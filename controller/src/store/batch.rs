@@ -229,10 +229,9 @@ impl<'a> Batch<'a> {
         for id in self.changed.keys() {
             let Some(run) = self.run(id) else { continue };
             rows.push(RunRow::of(run)?);
-            live.extend(
-                run.at_executors()
-                    .map(|(key, executor, attempt)| (key, *id, executor.clone(), attempt.anchor.clone(), attempt.build.clone())),
-            );
+            live.extend(run.at_executors().map(|(key, executor, attempt)| {
+                (key, *id, executor.clone(), attempt.anchor.clone(), attempt.build.clone(), attempt.logs())
+            }));
         }
         sqlx::query(
             "INSERT INTO run (id, repo, environment, name, ref, number, state, outcome, accepted_at, finished_at, version, summary, body)
@@ -264,8 +263,8 @@ impl<'a> Batch<'a> {
             .await?;
         if !live.is_empty() {
             sqlx::query(
-                "INSERT INTO live (key, run, executor, anchor, build)
-                 SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM json_each($1)",
+                "INSERT INTO live (key, run, executor, anchor, build, parts)
+                 SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5 FROM json_each($1)",
             )
             .bind(to_json("live", &live)?)
             .execute(&mut *writer)

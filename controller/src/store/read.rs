@@ -19,8 +19,8 @@ const LISTED: &str = "SELECT id, summary, EXISTS (SELECT 1 FROM aside WHERE kind
 /// Number, time, kind, principal and body.
 type EventRow = (i64, i64, Raw, Option<Raw>, Raw);
 
-/// Key, executor, anchor and build.
-type LiveRow = (Raw, Raw, Option<Raw>, Option<Raw>);
+/// Key, executor, anchor, build and parts.
+type LiveRow = (Raw, Raw, Option<Raw>, Option<Raw>, Raw);
 
 /// Which runs a reader may see.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +60,8 @@ pub struct Live {
     pub anchor: Option<String>,
     /// The executor's own name for the build.
     pub build: Option<String>,
+    /// The parts whose logs are read.
+    pub parts: Vec<String>,
 }
 
 impl Store {
@@ -188,13 +190,15 @@ impl Store {
     /// When it could not be read.
     pub async fn live(&self) -> Result<Vec<Live>, StoreError> {
         let rows: Vec<LiveRow> = sqlx::query_as(
-            "SELECT key, executor, anchor, build FROM live WHERE run NOT IN (SELECT id FROM aside WHERE kind = 'run') ORDER BY key",
+            "SELECT key, executor, anchor, build, parts FROM live WHERE run NOT IN (SELECT id FROM aside WHERE kind = 'run') ORDER BY key",
         )
         .fetch_all(&self.db.readers)
         .await?;
-        let live = rows.into_iter().filter_map(|(key, executor, anchor, build)| {
+        let live = rows.into_iter().filter_map(|(key, executor, anchor, build, parts)| {
             let (key, executor) = (text(key).parse().ok()?, text(executor).parse().ok()?);
-            Some(Live { key, executor, anchor: anchor.map(text), build: build.map(text) })
+            // A list that cannot be read costs a log at most.
+            let parts = serde_json::from_slice(&parts).unwrap_or_default();
+            Some(Live { key, executor, anchor: anchor.map(text), build: build.map(text), parts })
         });
         Ok(live.collect())
     }

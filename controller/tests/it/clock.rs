@@ -113,7 +113,7 @@ async fn later_runs_have_greater_ids_though_the_clock_was_set_back() {
 #[test]
 fn an_executor_is_looked_at_though_the_clock_was_set_back() {
     let key = "01jd8qk4wmfvt9e3v1n0t2m6xz-1-1".parse().expect("a key");
-    let live = [Live { key, executor: "local".parse().expect("a name"), anchor: None, build: Some("1".to_owned()) }];
+    let live = [Live { key, executor: "local".parse().expect("a name"), anchor: None, build: Some("1".to_owned()), parts: Vec::new() }];
     let mut reconciler = Reconciler::default();
     let looks = reconciler.due(start(), &live);
     assert_eq!(looks.len(), 1);

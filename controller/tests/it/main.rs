@@ -16,6 +16,7 @@ mod house;
 mod keeping;
 mod logs;
 mod pages;
+mod parts;
 mod restarts;
 mod rights;
 mod stand_ins;

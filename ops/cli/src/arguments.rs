@@ -108,6 +108,9 @@ pub(crate) enum Command {
         /// Which attempt [default: the last]
         #[arg(long, value_name = "N")]
         attempt: Option<u16>,
+        /// Which part of the build, by its id or its name [default: all]
+        #[arg(long, value_name = "PART")]
+        part: Option<String>,
         /// Only the last bytes
         #[arg(long, value_name = "BYTES", conflicts_with = "follow")]
         tail: Option<u64>,

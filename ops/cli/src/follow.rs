@@ -13,7 +13,7 @@ use signalbox_contract::api::run::{AttemptView, Outcome, RunState, RunView, Step
 use signalbox_contract::{AttemptKey, RunId};
 
 use crate::connection::{Connection, path};
-use crate::log::LogReader;
+use crate::log::{LogReader, parts};
 use crate::mistake::{Mistake, code};
 use crate::output::{Output, duration, harmless, size};
 
@@ -121,7 +121,9 @@ impl<'a> Watch<'a> {
 #[derive(Default)]
 struct Shown {
     attempts: BTreeMap<AttemptKey, bool>,
-    logs: BTreeMap<AttemptKey, LogReader>,
+    logs: BTreeMap<(AttemptKey, Option<String>), LogReader>,
+    /// The log that something was shown of last.
+    speaking: Option<(AttemptKey, Option<String>)>,
 }
 
 impl Shown {
@@ -146,8 +148,31 @@ impl Shown {
         let mut moved = false;
         for step in view.steps.iter().filter(|step| step.kind == StepKind::Build) {
             for attempt in &step.attempts {
-                let log = self.logs.entry(attempt.key).or_insert_with(|| LogReader::new(view.summary.id, &step.name, attempt.key.attempt));
-                moved |= log.advance(connection, &mut |bytes| screen.log(bytes)).await?;
+                // Which parts there are is known once the executor was looked at; until then there is nothing to read.
+                if attempt.parts.is_empty() && !attempt.ended {
+                    continue;
+                }
+                let parts = parts(attempt);
+                let several = parts.len() > 1;
+                for (part, name) in parts {
+                    let at = (attempt.key, part);
+                    let log = self
+                        .logs
+                        .entry(at.clone())
+                        .or_insert_with(|| LogReader::new(view.summary.id, &step.name, attempt.key.attempt, at.1.as_deref()));
+                    let speaking = &mut self.speaking;
+                    let shown = log
+                        .advance(connection, &mut |bytes| {
+                            // Parts write at the same time: it is said whose words follow.
+                            if several && speaking.as_ref() != Some(&at) {
+                                screen.note(&format!("── {name}"));
+                                *speaking = Some(at.clone());
+                            }
+                            screen.log(bytes)
+                        })
+                        .await?;
+                    moved |= shown;
+                }
             }
         }
         Ok(moved)

@@ -4,6 +4,7 @@ use anyhow::Result;
 use http::header::{HeaderMap, HeaderValue, RANGE};
 use signalbox_contract::RunId;
 use signalbox_contract::api::executor::log::{COMPLETE, NEXT};
+use signalbox_contract::api::run::AttemptView;
 use signalbox_service::client::CallError;
 
 use crate::connection::{Connection, path, with_query};
@@ -18,10 +19,9 @@ pub(crate) struct LogReader {
 }
 
 impl LogReader {
-    /// The log of an attempt of the step `step`, from its beginning.
-    pub(crate) fn new(run: RunId, step: &str, attempt: u16) -> Self {
-        let path = path(["runs", &run.to_string(), "steps", step, "log"]);
-        Self { path: with_query(&path, [("attempt", Some(attempt.to_string()))]), next: 0, complete: false }
+    /// The log of an attempt of the step `step`, from its beginning; of a part of it, where it has parts.
+    pub(crate) fn new(run: RunId, step: &str, attempt: u16, part: Option<&str>) -> Self {
+        Self { path: log_path(run, step, attempt, part, None), next: 0, complete: false }
     }
 
     /// Whether all of it was read.
@@ -64,6 +64,22 @@ impl LogReader {
         self.complete = complete;
         Ok(self.next > before)
     }
+}
+
+/// Where a log is.
+pub(crate) fn log_path(run: RunId, step: &str, attempt: u16, part: Option<&str>, tail: Option<u64>) -> String {
+    let path = path(["runs", &run.to_string(), "steps", step, "log"]);
+    let query = [("attempt", Some(attempt.to_string())), ("tail", tail.map(|bytes| bytes.to_string())), ("part", part.map(str::to_owned))];
+    with_query(&path, query)
+}
+
+/// The parts of an attempt that have logs: their ids and names. One that shows none has a single log, without a name.
+pub(crate) fn parts(attempt: &AttemptView) -> Vec<(Option<String>, String)> {
+    let with_log: Vec<_> = attempt.parts.iter().filter(|part| part.has_log).collect();
+    if with_log.is_empty() {
+        return vec![(None, String::new())];
+    }
+    with_log.into_iter().map(|part| (Some(part.part.clone()), part.name.clone())).collect()
 }
 
 /// Prints a piece of a log: on a terminal freed of control characters, elsewhere as it is.

@@ -76,8 +76,8 @@ async fn run(arguments: Arguments, output: Output) -> Result<u8> {
             runs::runs(&controller(&typed)?, runs::Filter { repo, ref_name, state, limit, cursor }, output).await
         }
         Command::Show { run, events } => show::show(&controller(&typed)?, run, events, output).await,
-        Command::Logs { run, step, follow, attempt, tail, raw } => {
-            show::logs(&controller(&typed)?, run, show::Wanted { step, attempt, follow, tail, raw }, output).await
+        Command::Logs { run, step, follow, attempt, part, tail, raw } => {
+            show::logs(&controller(&typed)?, run, show::Wanted { step, attempt, part, follow, tail, raw }, output).await
         }
         Command::Stop { run } => runs::stop(&controller(&typed)?, run, output).await,
         Command::Rerun { run, from, follow } => cd::rerun(&controller(&typed)?, run, from, follow, output).await,

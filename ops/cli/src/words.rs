@@ -4,6 +4,7 @@ use signalbox_contract::Verdict;
 use signalbox_contract::api::delivery::{DeedKind, DeliveryState};
 use signalbox_contract::api::deploy::{HostOutcome, HostResult};
 use signalbox_contract::api::run::{Outcome, RunKind, RunState, RunSummary, StepState};
+use signalbox_contract::build::{BuildState, PartState};
 
 pub(crate) const fn state(state: RunState) -> &'static str {
     match state {
@@ -66,6 +67,18 @@ pub(crate) const fn deed(what: DeedKind) -> &'static str {
         DeedKind::Stopped => "stopped",
         DeedKind::Refused => "could not start a run",
     }
+}
+
+/// The state of a part of a build, and what it waits for or why it ended so.
+pub(crate) fn part(part: &PartState) -> String {
+    let (state, why) = match &part.state {
+        BuildState::Waiting { why } => ("waiting", why.as_str()),
+        BuildState::Running => ("at work", ""),
+        BuildState::Ended { verdict: ended, reason, .. } => (verdict(*ended), reason.as_str()),
+        BuildState::Gone => ("gone", ""),
+    };
+    let may_fail = if part.may_fail { " (may fail)" } else { "" };
+    if why.is_empty() { format!("{state}{may_fail}") } else { format!("{state}{may_fail}, {why}") }
 }
 
 pub(crate) const fn kind(kind: RunKind) -> &'static str {

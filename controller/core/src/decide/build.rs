@@ -243,7 +243,8 @@ impl Change {
             Some(Work::Build { definition, .. }) if publish => definition.picks().to_vec(),
             _ => Vec::new(),
         };
-        self.perform(*key, Act::Seal { at, publish, line, picks });
+        let parts = self.run.current(key).map(Attempt::logs).unwrap_or_default();
+        self.perform(*key, Act::Seal { at, publish, line, picks, parts });
     }
 
     pub(super) fn phase(&self, key: &AttemptKey) -> Option<Phase> {

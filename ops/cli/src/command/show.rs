@@ -1,5 +1,6 @@
 //! `signalbox show` and `logs`: one run.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use signalbox_contract::api::Page;
 use signalbox_contract::api::run::{AttemptView, EventView, RunView, StepKind};
 
 use crate::connection::{Connection, path, with_query};
-use crate::log::{LogReader, print};
+use crate::log::{LogReader, log_path, parts, print};
 use crate::mistake::Mistake;
 use crate::output::{Output, duration, harmless, moment, size, table, took};
 use crate::words;
@@ -55,6 +56,7 @@ pub(crate) async fn show(connection: &Connection, run: RunId, events: bool, outp
 pub(crate) struct Wanted {
     pub(crate) step: Option<String>,
     pub(crate) attempt: Option<u16>,
+    pub(crate) part: Option<String>,
     pub(crate) follow: bool,
     pub(crate) tail: Option<u64>,
     pub(crate) raw: bool,
@@ -65,41 +67,77 @@ pub(crate) async fn logs(connection: &Connection, run: RunId, wanted: Wanted, ou
     let id = run.to_string();
     let sink = |bytes: &[u8]| if wanted.raw { crate::output::bytes(bytes) } else { print(bytes, output) };
     let mut view: RunView = connection.get(&path(["runs", &id])).await?;
-    let (step, mut attempt) = chosen(&view, &wanted)?;
-    if let (Some(bytes), Some(attempt)) = (wanted.tail, attempt) {
-        let query = [("attempt", Some(attempt.to_string())), ("tail", Some(bytes.to_string()))];
-        let path = with_query(&path(["runs", &id, "steps", &step, "log"]), query);
-        let mut answer = connection.stream(&path, HeaderMap::new()).await.map_err(|error| connection.explain(error))?;
-        while let Some(chunk) = answer.chunk().await.map_err(|error| connection.explain(error))? {
-            sink(&chunk)?;
+    let (step, _) = chosen(&view, &wanted)?;
+    if let Some(bytes) = wanted.tail {
+        let Some(attempt) = chosen(&view, &wanted)?.1 else { return Ok(0) };
+        for (part, name) in chosen_parts(attempt, &wanted)? {
+            heading(&name, attempt, &wanted, output);
+            let path = log_path(run, &step, attempt.key.attempt, part.as_deref(), Some(bytes));
+            let mut answer = connection.stream(&path, HeaderMap::new()).await.map_err(|error| connection.explain(error))?;
+            while let Some(chunk) = answer.chunk().await.map_err(|error| connection.explain(error))? {
+                sink(&chunk)?;
+            }
         }
         return Ok(0);
     }
-    let mut log: Option<LogReader> = None;
+    let mut number = None;
+    let mut logs: BTreeMap<Option<String>, LogReader> = BTreeMap::new();
+    let mut speaking = None;
     loop {
-        let ended = view.steps.iter().find(|known| known.name == step).is_none_or(|step| {
-            let last = step.attempts.iter().find(|known| Some(known.key.attempt) == attempt);
-            last.map_or(view.summary.finished_at.is_some(), |attempt| attempt.ended)
-        });
-        if let Some(attempt) = attempt {
-            let log = log.get_or_insert_with(|| LogReader::new(run, &step, attempt));
-            while log.advance(connection, &mut |bytes| sink(bytes)).await? {}
-            if log.is_complete() {
-                return Ok(0);
+        let attempt = match number {
+            Some(number) => view.steps.iter().flat_map(|step| &step.attempts).find(|known| known.key == number),
+            None => chosen(&view, &wanted)?.1,
+        };
+        let mut complete = false;
+        if let Some(attempt) = attempt.filter(|attempt| attempt.ended || !attempt.parts.is_empty() || !wanted.follow) {
+            number = Some(attempt.key);
+            complete = true;
+            for (part, name) in chosen_parts(attempt, &wanted)? {
+                let log = logs.entry(part.clone()).or_insert_with(|| LogReader::new(run, &step, attempt.key.attempt, part.as_deref()));
+                let mut print = |bytes: &[u8]| {
+                    if speaking.as_ref() != Some(&part) {
+                        heading(&name, attempt, &wanted, output);
+                        speaking = Some(part.clone());
+                    }
+                    sink(bytes)
+                };
+                while log.advance(connection, &mut print).await? {}
+                complete &= log.is_complete();
             }
         }
         // An attempt that is over has no more to say, even if its log never came to its end.
-        if !wanted.follow || ended {
+        let ended = attempt.map_or(view.summary.finished_at.is_some(), |attempt| attempt.ended);
+        if !wanted.follow || ended || (complete && attempt.is_some_and(|attempt| attempt.parts.len() == 1)) {
             return Ok(0);
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
         view = connection.get(&path(["runs", &id])).await?;
-        attempt = attempt.or(chosen(&view, &wanted)?.1);
+    }
+}
+
+/// The parts whose logs are wanted: the one that was named, by its id or its name, or else all.
+fn chosen_parts(attempt: &AttemptView, wanted: &Wanted) -> Result<Vec<(Option<String>, String)>> {
+    let all = parts(attempt);
+    let Some(named) = &wanted.part else { return Ok(all) };
+    let by_id = all.iter().find(|(part, _)| part.as_deref() == Some(named));
+    let found = by_id.or_else(|| all.iter().rfind(|(_, name)| name == named)).cloned();
+    let Some(found) = found else {
+        let names: Vec<&str> = all.iter().map(|(_, name)| name.as_str()).filter(|name| !name.is_empty()).collect();
+        let there = if names.is_empty() { "it shows none (yet)".to_owned() } else { format!("it has: {}", names.join(", ")) };
+        return Err(Mistake::usage(format!("the attempt has no such part; {there}")).into());
+    };
+    Ok(vec![found])
+}
+
+/// Says whose words follow, where there are several.
+fn heading(name: &str, attempt: &AttemptView, wanted: &Wanted, output: Output) {
+    if wanted.part.is_none() && !output.json && attempt.parts.iter().filter(|part| part.has_log).count() > 1 {
+        eprintln!("{}", harmless(&format!("── {name}")));
     }
 }
 
 /// The step whose log is wanted, and its attempt if there is one yet.
-fn chosen(view: &RunView, wanted: &Wanted) -> Result<(String, Option<u16>)> {
+fn chosen<'v>(view: &'v RunView, wanted: &Wanted) -> Result<(String, Option<&'v AttemptView>)> {
     let step = match &wanted.step {
         Some(name) => view.steps.iter().find(|step| step.name == *name),
         None => view.steps.iter().find(|step| step.kind == StepKind::Build).or(view.steps.first()),
@@ -109,13 +147,12 @@ fn chosen(view: &RunView, wanted: &Wanted) -> Result<(String, Option<u16>)> {
         return Err(Mistake::usage(format!("the run has no such step; it has: {}", names.join(", "))).into());
     };
     let attempt = match wanted.attempt {
-        Some(number) if step.attempts.iter().any(|known| known.key.attempt == number) => Some(number),
         Some(number) => {
-            return Err(
-                Mistake::usage(format!("the step {} has {} attempts, and no attempt {number}", step.name, step.attempts.len())).into()
-            );
+            let found = step.attempts.iter().find(|known| known.key.attempt == number);
+            let words = || format!("the step {} has {} attempts, and no attempt {number}", step.name, step.attempts.len());
+            Some(found.ok_or_else(|| Mistake::usage(words()))?)
         }
-        None => step.attempts.last().map(|attempt| attempt.key.attempt),
+        None => step.attempts.last(),
     };
     Ok((step.name.clone(), attempt))
 }
@@ -182,6 +219,16 @@ fn attempt_lines(text: &mut String, attempt: &AttemptView) {
     }
     if let Some(failure) = &attempt.failure {
         let _ = write!(text, "\n    {failure} ({})", failure.code.as_str());
+    }
+    if let Some(url) = &attempt.url {
+        let _ = write!(text, "\n    build {} at {url}", attempt.build.as_deref().unwrap_or_default());
+    }
+    for part in &attempt.parts {
+        let stage = part.stage.as_deref().map(|stage| format!("{stage}: ")).unwrap_or_default();
+        let _ = write!(text, "\n    part {stage}{} ({}): {}", part.name, part.part, words::part(part));
+    }
+    for remark in &attempt.remarks {
+        let _ = write!(text, "\n    {remark}");
     }
     for artifact in &attempt.artifacts {
         let _ = write!(text, "\n    artifact {} {} {}", artifact.name, size(artifact.size), artifact.digest);
