@@ -33,7 +33,9 @@ const fn hint(fault: Fault) -> &'static str {
         Fault::DiskFull => "Make room on the VCS worker's disk.",
         Fault::TooLarge => "Raise max_repository in the VCS worker's configuration if the repository is meant to be this large.",
         Fault::BrokenObjects => "Run `git fsck` on the source; objects that it complains about are not taken.",
-        Fault::NotGit => "Check the URL: what answers there is not a git server that speaks git's own protocol.",
+        Fault::NotGit => {
+            "Check the URL: what answers there does not speak git's protocol. It may be the page of a sign-in or of a proxy; open it in a browser."
+        }
         Fault::ServerFailed => "Look at the source's server; it failed by itself.",
         Fault::NonFastForward | Fault::ForceRefused | Fault::HiddenRef | Fault::Rejected => {
             "Look at the other server's rules for this ref."

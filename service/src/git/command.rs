@@ -124,6 +124,19 @@ impl Command {
         Err(said::judge(&output.stderr, &output.stdout, output.status, &secrets, limited))
     }
 
+    /// Runs it to its end, and answers what it had to say beside what it printed: the end of its standard error.
+    ///
+    /// # Errors
+    /// When it failed, or did not end within its bounds.
+    pub(super) async fn listen(self) -> Result<Vec<u8>, GitError> {
+        let Self { program, bounds, secrets, limited } = self;
+        let output = program.run(bounds).await?;
+        if output.status.success() {
+            return Ok(output.stderr);
+        }
+        Err(said::judge(&output.stderr, &output.stdout, output.status, &secrets, limited))
+    }
+
     /// Starts it with its streams open, for one that is spoken with. Its deadline is the caller's.
     ///
     /// # Errors

@@ -11,6 +11,9 @@ use super::{Fault, Git, GitError, Remote};
 /// The longest list of refs that is read from a server, in bytes: about a million refs.
 const MOST_REFS: usize = 128 * 1024 * 1024;
 
+/// What every line has in which git traces its protocol.
+const TRACED: &[u8] = b" packet: ";
+
 /// A ref as a server shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
@@ -105,6 +108,32 @@ impl Git {
             shown.push(Shown { name: name.clone(), sha, object: commit(object)? });
         }
         Ok(shown)
+    }
+
+    /// Makes sure that a server which showed none of the refs it was asked for is a git server. Over HTTP, git takes
+    /// whatever does not speak its protocol for a folder of plain files, and a page of one line, as proxies and sign-in
+    /// forms answer, for a list of no refs.
+    ///
+    /// # Errors
+    /// When it is none, or does not answer.
+    pub async fn confirm_server(&self, remote: &Remote, deadline: Duration) -> Result<(), GitError> {
+        if !matches!(remote.url().scheme(), "http" | "https") {
+            return Ok(());
+        }
+        // Only git's own protocol has packets, so only with it is there one to be traced.
+        let traced = self
+            .toward_from_nowhere(remote)
+            .env("GIT_TRACE_PACKET", "1")
+            .args(["ls-remote", "--quiet"])
+            .operands([remote.url().as_str(), "refs/heads/signalbox-asks-who-is-there"])
+            .deadline(deadline)
+            .stdout(MOST_REFS)
+            .listen()
+            .await?;
+        if traced.windows(TRACED.len()).any(|window| window == TRACED) {
+            return Ok(());
+        }
+        Err(GitError::new(Fault::NotGit, "the URL answers a web page or plain files, not git's protocol"))
     }
 
     /// Asks a server for its branches below `prefix` (`refs/heads/cd/`, a full name that ends in a slash), `most` of them at

@@ -224,7 +224,7 @@ impl Copy {
         let candidates = wanted.ref_name.candidates();
         let deadline = self.limits.fetch_timeout;
         let first = self.git.ls_remote(&self.spelled(&wanted.remote)?, &candidates, deadline).await;
-        match first {
+        let shown = match first {
             Err(error) if matches!(error.fault, Fault::NotFound | Fault::Redirects) && wanted.remote.url().scheme() != "ssh" => {
                 // GitLab, for one, redirects to the URL with `.git`; a plain folder's server knows only its exact name.
                 self.suffixed.fetch_not(Ordering::Relaxed);
@@ -236,7 +236,12 @@ impl Copy {
                 second
             }
             outcome => outcome,
+        };
+        if shown.as_ref().is_ok_and(Vec::is_empty) {
+            // "No such ref" is only believed of a git server: a sign-in page has no refs either.
+            self.git.confirm_server(&self.spelled(&wanted.remote)?, deadline).await?;
         }
+        shown
     }
 
     /// The remote, with `.git` after its path where its server wants that.

@@ -91,6 +91,23 @@ async fn each_way_of_not_answering_has_its_own_code_and_what_may_pass_is_asked_f
 }
 
 #[tokio::test]
+async fn a_web_page_where_a_repository_should_be_is_no_repository_without_the_ref() {
+    let house = House::open().await;
+    house.server.misbehave(Misbehaviour::Page);
+    for ref_name in ["main", "refs/changes/45/12345/2"] {
+        let failure = house.mirror_fails(&house.order(ref_name), FailureCode::SourceBroken).await.to_string();
+        assert!(failure.contains("the URL answers a web page") && failure.contains("sign-in"), "{failure}");
+    }
+    let mut told = house.order("main");
+    told["sha"] = json!("1".repeat(40));
+    house.mirror_fails(&told, FailureCode::SourceBroken).await;
+    // A server of git's that has nothing to show yet is another matter.
+    house.server.misbehave(Misbehaviour::None);
+    house.source.git(&["update-ref", "-d", "refs/heads/main"], "").await;
+    house.mirror_fails(&house.order("main"), FailureCode::RefNotFound).await;
+}
+
+#[tokio::test]
 async fn a_patch_sets_ref_may_be_late_and_a_branch_that_is_not_there_is_an_answer() {
     let house = House::open().await;
     house.mirror_fails(&house.order("refs/heads/none"), FailureCode::RefNotFound).await;

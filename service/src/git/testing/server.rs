@@ -32,6 +32,8 @@ pub enum Misbehaviour {
     Status(u16),
     /// Every request is answered with bytes that are no git.
     Garbage,
+    /// Every request is answered with a web page of one line, as a sign-in or a proxy does.
+    Page,
     /// The refs are given out, and then comes a pack that announces this many objects, and objects without end.
     Endless(u32),
     /// The refs are given out, and no request for objects is ever answered.
@@ -204,6 +206,10 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         Misbehaviour::HangAtObjects if fetches => std::future::pending().await,
         Misbehaviour::Status(status) => return StatusCode::from_u16(status).unwrap_or(StatusCode::IM_A_TEAPOT).into_response(),
         Misbehaviour::Garbage => return (StatusCode::OK, "<html>\nWelcome to the proxy\u{1b}[31m\n</html>\n").into_response(),
+        Misbehaviour::Page => {
+            let page = "<!doctype html><html><head><title>Sign in</title></head><body><form></form></body></html>";
+            return ([(header::CONTENT_TYPE, "text/html")], page).into_response();
+        }
         Misbehaviour::Endless(objects) if fetches => return endless(objects, negotiates),
         Misbehaviour::Complaint(bytes) if fetches => return complaint(&bytes, negotiates),
         _ => {}
