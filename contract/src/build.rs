@@ -43,6 +43,8 @@ pub enum FailureClass {
     Configuration,
     /// A machine, a network or a service failed: trying again may help.
     Infrastructure,
+    /// Its executor was stopped in good order, to be started again. Nothing failed, and it is tried again.
+    Interrupted,
     /// It cannot be told.
     Unknown,
 }

@@ -142,6 +142,7 @@ pub fn accept(acceptance: Acceptance, now: Timestamp, limits: &Limits) -> Decisi
         stop_reason: None,
         reporting: None,
         lost_retries: 0,
+        interruptions: 0,
         reruns: 0,
         outcome: None,
         reason: String::new(),

@@ -12,6 +12,10 @@ use crate::reporting::Reporting;
 /// How often a run tries a lost attempt again by itself.
 pub const LOST_RETRIES: u8 = 2;
 
+/// How often it tries again what was interrupted by an executor that was stopped in good order. That says nothing of the
+/// build; but an executor that never stays up for as long as it takes must not go on for ever.
+pub const INTERRUPTIONS: u8 = 10;
+
 /// A run, whole. The store keeps it as one document; it is never rebuilt from events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
@@ -39,6 +43,9 @@ pub struct Run {
     pub reporting: Option<Reporting>,
     /// How often a lost attempt was tried again since it was started, or rerun.
     pub lost_retries: u8,
+    /// How often an interrupted attempt was tried again since.
+    #[serde(default)]
+    pub interruptions: u8,
     /// How often it was rerun.
     pub reruns: u32,
     /// How it ended.

@@ -14,7 +14,7 @@ use crate::effect::{Act, AtExecutor, Effect, Kind};
 use crate::event::Event;
 use crate::plan::Work;
 use crate::resource::Message;
-use crate::run::{LOST_RETRIES, Run};
+use crate::run::{INTERRUPTIONS, LOST_RETRIES, Run};
 
 pub(super) struct Change {
     pub(super) run: Run,
@@ -167,12 +167,24 @@ impl Change {
         self.log("attempt_ended", None, json!({ "key": key, "verdict": end.verdict }));
         let step = &mut self.run.steps[usize::from(key.step)];
         step.state = StepState::Ended;
-        if end.verdict == Verdict::Lost && self.run.stopped_by.is_none() && self.run.lost_retries < LOST_RETRIES {
-            self.run.lost_retries += 1;
+        if end.verdict == Verdict::Lost && self.run.stopped_by.is_none() && self.may_try_again(end.class) {
             self.begin(key.step);
         } else {
             self.advance();
         }
+    }
+
+    /// Takes one of the tries that the run has for what was lost, or for what was interrupted, if there is one left.
+    const fn may_try_again(&mut self, class: Option<FailureClass>) -> bool {
+        let (used, all) = match class {
+            Some(FailureClass::Interrupted) => (&mut self.run.interruptions, INTERRUPTIONS),
+            _ => (&mut self.run.lost_retries, LOST_RETRIES),
+        };
+        let left = *used < all;
+        if left {
+            *used += 1;
+        }
+        left
     }
 
     fn finish(&mut self) {

@@ -59,6 +59,7 @@ impl Change {
         self.run.stopped_by = None;
         self.run.stop_reason = None;
         self.run.lost_retries = 0;
+        self.run.interruptions = 0;
         self.run.reruns += 1;
         self.run.line = self.now;
         if first == 0 && self.run.steps.first().is_some_and(|step| matches!(step.plan.work, Work::Mirror { .. })) {

@@ -7,7 +7,7 @@ use signalbox_contract::build::{BuildState, Stamp};
 use signalbox_contract::{AttemptKey, EnvironmentName, RunId, Verdict};
 use signalbox_controller_core::plan::{PlannedStep, Request};
 use signalbox_controller_core::resource::{Granted, ResourceKey};
-use signalbox_controller_core::run::LOST_RETRIES;
+use signalbox_controller_core::run::{INTERRUPTIONS, LOST_RETRIES};
 use signalbox_controller_core::{Act, Attempt, Decision, Effect, Event, Phase, Resource, Run, view};
 
 use crate::desk::Pending;
@@ -53,7 +53,7 @@ impl Book {
             let waited = old.state == StepState::Pending;
             assert!(!begun || rerun || lost || waited, "an attempt was begun beside another");
         }
-        assert!(run.lost_retries <= LOST_RETRIES);
+        assert!(run.lost_retries <= LOST_RETRIES && run.interruptions <= INTERRUPTIONS);
         if before.outcome.is_some() && !rerun {
             assert_eq!((before.outcome, &before.steps), (run.outcome, &run.steps), "a finished run has changed");
         }

@@ -2,7 +2,7 @@
 
 use signalbox_contract::api::run::Outcome;
 use signalbox_contract::build::BuildState;
-use signalbox_contract::{FailureCode, Verdict};
+use signalbox_contract::{FailureClass, FailureCode, Verdict};
 use signalbox_controller_core::effect::Kind;
 use signalbox_controller_core::{Act, Event, Phase};
 
@@ -96,4 +96,26 @@ fn a_lost_build_is_tried_again_even_if_its_log_could_not_be_kept() {
     assert!(story.observed(1, BuildState::Gone));
     assert!(story.fails(BUILD, Kind::Seal, FailureCode::WorkerUnavailable));
     assert_eq!(story.key(BUILD).attempt, 2);
+}
+
+#[test]
+fn what_an_executor_interrupts_that_is_stopped_in_good_order_uses_up_no_try() {
+    let interrupted = || BuildState::Ended {
+        verdict: Verdict::Lost,
+        class: Some(FailureClass::Interrupted),
+        reason: "The executor was stopped.".to_owned(),
+    };
+    let mut story = Story::of(main_job());
+    story.fetched();
+    for attempt in 1..=11_u16 {
+        assert_eq!((story.key(BUILD).attempt, story.run().lost_retries), (attempt, 0));
+        story.prepared();
+        story.published();
+        story.started();
+        assert!(story.observed(1, interrupted()));
+        story.sealed();
+    }
+    assert_eq!(story.outcome(), Some(Outcome::Lost), "but not for ever");
+    assert_eq!(story.attempt(BUILD).failure.as_ref().map(|failure| failure.detail.as_str()), Some("The executor was stopped."));
+    story.is_over();
 }

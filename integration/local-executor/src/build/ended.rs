@@ -43,6 +43,12 @@ impl Ended {
         Self { verdict: Verdict::Lost, class: Some(FailureClass::Infrastructure), reason: reason.into() }
     }
 
+    /// The executor was told to end while it was at it. Nothing is wrong with the build.
+    pub(crate) fn interrupted() -> Self {
+        let reason = "The executor was stopped.".to_owned();
+        Self { verdict: Verdict::Lost, class: Some(FailureClass::Interrupted), reason }
+    }
+
     /// How the script itself ended.
     pub(crate) fn of_script(status: ExitStatus, out_of_memory: bool, limits: &Limits) -> Self {
         if status.success() {

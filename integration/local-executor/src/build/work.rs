@@ -59,11 +59,11 @@ impl Desk {
         let slot = tokio::select! {
             biased;
             () = cancel.cancelled() => return Ended::aborted(),
-            () = self.parts.shutdown.requested() => return Ended::lost("The executor was stopped."),
+            () = self.parts.shutdown.requested() => return Ended::interrupted(),
             () = tokio::time::sleep(left) => return Ended::timed_out("Its time was over before there was a place for it."),
             slot = self.slots.take() => slot,
         };
-        let Some(slot) = slot else { return Ended::lost("The executor was stopped.") };
+        let Some(slot) = slot else { return Ended::interrupted() };
         if let Err(error) = self.parts.store.begin(&order.key).await {
             tracing::error!(key = %order.key, error = %causes(&error), "build.begin_not_written");
             return Ended::lost("The executor could not write down that it began.");
@@ -79,7 +79,7 @@ impl Desk {
                 tokio::select! {
                     biased;
                     () = cancel.cancelled() => Ended::aborted(),
-                    () = self.parts.shutdown.requested() => Ended::lost("The executor was stopped."),
+                    () = self.parts.shutdown.requested() => Ended::interrupted(),
                     () = tokio::time::sleep(left) => Ended::timed_out(format!("It took longer than the {} that it had.", seconds(left))),
                     ended = self.run(order, &site, &mut log) => ended.unwrap_or_else(|ended| ended),
                 }

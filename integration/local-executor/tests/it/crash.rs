@@ -132,6 +132,8 @@ async fn an_executor_that_is_told_to_end_tells_that_its_builds_are_lost() {
     stage.nothing_is_left();
     let executor = process(&stage, "", None).await;
     assert_eq!(build.ended().await, (Verdict::Lost, "The executor was stopped.".to_owned()));
+    let BuildState::Ended { class, .. } = build.observe().await.state else { panic!("it is over") };
+    assert_eq!(class, Some(FailureClass::Interrupted), "nothing is wrong with it");
     drop(executor);
     stage.close().await;
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use signalbox_contract::api::run::Outcome;
 use signalbox_contract::build::{BuildState, Observation, Stamp};
-use signalbox_contract::{AttemptKey, CommitSha, EnvironmentName, PublishedName, RunId, Standing, Verdict};
+use signalbox_contract::{AttemptKey, CommitSha, EnvironmentName, FailureClass, PublishedName, RunId, Standing, Verdict};
 use signalbox_controller_core::reporting::standing;
 use signalbox_controller_core::{Act, Event, Run};
 
@@ -71,6 +71,9 @@ impl Outside {
                 (_, 0) => BuildState::Gone,
                 (_, 1) => ended(Verdict::Failed),
                 (_, 2) => ended(Verdict::Unstable),
+                (_, 3) if dice.chance(2) => {
+                    BuildState::Ended { verdict: Verdict::Lost, class: Some(FailureClass::Interrupted), reason: String::new() }
+                }
                 (_, 3) => ended(Verdict::Lost),
                 (_, 4) => ended(Verdict::Aborted),
                 (_, 5) => BuildState::Waiting { why: "no room".to_owned() },
