@@ -12,6 +12,7 @@ mod streams;
 mod tokens;
 mod webhooks;
 
+pub(crate) use deliveries::{DeliveriesQuery, may_replay};
 pub(crate) use logs::{LogQuery, attempt_of, part_of};
 pub(crate) use streams::Streams;
 pub use webhooks::Desk;

@@ -157,6 +157,19 @@ impl Config {
             .collect()
     }
 
+    /// The executors that are in the same GitLab as a forge.
+    pub fn executors_at(&self, forge: &ForgeName) -> impl Iterator<Item = &ExecutorName> {
+        let place = self.forges.get(forge).and_then(|forge| match &forge.kind {
+            ForgeKind::Gitlab(settings) => Some(&settings.url),
+            ForgeKind::Gerrit(_) => None,
+        });
+        let is = move |executor: &ExecutorConfig| match &executor.kind {
+            ExecutorKind::GitLab(gitlab) => place.is_some_and(|place| same_place(place, &gitlab.url)),
+            ExecutorKind::Local { .. } => false,
+        };
+        self.executors.iter().filter(move |(_, executor)| is(executor)).map(|(name, _)| name)
+    }
+
     /// The repository of this name, or of this source.
     pub fn repository(&self, named: &str) -> Option<(&RepoName, &RepositoryConfig)> {
         let by_name = named.parse::<RepoName>().ok().and_then(|name| self.repositories.get_key_value(&name));
@@ -170,6 +183,11 @@ impl Config {
 /// The name of a table, as its type.
 pub(super) fn checked<T: std::str::FromStr<Err = signalbox_contract::Invalid>>(name: &str, reader: &mut Reader) -> Option<T> {
     name.parse().map_err(|invalid: signalbox_contract::Invalid| reader.refuse("", invalid.to_string())).ok()
+}
+
+/// Whether two URLs are of the same server, however their ends are written.
+fn same_place(one: &Url, other: &Url) -> bool {
+    one.origin() == other.origin() && one.path().trim_end_matches('/') == other.path().trim_end_matches('/')
 }
 
 /// A URL must resolve to one repository.

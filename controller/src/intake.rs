@@ -173,9 +173,8 @@ impl Intake {
         let (mut repo, mut reasons) = (None, Vec::new());
         for happening in happenings {
             if matches!(happening, Happening::BuildChanged { .. }) {
-                // Which of them it is about is quicker seen there than asked here.
-                let native = self.config.executors.iter().filter(|(_, executor)| executor.kind.is_native());
-                native.for_each(|(name, _)| self.nudges.nudge(name));
+                // Which build it is about is quicker seen there than asked here.
+                self.config.executors_at(&delivery.source).for_each(|name| self.nudges.nudge(name));
             }
             let Planned { deeds, heads, repo: about, reason, compare } = planner.plan(happening, book, None);
             book.learn(heads.clone());

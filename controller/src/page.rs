@@ -1,8 +1,10 @@
 //! The pages: server-rendered, without a script. They show what the API answers, with the same authorisation, and do what
 //! it does; the token is kept in a cookie that only this service gets back.
 
+mod deliveries;
 mod environments;
 mod error;
+mod origin;
 mod parts;
 mod run;
 mod runs;
@@ -16,6 +18,8 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
+use signalbox_contract::grant::{Action, Target};
+use signalbox_service::auth::Operator;
 
 use crate::api::Api;
 
@@ -38,6 +42,9 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/view/runs/{id}/rerun", post(run::rerun))
         .route("/view/environments", get(environments::get))
         .route("/view/environments/{name}/rollback", post(environments::rollback))
+        .route("/view/deliveries", get(deliveries::list))
+        .route("/view/deliveries/{id}", get(deliveries::one))
+        .route("/view/deliveries/{id}/replay", post(deliveries::replay))
         .route("/assets/style.css", get(style))
         .with_state(api)
         .layer(map_response(error::as_page))
@@ -62,6 +69,19 @@ async fn style() -> Response {
         (CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600")),
     ];
     (headers, STYLE).into_response()
+}
+
+/// Who looks at a page.
+struct Visitor {
+    principal: String,
+    /// Whether all deliveries are theirs to see.
+    deliveries: bool,
+}
+
+impl Visitor {
+    fn of(operator: &Operator) -> Self {
+        Self { principal: operator.principal().to_owned(), deliveries: operator.may(Action::Deliveries, &Target::default()) }
+    }
 }
 
 /// A page, written out.

@@ -21,13 +21,13 @@ use crate::store::DeliveryFilter;
 pub(crate) struct DeliveriesQuery {
     /// From this forge.
     #[param(value_type = Option<String>)]
-    source: Option<ForgeName>,
+    pub(crate) source: Option<ForgeName>,
     /// In this state.
-    state: Option<DeliveryState>,
+    pub(crate) state: Option<DeliveryState>,
     /// Older than this one: the `next` of the page before.
-    cursor: Option<u64>,
+    pub(crate) cursor: Option<u64>,
     /// How many; 50 unless given, 200 at most.
-    limit: Option<u32>,
+    pub(crate) limit: Option<u32>,
 }
 
 /// Deliveries, newest first: those about repositories that the reader may see, and with the action `deliveries` all.
@@ -70,6 +70,17 @@ fn sees_all(operator: &Operator) -> bool {
     operator.may(Action::Deliveries, &Target::default())
 }
 
+/// What a delivery is about.
+fn about(delivery: &DeliverySummary) -> Target<'_> {
+    delivery.repo.as_ref().map(of).unwrap_or_default()
+}
+
+/// Whether somebody who sees a delivery may have it acted on again, and it is one with which that can be done.
+pub(crate) fn may_replay(operator: &Operator, view: &DeliveryView) -> bool {
+    let allowed = sees_all(operator) || operator.may(Action::Start, &about(&view.summary));
+    allowed && view.body.is_some() && view.summary.state != DeliveryState::Received
+}
+
 impl Api {
     /// A page of the deliveries that somebody may see.
     pub(crate) async fn deliveries(&self, operator: &Operator, query: DeliveriesQuery) -> service_http::Result<Page<DeliverySummary>> {
@@ -91,8 +102,7 @@ impl Api {
     pub(crate) async fn replay_delivery(&self, operator: &Operator, id: u64) -> service_http::Result<()> {
         let seen = self.delivery(operator, id).await?;
         if !sees_all(operator) {
-            let target = seen.summary.repo.as_ref().map(of).unwrap_or_default();
-            operator.require(Action::Start, &target)?;
+            operator.require(Action::Start, &about(&seen.summary))?;
         }
         if !self.store.replay(id).await.map_err(refused)? {
             return Err(Problem::new(Code::NotAllowedNow).detail("It waits to be acted on already, or was not kept.").into());

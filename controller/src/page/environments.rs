@@ -18,15 +18,15 @@ use signalbox_service::auth::Operator;
 use signalbox_service::http::Path;
 
 use super::error::PageError;
-use super::page;
 use super::words::age;
+use super::{Visitor, page};
 use crate::api::Api;
 
 #[derive(Template)]
 #[template(path = "environments.html")]
 struct Page {
     environments: Vec<Environment>,
-    principal: Option<String>,
+    visitor: Option<Visitor>,
     refresh: bool,
 }
 
@@ -67,7 +67,7 @@ pub(super) async fn get(State(api): State<Api>, operator: Operator) -> Result<Re
         }
     });
     let environments = join_all(asked).await;
-    page(&Page { environments, principal: Some(operator.principal().to_owned()), refresh: false })
+    page(&Page { environments, visitor: Some(Visitor::of(operator)), refresh: false })
 }
 
 fn hosts(count: usize) -> String {

@@ -8,6 +8,7 @@ use signalbox_contract::problem::MEDIA_TYPE;
 use signalbox_contract::{Code, Problem};
 use signalbox_service::http::Refusal;
 
+use super::Visitor;
 use crate::store::StoreError;
 
 /// The largest problem that is made a page, in bytes.
@@ -24,7 +25,7 @@ pub(super) enum PageError {
 struct Message {
     title: String,
     detail: String,
-    principal: Option<String>,
+    visitor: Option<Visitor>,
     refresh: bool,
 }
 
@@ -73,7 +74,7 @@ impl IntoResponse for PageError {
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         // Where there is nothing beyond the title, it is not said twice.
         let detail = Some(problem.to_string()).filter(|detail| *detail != problem.title).unwrap_or_default();
-        let message = Message { title: problem.title, detail, principal: None, refresh: false };
+        let message = Message { title: problem.title, detail, visitor: None, refresh: false };
         match message.render() {
             Ok(text) => (status, Html(text)).into_response(),
             Err(_) => status.into_response(),

@@ -12,9 +12,10 @@ use signalbox_service::auth::Operator;
 use signalbox_service::http::{Path, Query, internal};
 
 use super::error::PageError;
-use super::page;
+use super::origin::{self, Report};
 use super::parts::{PartRow, part_rows, telling};
-use super::words::{Row, State as StateWord, log_text, step_state, took};
+use super::words::{Fact, Row, State as StateWord, log_text, moment, step_state, took};
+use super::{Visitor, page};
 use crate::api::{Api, LogQuery, attempt_of, part_of};
 use crate::log::MAX_READ;
 
@@ -29,15 +30,15 @@ const SHOWN: u64 = 256 * 1024;
 struct Page {
     row: Row,
     reason: String,
-    /// Name, value, and whether it is set in the fixed-width face.
-    facts: Vec<(&'static str, String, bool)>,
+    facts: Vec<Fact>,
+    report: Option<Report>,
     steps: Vec<StepRow>,
     /// The parts of what was built last, where its executor shows any.
     parts: Vec<PartRow>,
     log: String,
     can_stop: bool,
     can_rerun: bool,
-    principal: Option<String>,
+    visitor: Option<Visitor>,
     refresh: bool,
 }
 
@@ -59,39 +60,37 @@ pub(super) async fn get(State(api): State<Api>, operator: Operator, Path(id): Pa
         row: Row::of(&seen.summary, now),
         reason: seen.summary.reason.clone(),
         facts: facts(&seen),
+        report: origin::report(&seen),
         steps: seen.steps.iter().flat_map(|step| step_rows(&seen, step, now)).collect(),
         parts: part_rows(&seen, now),
         log: glance(&api, &run).await?,
         can_stop: seen.actions.contains(&RunAction::Stop),
         can_rerun: seen.actions.contains(&RunAction::Rerun),
-        principal: Some(operator.principal().to_owned()),
+        visitor: Some(Visitor::of(&operator)),
         refresh: seen.summary.state != RunState::Finished,
     })
 }
 
-fn facts(run: &RunView) -> Vec<(&'static str, String, bool)> {
+fn facts(run: &RunView) -> Vec<Fact> {
     let summary = &run.summary;
     let text = |value: Option<String>| value.unwrap_or_default();
     let mut facts = vec![
-        ("Run", summary.id.to_string(), true),
-        ("Source", text(run.source.as_ref().map(ToString::to_string)), true),
-        ("Ref", text(summary.ref_name.as_ref().map(ToString::to_string)), true),
-        ("Commit", text(summary.sha.as_ref().map(ToString::to_string)), true),
-        ("Job", text(run.job.as_ref().map(ToString::to_string)), false),
-        ("Executor", text(run.executor.as_ref().map(ToString::to_string)), false),
-        ("Artifact", text(summary.artifact.as_ref().map(ToString::to_string)), false),
-        ("Environment", text(summary.environment.as_ref().map(ToString::to_string)), false),
-        ("Published as", text(summary.published_name.as_ref().map(ToString::to_string)), false),
-        ("Asked by", summary.principal.clone(), false),
-        ("Accepted", moment(summary.accepted_at), false),
-        ("Finished", text(summary.finished_at.map(moment)), false),
+        Fact::mono("Run", summary.id.to_string()),
+        Fact::mono("Source", text(run.source.as_ref().map(ToString::to_string))),
+        Fact::mono("Ref", text(summary.ref_name.as_ref().map(ToString::to_string))),
+        Fact::mono("Commit", text(summary.sha.as_ref().map(ToString::to_string))),
+        Fact::plain("Job", text(run.job.as_ref().map(ToString::to_string))),
+        Fact::plain("Executor", text(run.executor.as_ref().map(ToString::to_string))),
+        Fact::plain("Artifact", text(summary.artifact.as_ref().map(ToString::to_string))),
+        Fact::plain("Environment", text(summary.environment.as_ref().map(ToString::to_string))),
+        Fact::plain("Published as", text(summary.published_name.as_ref().map(ToString::to_string))),
+        Fact::plain("Asked by", summary.principal.clone()),
+        Fact::plain("Accepted", moment(summary.accepted_at)),
+        Fact::plain("Finished", text(summary.finished_at.map(moment))),
     ];
-    facts.retain(|(_, value, _)| !value.is_empty());
+    facts.extend(origin::facts(&summary.origin));
+    facts.retain(|fact| !fact.value.is_empty());
     facts
-}
-
-fn moment(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 /// A row for each attempt; one for a step that has none.
@@ -185,7 +184,7 @@ struct LogPage {
     query: String,
     log: String,
     cut: bool,
-    principal: Option<String>,
+    visitor: Option<Visitor>,
     refresh: bool,
 }
 
@@ -212,7 +211,7 @@ pub(super) async fn log(
         query: known.map(|part| super::parts::query(&part.part)).unwrap_or_default(),
         log,
         cut,
-        principal: Some(operator.principal().to_owned()),
+        visitor: Some(Visitor::of(&operator)),
         refresh: !ended,
     })
 }

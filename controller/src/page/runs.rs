@@ -9,8 +9,8 @@ use signalbox_service::auth::Operator;
 use signalbox_service::http::Query;
 
 use super::error::PageError;
-use super::page;
 use super::words::Row;
+use super::{Visitor, page};
 use crate::api::Api;
 
 #[derive(Template)]
@@ -18,7 +18,7 @@ use crate::api::Api;
 struct Runs {
     lists: Vec<List>,
     next: Option<String>,
-    principal: Option<String>,
+    visitor: Option<Visitor>,
     refresh: bool,
 }
 
@@ -46,5 +46,5 @@ pub(super) async fn get(State(api): State<Api>, operator: Operator, Query(query)
     }
     lists.push(List { title: "Finished", empty: "No run has finished yet. Start one with `signalbox cd`.", rows: rows(&status.finished) });
     let refresh = first && !(status.queued.is_empty() && status.building.is_empty());
-    page(&Runs { lists, next: status.next, principal: Some(operator.principal().to_owned()), refresh })
+    page(&Runs { lists, next: status.next, visitor: Some(Visitor::of(&operator)), refresh })
 }

@@ -12,14 +12,14 @@ use signalbox_service::auth::{Operator, SESSION_COOKIE};
 use signalbox_service::http::{Refusal, internal};
 
 use super::error::PageError;
-use super::page;
+use super::{Visitor, page};
 use crate::api::Api;
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
 struct SignIn {
     notice: &'static str,
-    principal: Option<String>,
+    visitor: Option<Visitor>,
     refresh: bool,
 }
 
@@ -33,7 +33,7 @@ pub(super) async fn get(operator: Result<Operator, Refusal>) -> Result<Response,
     if operator.is_ok() {
         return Ok(Redirect::to("/").into_response());
     }
-    page(&SignIn { notice: "", principal: None, refresh: false })
+    page(&SignIn { notice: "", visitor: None, refresh: false })
 }
 
 /// `POST /sign-in`: the token goes into a cookie that scripts cannot read and other sites cannot use, and that ends with it.
@@ -43,7 +43,7 @@ pub(super) async fn sign_in(State(api): State<Api>, form: Result<Form<Credential
     let token = token.trim();
     let Ok(claims) = api.verifier.operator(token) else {
         let notice = "This is not a token that is valid here. It may have ended, been revoked, or be for another service.";
-        let answer = page(&SignIn { notice, principal: None, refresh: false })?;
+        let answer = page(&SignIn { notice, visitor: None, refresh: false })?;
         return Ok((StatusCode::UNAUTHORIZED, answer).into_response());
     };
     let left = claims.exp.saturating_sub(api.clock.now().as_second()).max(0);

@@ -3,11 +3,37 @@
 use jiff::Timestamp;
 use signalbox_contract::Verdict;
 use signalbox_contract::api::run::{Outcome, RunKind, RunState, RunSummary, StepState, StepView};
+use url::Url;
 
 /// A state, and its colour's name in the style sheet.
 pub(super) struct State {
     pub(super) word: &'static str,
     pub(super) tone: &'static str,
+}
+
+/// Something that is known of what a page shows.
+pub(super) struct Fact {
+    pub(super) name: String,
+    pub(super) value: String,
+    /// Whether it is set in the fixed-width face.
+    pub(super) mono: bool,
+    /// The page that says more of it.
+    pub(super) link: Option<Url>,
+}
+
+impl Fact {
+    pub(super) fn plain(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { name: name.into(), value: value.into(), mono: false, link: None }
+    }
+
+    pub(super) fn mono(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { mono: true, ..Self::plain(name, value) }
+    }
+
+    /// With a link to a page elsewhere. What a forge says may be anything, so only the addresses of pages are followed.
+    pub(super) fn at(self, link: Option<&Url>) -> Self {
+        Self { link: link.filter(|link| matches!(link.scheme(), "https" | "http")).cloned(), ..self }
+    }
 }
 
 const UNREADABLE: State = State { word: "unreadable", tone: "bad" };
@@ -93,6 +119,11 @@ pub(super) fn age(at: Timestamp, now: Timestamp) -> String {
         seconds @ 3600..86_400 => format!("{} h ago", seconds / 3600),
         seconds => format!("{} d ago", seconds / 86_400),
     }
+}
+
+/// A moment, to the second.
+pub(super) fn moment(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 /// How long it took, or has taken so far.

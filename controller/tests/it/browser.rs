@@ -12,6 +12,7 @@ use signalbox_contract::{Failure, FailureCode, RunId};
 use signalbox_service::process::{Program, Running};
 use signalbox_service::testing::{eventually, free_port};
 
+use crate::deliveries::{acted, delivers, said, setup};
 use crate::house::{House, LONG};
 use crate::stand_ins::{At, Mood};
 
@@ -210,18 +211,35 @@ async fn furnish(house: &House) -> RunId {
     passed
 }
 
+/// A change that a forge told of, and was told about, and more that it said.
+async fn review(house: &House) -> RunId {
+    house.forge.remarks("The label Verified is not among those of the project, so there is no vote.");
+    for body in [said("1", "uploaded", 12345, 2), said("2", "ref-replication-scheduled", 0, 0), said("3", "bomb", 0, 0)] {
+        delivers(house, &body).await;
+    }
+    let run = acted(house, "uploaded").await.deeds[0].run.expect("a run");
+    acted(house, "bomb").await;
+    house.until("it is told", run, |view| view.report.as_ref().is_some_and(|report| report.told.is_some())).await;
+    run
+}
+
 /// Set `SIGNALBOX_PICTURES` to a folder to have pictures of all pages put there.
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_fit_a_telephone_and_a_desk_in_the_light_and_in_the_dark() {
     let Some(browser) = Browser::open().await else { return };
-    let house = House::open().await;
+    let house = House::with(setup()).await;
     let run = furnish(&house).await;
+    let reviewed = review(&house).await;
+    let delivery = acted(&house, "uploaded").await.id;
     let pictures = std::env::var_os("SIGNALBOX_PICTURES").map(PathBuf::from);
     let pages = [
         ("runs", "/".to_owned()),
         ("run", format!("/view/runs/{run}")),
         ("log", format!("/view/runs/{run}/steps/build/log")),
         ("environments", "/view/environments".to_owned()),
+        ("reviewed", format!("/view/runs/{reviewed}")),
+        ("deliveries", "/view/deliveries".to_owned()),
+        ("delivery", format!("/view/deliveries/{delivery}")),
         ("missing", "/nowhere".to_owned()),
     ];
     browser.show(390, "light").await;

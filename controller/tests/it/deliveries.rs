@@ -16,7 +16,7 @@ use crate::house::{House, Setup, answer, expect, on_repos, refused};
 use crate::stand_ins::forge::{SECRET, commit, moved, proposed};
 
 /// A forge with the project of a repository `reviewed`, whose changes are built and whose branch is deployed.
-fn setup() -> Setup {
+pub(crate) fn setup() -> Setup {
     Setup::default()
         .table(
             "[forges.forge]\nkind = \"gerrit\"\nurl = \"http://127.0.0.1:9\"\nuser = \"signalbox\"\nresync = \"1h\"
@@ -28,32 +28,32 @@ fn setup() -> Setup {
         .capacity(50)
 }
 
-fn said(id: &str, kind: &str, change: u64, patch_set: u32) -> Value {
+pub(crate) fn said(id: &str, kind: &str, change: u64, patch_set: u32) -> Value {
     json!({ "id": id, "kind": kind, "change": change, "patch_set": patch_set })
 }
 
-async fn delivers(house: &House, body: &Value) {
+pub(crate) async fn delivers(house: &House, body: &Value) {
     let request = house.bare(Method::POST, "/webhooks/forge").header("x-secret", SECRET).json(body);
     answer(request, StatusCode::NO_CONTENT).await;
 }
 
-async fn deliveries(house: &House) -> Vec<DeliverySummary> {
+pub(crate) async fn deliveries(house: &House) -> Vec<DeliverySummary> {
     expect::<Page<DeliverySummary>>(house.get("/deliveries?limit=200"), StatusCode::OK).await.items
 }
 
 /// The delivery of this kind, once it was acted on.
-async fn acted(house: &House, kind: &str) -> DeliverySummary {
+pub(crate) async fn acted(house: &House, kind: &str) -> DeliverySummary {
     let is = |one: &DeliverySummary| one.kind == kind && one.state != DeliveryState::Received;
     house.sees("it is acted on", async || deliveries(house).await.iter().any(is)).await;
     deliveries(house).await.into_iter().find(is).expect("it is there")
 }
 
-async fn runs(house: &House) -> Vec<RunSummary> {
+pub(crate) async fn runs(house: &House) -> Vec<RunSummary> {
     expect::<Page<RunSummary>>(house.get("/runs?repo=reviewed&limit=200"), StatusCode::OK).await.items
 }
 
 /// The only run, once there is one.
-async fn only(house: &House) -> RunId {
+pub(crate) async fn only(house: &House) -> RunId {
     house.sees("a run", async || !runs(house).await.is_empty()).await;
     let runs = runs(house).await;
     assert_eq!(runs.len(), 1, "{runs:#?}");

@@ -1,12 +1,16 @@
 //! Builds at an executor elsewhere: pushed there, begun there by itself, fetched from there.
 
+use reqwest::{Method, StatusCode};
 use serde_json::json;
+use signalbox_contract::api::Page;
+use signalbox_contract::api::delivery::{DeliveryState, DeliverySummary};
 use signalbox_contract::api::run::{Outcome, StepState};
 use signalbox_contract::api::vcs::{FileContent, Naming};
 use signalbox_contract::build::BuildState;
 use signalbox_contract::{FailureCode, RunId, Verdict};
 
-use crate::house::{House, Setup, phase, refused};
+use crate::house::{House, Setup, answer, expect, phase, refused};
+use crate::stand_ins::forge::SECRET;
 
 /// Starts a run of the repository that is built elsewhere, which deploys.
 async fn native(house: &House, branch: &str) -> RunId {
@@ -168,5 +172,25 @@ async fn a_build_that_waits_for_a_person_says_so() {
     assert_eq!(view.steps[1].attempts[0].parts[0].name, "the deploy");
     house.world.far().ends(run, Verdict::Failed);
     house.ends(run, Outcome::Failed).await;
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hook_of_the_gitlab_that_builds_makes_the_look_come_at_once() {
+    let forge = "[forges.forge]\nkind = \"gitlab\"\nurl = \"https://ci.example.org/\"";
+    let mut house = House::with(Setup::default().table(forge)).await;
+    house.stops().await;
+    house.world.far().lazy = true;
+    house.comes_back().await;
+    let run = native(&house, "main").await;
+    house.builds(run).await;
+    house.world.far().ends(run, Verdict::Failed);
+    // Whatever the hook says happened, the executor is asked what did.
+    let body = json!({ "id": "1", "kind": "built" });
+    let request = house.bare(Method::POST, "/webhooks/forge").header("x-secret", SECRET).json(&body);
+    answer(request, StatusCode::NO_CONTENT).await;
+    house.ends(run, Outcome::Failed).await;
+    let page: Page<DeliverySummary> = expect(house.get("/deliveries"), StatusCode::OK).await;
+    assert_eq!((page.items[0].state, page.items[0].reason.as_str()), (DeliveryState::Ignored, "Its executor is looked at."));
     house.close().await;
 }

@@ -2,11 +2,14 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on says why and ends")]
 
+mod arriving;
 mod asking;
 mod browser;
 mod choosing;
 mod clock;
+mod configured;
 mod damaged;
+mod delivered_pages;
 mod deliveries;
 mod elsewhere;
 mod environments;

@@ -9,11 +9,11 @@ use signalbox_contract::{Failure, FailureCode, RunId};
 use crate::house::{House, answer, expect, on_repos, refused};
 use crate::stand_ins::{At, Mood};
 
-fn with_cookie(request: RequestBuilder, token: &str) -> RequestBuilder {
+pub(crate) fn with_cookie(request: RequestBuilder, token: &str) -> RequestBuilder {
     request.header("cookie", format!("other=1; signalbox-session={token}")).header("accept", "text/html")
 }
 
-async fn page(house: &House, path: &str) -> String {
+pub(crate) async fn page(house: &House, path: &str) -> String {
     let response = answer(with_cookie(house.bare(Method::GET, path), house.token()), StatusCode::OK).await;
     checked(&response);
     let text = response.text().await.expect("a page");
@@ -21,7 +21,7 @@ async fn page(house: &House, path: &str) -> String {
     text
 }
 
-fn checked(response: &reqwest::Response) {
+pub(crate) fn checked(response: &reqwest::Response) {
     let headers = response.headers();
     let policy = headers["content-security-policy"].to_str().expect("text");
     assert!(

@@ -24,6 +24,9 @@ const ABILITIES: Abilities = Abilities {
     pace: Pace { quickest: Duration::from_millis(100), slowest: Duration::from_millis(400) },
 };
 
+/// The same, looked at by itself so seldom that a test does not live to see it.
+const LAZY: Abilities = Abilities { pace: Pace { quickest: Duration::from_mins(10), slowest: Duration::from_mins(10) }, ..ABILITIES };
+
 /// How many bytes of a log or of an artifact come at once.
 const PIECE: usize = 1000;
 
@@ -45,6 +48,8 @@ pub(crate) struct Far {
     pub(crate) overtaken: Option<CommitSha>,
     /// Nothing that is pushed begins a build.
     pub(crate) idle: bool,
+    /// It wants to be looked at seldom. Counts from the controller's next start on.
+    pub(crate) lazy: bool,
     pub(crate) fenced: Vec<AttemptKey>,
     pub(crate) cancelled: Vec<AttemptKey>,
     /// What it was asked before each start, and what was pushed by then.
@@ -111,7 +116,7 @@ fn refused(detail: &str) -> ExecutorError {
 
 impl Executor for Elsewhere {
     fn abilities(&self) -> &Abilities {
-        &ABILITIES
+        if self.0.far().lazy { &LAZY } else { &ABILITIES }
     }
 
     fn prepare<'a>(&'a self, intent: &'a Intent) -> Fut<'a, Anchor> {

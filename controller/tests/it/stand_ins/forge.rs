@@ -67,7 +67,7 @@ pub(crate) fn proposed(change: u64, patch_set: u32, proposal: Proposal, wip: boo
         ref_name: format!("refs/changes/{:02}/{change}/{patch_set}", change % 100).parse().expect("a ref"),
         branch: "main".parse().expect("a branch"),
         topic: Some("tidy".to_owned()),
-        url: None,
+        url: format!("https://review.example.org/c/team/hello/+/{change}").parse().ok(),
     };
     Happening::Proposed { head, proposal, wip, private: false, hashtags: Vec::new() }
 }
@@ -112,6 +112,11 @@ impl StandInForge {
         self.state().asked
     }
 
+    /// Whether somebody listens to its stream.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.lines.receiver_count() > 0
+    }
+
     /// Something comes by its stream. Nobody may be listening.
     pub(crate) fn streams(&self, streamed: Streamed) {
         let _ = self.lines.send(streamed);
@@ -151,6 +156,7 @@ impl Forge for StandInForge {
                 vec![Happening::Closed { change: id(said.change), closing: Closing::Merged }, moved(&branch, sha(), Some(said.change))]
             }
             "moved" => vec![moved(&branch, sha(), None)],
+            "built" => vec![Happening::BuildChanged { project: "7".to_owned(), build: "1".to_owned() }],
             "missed" => vec![Happening::Missed],
             "bomb" => panic!("a translator that is not right"),
             other => return Err(Untranslated::NotNeeded(other.to_owned())),
