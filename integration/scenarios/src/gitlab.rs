@@ -153,7 +153,9 @@ impl Gitlab {
         for project in projects {
             let tidy = || async {
                 let idle = self.pipelines(project).iter().all(|pipeline| pipeline.status.complete());
-                let clean = !self.branches(project).iter().any(|branch| branch.starts_with("cd/"));
+                // The default branch is the mirror's own, and stays.
+                let attempt = |branch: &String| branch.starts_with("cd/") && branch != "cd/default";
+                let clean = !self.branches(project).iter().any(attempt);
                 (idle && clean).then_some(())
             };
             let waited = tokio::time::timeout(PATIENCE, eventually("nothing is left", PATIENCE * 2, tidy)).await;

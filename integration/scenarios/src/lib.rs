@@ -13,6 +13,7 @@ mod missing;
 mod options;
 mod origins;
 mod review;
+mod runner;
 mod services;
 mod words;
 mod world;

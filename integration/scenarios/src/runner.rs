@@ -69,18 +69,8 @@ impl Gitlab {
 
 /// What programs need of our environment: where programs and caches are, and how Go's module proxy is reached.
 fn surroundings(mut program: Program) -> Program {
-    const NAMES: [&str; 10] = [
-        "PATH",
-        "HOME",
-        "XDG_CACHE_HOME",
-        "GOPROXY",
-        "GOFLAGS",
-        "GOCACHE",
-        "GOMODCACHE",
-        "SSL_CERT_FILE",
-        "HTTPS_PROXY",
-        "https_proxy",
-    ];
+    const NAMES: [&str; 10] =
+        ["PATH", "HOME", "XDG_CACHE_HOME", "GOPROXY", "GOFLAGS", "GOCACHE", "GOMODCACHE", "SSL_CERT_FILE", "HTTPS_PROXY", "https_proxy"];
     for name in NAMES {
         if let Ok(value) = std::env::var(name) {
             program = program.env(name, value);

@@ -222,8 +222,11 @@ impl World {
 
     /// The whole log of a step, as far as there is one.
     pub async fn step_log(&self, run: RunId, step: &str) -> String {
-        let path = format!("/runs/{run}/steps/{step}/log");
-        let Ok(mut log) = self.controller.get_stream(&path, Some(&self.token), HeaderMap::new()).await else { return String::new() };
+        self.text(&format!("/runs/{run}/steps/{step}/log")).await
+    }
+
+    async fn text(&self, path: &str) -> String {
+        let Ok(mut log) = self.controller.get_stream(path, Some(&self.token), HeaderMap::new()).await else { return String::new() };
         let mut bytes = Vec::new();
         while let Ok(Some(chunk)) = log.chunk().await {
             bytes.extend_from_slice(&chunk);

@@ -5,5 +5,6 @@
 mod crashes;
 mod hello;
 mod main_job;
+mod native;
 mod reviews;
 mod secrets;
