@@ -40,7 +40,7 @@ pub use delivery::{DeliveryFilter, NewDelivery, Receipt, Waiting};
 pub use leases::{Lease, Leased};
 pub use read::{Live, RunFilter, Visible};
 pub use retention::Retention;
-pub use tokens::NewToken;
+pub use tokens::{NewToken, UNLISTED};
 
 use changes::Changes;
 use command::Command;

@@ -443,6 +443,16 @@ pub struct TokenCreated {
     pub info: TokenInfo,
 }
 
+/// The answer to `DELETE /tokens/{jti}`: a token of this id is refused from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Revoked {
+    /// The id.
+    pub jti: Uuid,
+    /// Whether the controller had a token of this id on its list. It has not those that were made with the keys at hand; nor
+    /// any for an id that was mistyped.
+    pub listed: bool,
+}
+
 /// `GET /revocations`: the ids of the tokens that are revoked and have not ended by themselves. For the artifact store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Revocations {

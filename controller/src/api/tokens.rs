@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Deserialize;
 use signalbox_contract::api::Page;
-use signalbox_contract::api::run::{Revocations, TokenCreated, TokenInfo, TokenRequest};
+use signalbox_contract::api::run::{Revocations, Revoked, TokenCreated, TokenInfo, TokenRequest};
 use signalbox_contract::grant::{Action, Grant, Target};
 use signalbox_contract::token::{ISSUER, OperatorClaims, Service};
 use signalbox_contract::{Code, Problem};
@@ -18,7 +18,7 @@ use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::{Api, page_size, refused};
-use crate::store::NewToken;
+use crate::store::{NewToken, UNLISTED};
 
 /// The longest life of a token, in seconds: a year.
 const LONGEST: u32 = 366 * 24 * 3600;
@@ -108,16 +108,18 @@ pub(super) async fn list(
     Ok(Json(api.store.tokens(query.cursor, page_size(query.limit)?).await.map_err(refused)?))
 }
 
-/// Revoke a token. One that was made with the keys at hand is revoked by its id alike, by whoever may do everything. The controller refuses it at once, the artifact store within its next look at the revocations.
+/// Revoke a token. One that was made with the keys at hand, and so is not on the list, is revoked by its id alike, by whoever may do everything. The controller refuses it at once, the artifact store within its next look at the revocations.
 #[utoipa::path(delete, path = "/tokens/{jti}", tag = "tokens", params(("jti" = Uuid, Path, description = "The token's id.")), responses(
-    (status = 204, description = "It is revoked."),
+    (status = 200, description = "It is revoked.", body = Revoked),
     (status = 403, description = "The token does not allow it.", body = Problem),
 ))]
-pub(super) async fn revoke(State(api): State<Api>, operator: Operator, Path(jti): Path<Uuid>) -> service_http::Result<StatusCode> {
+pub(super) async fn revoke(State(api): State<Api>, operator: Operator, Path(jti): Path<Uuid>) -> service_http::Result<Json<Revoked>> {
     operator.require(Action::Tokens, &Target::default())?;
     // Whoever could not have made it cannot take it away either. One that was made with the keys at hand is not known
     // here, so only who may do everything may revoke it.
-    let grants = match api.store.token(jti).await.map_err(refused)? {
+    let known = api.store.token(jti).await.map_err(refused)?;
+    let listed = known.as_ref().is_some_and(|token| token.principal != UNLISTED);
+    let grants = match known {
         Some(token) => token.grants,
         None => vec![Grant::everything()],
     };
@@ -125,9 +127,9 @@ pub(super) async fn revoke(State(api): State<Api>, operator: Operator, Path(jti)
         return Err(Problem::new(Code::Forbidden).detail("That token can do more than this one.").into());
     }
     api.store.revoke_token(jti, Duration::from_secs(LONGEST.into())).await.map_err(refused)?;
-    api.verifier.set_revoked(api.store.revoked().await.map_err(refused)?);
+    api.verifier.revoke(jti);
     tracing::info!(by = operator.principal(), %jti, "a token was revoked");
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Json(Revoked { jti, listed }))
 }
 
 /// The ids of revoked tokens that have not ended by themselves. Needs no token: an id alone is good for nothing.

@@ -42,6 +42,9 @@ fn info((jti, principal, audience, grants, expires, revoked): Row) -> Result<Tok
     })
 }
 
+/// The principal of a revoked token that was not on the list: whose it is, if anybody's, is not known.
+pub const UNLISTED: &str = "unrecorded";
+
 impl Store {
     /// Records a token.
     ///
@@ -107,7 +110,7 @@ impl Store {
              ON CONFLICT (jti) DO UPDATE SET revoked_at = coalesce(revoked_at, excluded.revoked_at)",
         )
         .bind(jti.to_string())
-        .bind("unrecorded")
+        .bind(UNLISTED)
         .bind(to_json("token", &Service::Controller)?)
         .bind(millis(now))
         .bind(millis(now.saturating_add(longest).unwrap_or(Timestamp::MAX)))

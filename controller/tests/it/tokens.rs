@@ -3,7 +3,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use signalbox_contract::api::Page;
-use signalbox_contract::api::run::{Revocations, TokenCreated, TokenInfo};
+use signalbox_contract::api::run::{Revocations, Revoked, TokenCreated, TokenInfo};
 use signalbox_contract::grant::{Action, Grant};
 
 use crate::house::{House, answer, expect, on_repos, refused};
@@ -32,9 +32,10 @@ async fn a_token_is_made_listed_and_revoked_at_once() {
     assert_eq!((page.items[0].principal.as_str(), page.next), ("another", None));
 
     let path = format!("/tokens/{}", made.info.jti);
-    answer(house.by(house.token(), Method::DELETE, &path), StatusCode::NO_CONTENT).await;
+    let gone: Revoked = expect(house.by(house.token(), Method::DELETE, &path), StatusCode::OK).await;
+    assert_eq!(gone, Revoked { jti: made.info.jti, listed: true });
     refused(house.by(&made.token, Method::GET, "/status"), 401).await;
-    answer(house.by(house.token(), Method::DELETE, &path), StatusCode::NO_CONTENT).await;
+    answer(house.by(house.token(), Method::DELETE, &path), StatusCode::OK).await;
     let revoked: Revocations = expect(house.bare(Method::GET, "/revocations"), StatusCode::OK).await;
     assert_eq!(revoked.revoked, [made.info.jti]);
     house.dies();
@@ -111,8 +112,40 @@ async fn a_token_that_was_made_with_the_keys_is_revoked_by_its_id() {
     let jti = "01936f00-0000-7000-8000-000000000000";
     let narrow = make(&house, "narrow", 3600, &[on_repos(&[Action::Tokens], &["*"])]).await;
     refused(house.by(&narrow.token, Method::DELETE, &format!("/tokens/{jti}")), 403).await;
-    answer(house.by(house.token(), Method::DELETE, &format!("/tokens/{jti}")), StatusCode::NO_CONTENT).await;
+    answer(house.by(house.token(), Method::DELETE, &format!("/tokens/{jti}")), StatusCode::OK).await;
     let revoked: Revocations = expect(house.bare(Method::GET, "/revocations"), StatusCode::OK).await;
     assert_eq!(revoked.revoked.iter().map(ToString::to_string).collect::<Vec<_>>(), [jti]);
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_are_revoked_at_once_are_all_revoked() {
+    let house = House::open().await;
+    let reader = [on_repos(&[Action::Read], &["team/*"])];
+    for _ in 0..10 {
+        let mut made = Vec::new();
+        for _ in 0..8 {
+            made.push(make(&house, "robot", 3600, &reader).await);
+        }
+        let revoke = |jti: uuid::Uuid| {
+            let request = house.by(house.token(), Method::DELETE, &format!("/tokens/{jti}"));
+            async { answer(request, StatusCode::OK).await }
+        };
+        futures_util::future::join_all(made.iter().map(|token| revoke(token.info.jti))).await;
+        for token in &made {
+            refused(house.by(&token.token, Method::GET, "/status"), 401).await;
+        }
+    }
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revoking_what_is_not_on_the_list_says_so() {
+    let house = House::open().await;
+    let unknown = "01a204c1-0000-7000-8000-00000000dead".parse().expect("an id");
+    for _ in 0..2 {
+        let gone: Revoked = expect(house.by(house.token(), Method::DELETE, &format!("/tokens/{unknown}")), StatusCode::OK).await;
+        assert_eq!(gone, Revoked { jti: unknown, listed: false });
+    }
     house.close().await;
 }

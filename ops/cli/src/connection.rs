@@ -48,6 +48,11 @@ impl Connection {
         Ok(())
     }
 
+    /// `DELETE path`, and what it answers.
+    pub(crate) async fn remove<R: DeserializeOwned>(&self, path: &str) -> Result<R> {
+        self.json::<(), _>(Method::DELETE, path, HeaderMap::new(), None).await
+    }
+
     /// `POST path` without a body.
     pub(crate) async fn order(&self, path: &str) -> Result<()> {
         let headers = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from_static("0"))]);

@@ -96,7 +96,7 @@ async fn run(arguments: Arguments, output: Output) -> Result<u8> {
         Command::Deliveries(request) => deliveries::deliveries(&controller(&typed)?, request, output).await,
         Command::Token(TokenCommand::Create(request)) => token::create(|| controller(&typed), &request, output).await,
         Command::Token(TokenCommand::List { cursor }) => token::list(&controller(&typed)?, cursor, output).await,
-        Command::Token(TokenCommand::Revoke { id }) => token::revoke(&controller(&typed)?, id, output).await,
+        Command::Token(TokenCommand::Revoke { id, file }) => token::revoke(&controller(&typed)?, id, file.as_deref(), output).await,
         Command::Keys(command) => keys::keys(&command, output),
         Command::Fake(command) => fake::fake(command, output).await,
         Command::Completions { shell } => {

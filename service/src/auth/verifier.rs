@@ -114,6 +114,17 @@ impl Verifier {
         }
     }
 
+    /// One more token is revoked. Two that are revoked at once are both revoked, whoever comes first.
+    pub fn revoke(&self, jti: Uuid) {
+        let _changing = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let trust = self.trust.load();
+        if !trust.revoked.contains(&jti) {
+            let mut revoked = HashSet::clone(&trust.revoked);
+            revoked.insert(jti);
+            self.trust.store(Arc::new(Trust::new(Arc::clone(&trust.keys), Arc::new(revoked))));
+        }
+    }
+
     /// Whether a token that was verified before is still good: streams ask this while they last.
     pub fn still_good(&self, claims: &OperatorClaims) -> bool {
         self.check_times(claims.iat, claims.exp, None).is_ok() && !self.trust.load().revoked.contains(&claims.jti)

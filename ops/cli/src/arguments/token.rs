@@ -21,7 +21,11 @@ pub(crate) enum TokenCommand {
     /// Revoke a token
     Revoke {
         /// Its id (`jti`); `signalbox token list` shows it
-        id: Uuid,
+        #[arg(required_unless_present = "file", conflicts_with = "file")]
+        id: Option<Uuid>,
+        /// A file with the token itself, from which its id is read
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
     },
 }
 

@@ -1,15 +1,19 @@
 //! `signalbox token`.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::HeaderMap;
 use secrecy::{ExposeSecret as _, SecretString};
 use signalbox_contract::api::Page;
-use signalbox_contract::api::run::{TokenCreated, TokenInfo, TokenRequest};
+use signalbox_contract::api::run::{Revoked, TokenCreated, TokenInfo, TokenRequest};
 use signalbox_contract::grant::{Action, Glob, Grant};
 use signalbox_contract::token::{ISSUER, OperatorClaims, Service};
 use signalbox_service::auth::Signer;
 use signalbox_service::clock::{SharedClock, SystemClock};
-use signalbox_service::secret::write_secret;
+use signalbox_service::secret::{read_secret, write_secret};
 use uuid::Uuid;
 
 use crate::arguments::{AllowedAction, Audience, TokenArguments};
@@ -71,14 +75,37 @@ pub(crate) async fn list(connection: &Connection, cursor: Option<String>, output
 }
 
 /// `DELETE /tokens/{jti}`.
-pub(crate) async fn revoke(connection: &Connection, id: Uuid, output: Output) -> Result<u8> {
-    connection.delete(&path(["tokens", &id.to_string()])).await?;
-    output.show(&serde_json::json!({ "jti": id, "revoked": true }), |_| format!("token {id} is revoked"))?;
+pub(crate) async fn revoke(connection: &Connection, id: Option<Uuid>, file: Option<&Path>, output: Output) -> Result<u8> {
+    let id = match (id, file) {
+        (Some(id), _) => id,
+        (None, Some(file)) => id_in(file)?,
+        (None, None) => return Err(Mistake::usage("name the token's id, or a file with the token by --file").into()),
+    };
+    let revoked: Revoked = connection.remove(&path(["tokens", &id.to_string()])).await?;
+    output.show(&revoked, |revoked| {
+        if revoked.listed {
+            return format!("token {id} is revoked");
+        }
+        format!(
+            "no token {id} is on the list; one with this id is refused from now on\n\
+             Tokens that were made with the keys at hand are not on the list. If this one was, compare the id: with `--file` it is read from the token."
+        )
+    })?;
     Ok(0)
 }
 
+/// The id that a token names in itself. Nothing is believed of it but that it is the one that is to be refused.
+fn id_in(file: &Path) -> Result<Uuid> {
+    let token = read_secret(file).map_err(|error| Mistake::setup(format!("{} cannot be read: {error}", file.display())))?;
+    let id = token.expose_secret().split('.').nth(1).and_then(|claims| {
+        let claims = URL_SAFE_NO_PAD.decode(claims).ok()?;
+        serde_json::from_slice::<serde_json::Value>(&claims).ok()?.get("jti")?.as_str()?.parse().ok()
+    });
+    id.ok_or_else(|| Mistake::usage(format!("{} holds no token", file.display())).into())
+}
+
 /// Signs an operator's token here, with the controller's own keys.
-pub(crate) fn sign(keys: &std::path::Path, clock: &SharedClock, request: &TokenRequest) -> Result<(SecretString, OperatorClaims)> {
+pub(crate) fn sign(keys: &Path, clock: &SharedClock, request: &TokenRequest) -> Result<(SecretString, OperatorClaims)> {
     let signer = Signer::open(keys, clock.clone()).with_context(|| format!("the keys in {} cannot be used", keys.display()))?;
     let iat = clock.now().as_second();
     let claims = OperatorClaims {
