@@ -11,9 +11,16 @@ use signalbox_service::auth::Verifier;
 use signalbox_service::client::{CallError, Client};
 use signalbox_service::shutdown::Shutdown;
 use tokio::fs;
+use tokio::time::Instant;
 
 /// How often the controller is asked.
 const ASK_EVERY: Duration = Duration::from_secs(30);
+
+/// How long the controller, which is started at the same time or a little later, may take until its silence is told.
+const STARTING: Duration = Duration::from_secs(20);
+
+/// How often it is asked meanwhile.
+const SOON: Duration = Duration::from_millis(500);
 
 /// The file that keeps the last good answer.
 const FILE: &str = "revocations.json";
@@ -23,12 +30,14 @@ pub(crate) async fn run(controller: Client, verifier: Arc<Verifier>, data: PathB
     if let Some(known) = last_known(&data).await {
         verifier.set_revoked(known.revoked.into_iter().collect());
     }
-    let mut reached = true;
+    let begun = Instant::now();
+    let (mut answered, mut reached) = (false, true);
     loop {
         let asked = tokio::select! {
             asked = ask(&controller) => asked,
             () = shutdown.requested() => return,
         };
+        let mut pause = ASK_EVERY;
         match asked {
             Ok(answer) => {
                 let revoked: HashSet<_> = answer.revoked.iter().copied().collect();
@@ -36,8 +45,9 @@ pub(crate) async fn run(controller: Client, verifier: Arc<Verifier>, data: PathB
                 if let Err(error) = remember(&data, &answer).await {
                     tracing::warn!(%error, "the revocations could not be kept");
                 }
-                reached = true;
+                (answered, reached) = (true, true);
             }
+            Err(_) if !answered && begun.elapsed() < STARTING => pause = SOON,
             Err(error) => {
                 // Said once, not every half minute.
                 if reached {
@@ -47,7 +57,7 @@ pub(crate) async fn run(controller: Client, verifier: Arc<Verifier>, data: PathB
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(ASK_EVERY) => {}
+            () = tokio::time::sleep(pause) => {}
             () = shutdown.requested() => return,
         }
     }

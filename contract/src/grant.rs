@@ -29,11 +29,13 @@ pub enum Action {
     Tokens,
     /// See all that forges deliver, also what no repository was found for, and have it acted on again.
     Deliveries,
+    /// See what is kept at mirrors, clean it, and have all that Signalbox depends on examined.
+    Operate,
 }
 
 impl Action {
     /// Every action there is.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Read,
         Self::Start,
         Self::Stop,
@@ -44,6 +46,7 @@ impl Action {
         Self::BlobWrite,
         Self::Tokens,
         Self::Deliveries,
+        Self::Operate,
     ];
 
     /// The action's name, as it stands in a grant.
@@ -59,6 +62,7 @@ impl Action {
             Self::BlobWrite => "blob-write",
             Self::Tokens => "tokens",
             Self::Deliveries => "deliveries",
+            Self::Operate => "operate",
         }
     }
 }

@@ -69,6 +69,8 @@ codes! {
     KeyReused = "key-reused", 422, "The key was used with another body.";
     /// The bytes that came are not the bytes that were announced.
     DigestMismatch = "digest-mismatch", 422, "The bytes do not have the digest that was given.";
+    /// The request names a commit where a branch, a tag or another ref is needed.
+    NotARef = "not-a-ref", 422, "A commit is not a ref.";
     /// The request names something that is not configured on the server.
     NotConfigured = "not-configured", 422, "The server's configuration does not have this.";
     /// More requests than one caller may have at a time.

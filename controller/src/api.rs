@@ -3,9 +3,11 @@
 
 mod cd;
 mod deliveries;
+mod doctor;
 mod environments;
 mod live;
 mod logs;
+mod mirrors;
 mod runs;
 mod schema;
 mod streams;
@@ -22,19 +24,22 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::FromRef;
-use signalbox_contract::RunId;
-use signalbox_contract::grant::{Action, Target};
+use signalbox_contract::grant::{Action, Grant, Target};
+use signalbox_contract::{Code, Problem, RunId};
 use signalbox_controller_core::Run;
 use signalbox_service::auth::{Operator, Verifier};
+use signalbox_service::client::CallError;
 use signalbox_service::clock::SharedClock;
 use signalbox_service::http::{self, Refusal};
 use signalbox_service::shutdown::Shutdown;
+use signalbox_service::telemetry::causes;
 use tower_http::csrf::CsrfLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::config::Config;
+use crate::doctor::Doctor;
 use crate::engine::Workers;
 use crate::log::LogBook;
 use crate::page;
@@ -53,6 +58,8 @@ pub struct Api {
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) clock: SharedClock,
     pub(crate) shutdown: Shutdown,
+    /// Examines what all of it depends on.
+    pub(crate) doctor: Doctor,
     /// Where forges deliver.
     pub(crate) desk: Desk,
     /// The room for live streams.
@@ -87,6 +94,9 @@ fn described() -> (OpenApiRouter<Api>, OpenApiRouter<Api>, OpenApiRouter<Api>) {
         .routes(routes!(environments::get))
         .routes(routes!(environments::deploy))
         .routes(routes!(environments::rollback))
+        .routes(routes!(doctor::get))
+        .routes(routes!(mirrors::list))
+        .routes(routes!(mirrors::collect))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::get))
         .routes(routes!(deliveries::replay))
@@ -123,9 +133,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 pub(crate) fn page_size(asked: Option<u32>) -> http::Result<u32> {
     match asked.unwrap_or(50) {
         limit @ 1..=200 => Ok(limit),
-        _ => Err(signalbox_contract::Problem::new(signalbox_contract::Code::InvalidRequest)
-            .field("limit", "must be between 1 and 200")
-            .into()),
+        _ => Err(Problem::new(Code::InvalidRequest).field("limit", "must be between 1 and 200").into()),
     }
 }
 
@@ -135,6 +143,32 @@ pub(crate) fn refused(error: StoreError) -> Refusal {
         Some(problem) => problem.into(),
         None => http::internal(error),
     }
+}
+
+/// What it means to a caller that a worker, whose answer is waited for, could not be asked.
+fn not_answered(worker: &str, error: &CallError) -> Refusal {
+    match error {
+        CallError::Refused(problem) if problem.code == Code::NotFound => return Problem::not_found().into(),
+        // It is there and says when: that is worth passing on.
+        CallError::Retry { problem: Some(problem), .. } if problem.code == Code::Unavailable && !problem.detail.is_empty() => {
+            let passed_on = Problem::new(Code::Unavailable).detail(format!("The {worker} says: {}", problem.detail));
+            return passed_on.retry_after(problem.retry_after.unwrap_or(10)).into();
+        }
+        _ => {}
+    }
+    tracing::warn!(error = %causes(error), worker, "a worker could not be asked");
+    Problem::new(Code::Upstream).detail(format!("The {worker} did not answer; try again. `signalbox doctor` looks for why.")).into()
+}
+
+/// Goes on only for those who look after all of it: `operate` on every repository.
+fn oversees(operator: &Operator) -> http::Result<()> {
+    let all = |grant: &Grant| grant.actions.contains(&Action::Operate) && grant.repos.iter().any(|glob| glob.as_str() == "*");
+    if operator.0.grants.iter().any(all) {
+        return Ok(());
+    }
+    Err(Problem::new(Code::Forbidden)
+        .detail("No grant of this token allows `operate` on every repository, which is the pattern `*`.")
+        .into())
 }
 
 /// What a reader must be allowed to see a run: its repository; for a run without one, the environment and the name that it
@@ -167,21 +201,18 @@ impl Api {
                 let (environment, name) = if repo.is_some() { (None, None) } else { (environment, name) };
                 let target = Target { repo: repo.as_ref(), environment: environment.as_ref(), name: name.as_ref(), ..Target::default() };
                 let known = repo.is_some() || (environment.is_some() && name.is_some());
-                let problem = if known && operator.sees(&target) {
-                    refused(StoreError::Unreadable(id))
-                } else {
-                    signalbox_contract::Problem::not_found().into()
-                };
+                let problem =
+                    if known && operator.sees(&target) { refused(StoreError::Unreadable(id)) } else { Problem::not_found().into() };
                 return Err(problem);
             }
             run => run.map_err(refused)?,
         };
-        run.filter(|run| operator.sees(&target_of(run))).ok_or_else(|| signalbox_contract::Problem::not_found().into())
+        run.filter(|run| operator.sees(&target_of(run))).ok_or_else(|| Problem::not_found().into())
     }
 
     /// Which runs the reader may see. The lists are filtered by it before they are cut into pages.
     pub(crate) async fn visible(&self, operator: &Operator) -> http::Result<Visible> {
-        let everything = |grant: &signalbox_contract::grant::Grant| {
+        let everything = |grant: &Grant| {
             let all = |globs: &[signalbox_contract::grant::Glob]| globs.iter().any(|glob| glob.as_str() == "*");
             grant.actions.contains(&Action::Read) && all(&grant.repos) && all(&grant.environments) && all(&grant.names)
         };

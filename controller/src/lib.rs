@@ -3,6 +3,7 @@
 pub mod api;
 pub mod config;
 pub mod definition;
+mod doctor;
 pub mod engine;
 pub mod intake;
 pub mod log;

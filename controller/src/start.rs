@@ -28,6 +28,7 @@ use tokio::sync::mpsc;
 
 use crate::api::{self, Api, Desk};
 use crate::config::{Config, ExecutorKind, ForgeConfig, ForgeKind, GitLabConfig, IntakeConfig};
+use crate::doctor::Doctor;
 use crate::engine::{Engine, Executors, Forges, Nudges, Outside, Reporter, Workers};
 use crate::intake::{Calls, Intake, Sources};
 use crate::log::{Collector, LogBook, Mask};
@@ -121,6 +122,7 @@ pub async fn start_with(
     let workers = workers(&config, &signer)?;
     let AtHand { forges, executors: ready } = at_hand;
     let executors = executors(&config, ready, &signer, &clock)?;
+    let examined = executors.clone();
     let collector = Arc::new(Collector::new(book.clone(), executors.clone(), Mask::of(&config.mask), config.max_log));
     let base = config.common.url().ok_or(StartError::Address)?;
     let outside = Arc::new(Outside {
@@ -150,7 +152,17 @@ pub async fn start_with(
         nudges,
     };
     take_in(intake, &shutdown);
+    let doctor = Doctor {
+        config: Arc::clone(&config),
+        workers: workers.clone(),
+        executors: examined,
+        forges: forges.clone(),
+        clock: Arc::clone(&clock),
+        readiness: telemetry.readiness(),
+        turn: Arc::default(),
+    };
     let api = Api {
+        doctor,
         desk: Desk::new(forges, calls, Deliveries::register(&telemetry)),
         config,
         store,

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use jiff::Timestamp;
 use reqwest::redirect::Policy;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
@@ -27,11 +28,15 @@ use error::{Peer, classify};
 pub use stream::Download;
 
 use crate::auth::{MAX_WAIT, Signer, install_crypto, sha256};
+use crate::http::{Health, READY};
 use crate::secret::SecretString;
 use crate::telemetry::request_id;
 
 /// The largest JSON answer that is read, in bytes.
 pub const MAX_ANSWER: usize = 1024 * 1024;
+
+/// The largest answer about a service's health.
+const MAX_HEALTH: usize = 1024;
 
 /// How long reaching the other side may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -244,6 +249,28 @@ impl Client {
         let response = request.send().await.map_err(|error| self.peer.failed(error))?;
         let response = classify(&self.peer, response).await?;
         self.parse(response).await
+    }
+
+    /// Asks the service whether it is ready, without a token, and answers what time it is there, where it says so.
+    ///
+    /// # Errors
+    /// As [`CallError`] tells; [`CallError::Retry`], with what it lacks, where it is not ready.
+    pub async fn health(&self) -> Result<Option<Timestamp>, CallError> {
+        let mut answer = self.get_stream("/health/ready", None, HeaderMap::new()).await?;
+        let date = answer.headers().get(DATE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await? {
+            body.extend_from_slice(&chunk);
+            if body.len() > MAX_HEALTH {
+                break;
+            }
+        }
+        // Another program on its port may answer whatever is asked for.
+        let ready = serde_json::from_slice(&body).is_ok_and(|Health { status }| status == READY);
+        if !ready {
+            return Err(self.peer.unknown("its answer is not that of a service that is ready"));
+        }
+        Ok(date.and_then(|text| Some(jiff::fmt::rfc2822::DateTimeParser::new().parse_zoned(text).ok()?.timestamp())))
     }
 
     fn request(

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{Access, FlockOperation, access, flock};
 
 /// Why a data folder could not be claimed.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +99,34 @@ impl DataFolder {
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
+    /// Whether [`DataFolder::claim`] would be possible but for another process that has it. Makes and changes nothing.
+    ///
+    /// # Errors
+    /// When the folder cannot be used, cannot be made, or is not this service's.
+    pub fn check(path: &Path, service: &str) -> Result<(), FolderError> {
+        let unusable = |source| FolderError::Unusable { path: path.to_owned(), source };
+        let metadata = match std::fs::metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return may_be_made(path).map_err(unusable),
+            Err(error) => return Err(unusable(error)),
+        };
+        let mode = metadata.mode() & 0o777;
+        if mode & 0o066 != 0 {
+            return Err(FolderError::Exposed { path: path.to_owned(), mode });
+        }
+        let mut entries = std::fs::read_dir(path).map_err(unusable)?;
+        access(path, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK).map_err(|error| unusable(error.into()))?;
+        match std::fs::read_to_string(path.join("lock")) {
+            Ok(owner) => match owner.split(',').next().unwrap_or_default().trim() {
+                owner if owner == service || owner.is_empty() => Ok(()),
+                owner => Err(FolderError::Foreign { path: path.to_owned(), what: format!("the data of {owner}") }),
+            },
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(unusable(error)),
+            Err(_) if entries.next().is_none() => Ok(()),
+            Err(_) => Err(FolderError::Foreign { path: path.to_owned(), what: "files of something else".to_owned() }),
+        }
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
@@ -117,6 +145,21 @@ impl DataFolder {
             .map_err(|source| FolderError::Unusable { path: path.clone(), source })?;
         Ok(path)
     }
+}
+
+/// Whether a folder that is not there could be made: the nearest one above it that is there must be writable.
+fn may_be_made(path: &Path) -> std::io::Result<()> {
+    for above in path.ancestors().skip(1) {
+        // A relative path's last ancestor is nothing, which means the present folder.
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        match std::fs::metadata(above) {
+            Ok(found) if !found.is_dir() => return Err(std::io::ErrorKind::NotADirectory.into()),
+            Ok(_) => return Ok(access(above, Access::WRITE_OK | Access::EXEC_OK)?),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(std::io::ErrorKind::NotFound.into())
 }
 
 /// Locks the file, if nobody holds it. A program that its last holder was just starting holds it too, until that program
@@ -143,6 +186,24 @@ mod tests {
         assert!(refused.contains(&format!("controller, process {}", std::process::id())), "{refused}");
         drop(first);
         DataFolder::claim(&path, "controller").expect("free again");
+    }
+
+    #[test]
+    fn a_check_finds_what_a_start_would_and_changes_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let deep = folder.path().join("a/b");
+        DataFolder::check(&deep, "controller").expect("it could be made");
+        assert!(!folder.path().join("a").exists(), "and was not");
+        std::fs::write(folder.path().join("file"), "").expect("written");
+        let refused = DataFolder::check(&folder.path().join("file/data"), "controller").expect_err("below a file");
+        assert!(matches!(refused, FolderError::Unusable { .. }), "{refused:?}");
+        let claimed = DataFolder::claim(&deep, "controller").expect("free");
+        DataFolder::check(&deep, "controller").expect("in use by its own service, which is as it should be");
+        assert!(matches!(DataFolder::check(&deep, "vcs-worker"), Err(FolderError::Foreign { .. })));
+        drop(claimed);
+        std::fs::write(folder.path().join("a/mine"), "").expect("written");
+        let exposed = DataFolder::check(folder.path().join("a").as_path(), "controller").expect_err("somebody's files");
+        assert!(matches!(exposed, FolderError::Foreign { .. } | FolderError::Exposed { .. }), "{exposed:?}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The part of the API that tells of mirrors, and cleans them.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use serde::Deserialize;
 use signalbox_contract::api::Page;
@@ -12,6 +14,9 @@ use crate::api::Api;
 
 /// How many repositories a page has where nothing else is asked for.
 const DEFAULT: u32 = 20;
+
+/// How long places are begun with in one request: less than whoever asks waits.
+const ROUND: Duration = Duration::from_secs(20);
 
 /// Which repositories are wanted.
 #[derive(Debug, Default, Deserialize)]
@@ -54,7 +59,7 @@ pub(crate) async fn list(State(api): State<Api>, Query(query): Query<MirrorsQuer
 )]
 pub(crate) async fn collect(State(api): State<Api>, act: Act<CollectRequest>) -> Result<Json<CollectResult>> {
     let busy = || Problem::new(Code::Unavailable).detail("The mirrors are being cleaned already.").retry_after(10);
-    Ok(Json(api.work.places.collect(act.body.dry_run).await.ok_or_else(busy)?))
+    Ok(Json(api.work.places.collect(act.body.dry_run, ROUND).await.ok_or_else(busy)?))
 }
 
 /// Looks for what keeps mirrors from being used, now or one day, and says what to do about it.

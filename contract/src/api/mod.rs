@@ -2,6 +2,7 @@
 
 pub mod delivery;
 pub mod deploy;
+pub mod doctor;
 pub mod executor;
 pub mod mirrors;
 pub mod run;

@@ -6,7 +6,7 @@ use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use signalbox_contract::api::run::{Accepted, CdRequest, MAX_INPUT, MAX_INPUTS};
 use signalbox_contract::grant::{Action, Glob, Target};
-use signalbox_contract::{Code, Digest, Origin, Problem, PublishedName, RepoName};
+use signalbox_contract::{Code, CommitSha, Digest, Origin, Problem, PublishedName, RefName, RepoName};
 use signalbox_controller_core::plan::{CdOrder, DeployTarget, Request};
 use signalbox_service::auth::{Operator, sha256};
 use signalbox_service::http::{self as service_http, Json};
@@ -31,7 +31,7 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
         (status = 401, description = "No valid token.", body = Problem),
         (status = 403, description = "The token's grants do not cover it.", body = Problem),
         (status = 409, description = "The repository's name belongs to another source.", body = Problem),
-        (status = 422, description = "Something is not configured, such as the repository or the environment, or the key was used with another body.", body = Problem),
+        (status = 422, description = "Something is not configured, such as the repository or the environment, or the ref is a commit's id, or the key was used with another body.", body = Problem),
         (status = 503, description = "The queue is full; nothing was accepted.", body = Problem),
     )
 )]
@@ -43,6 +43,7 @@ pub(super) async fn post(
 ) -> service_http::Result<Response> {
     let idempotency = idempotency(&headers, "/cd", &request)?;
     check_inputs(&request)?;
+    check_ref(&request.ref_name)?;
     let known = api.config.repository(&request.repo);
     // Whoever may not start a run of a repository does not learn whether there is one.
     let Some((name, repository)) = known.filter(|(name, _)| operator.may(Action::Start, &of(name))) else {
@@ -92,6 +93,16 @@ pub(super) fn idempotency<T: serde::Serialize>(
 /// What starting runs of a repository is about.
 pub(super) fn of(name: &RepoName) -> Target<'_> {
     Target { repo: Some(name), ..Target::default() }
+}
+
+/// A commit has no name at its source by which it could be fetched; it is fetched by the ref that has it.
+fn check_ref(ref_name: &RefName) -> Result<(), Problem> {
+    if ref_name.as_str().to_ascii_lowercase().parse::<CommitSha>().is_err() {
+        return Ok(());
+    }
+    Err(Problem::new(Code::NotARef)
+        .detail("A commit cannot be fetched by itself. Name the branch or tag that has it.")
+        .field("ref", "is the id of a commit; name the branch or tag that has it"))
 }
 
 fn check_inputs(request: &CdRequest) -> Result<(), Problem> {

@@ -9,12 +9,10 @@ use signalbox_contract::grant::{Action, Target};
 use signalbox_contract::{Code, Digest, EnvironmentName, Problem};
 use signalbox_controller_core::plan::{DeployTarget, Request};
 use signalbox_service::auth::Operator;
-use signalbox_service::client::CallError;
 use signalbox_service::http::{self as service_http, Json, Path};
-use signalbox_service::telemetry::causes;
 
 use super::cd::{accepted, idempotency};
-use super::{Api, refused};
+use super::{Api, not_answered, refused};
 use crate::store::NewRun;
 
 /// How many environments a refusal names.
@@ -90,7 +88,7 @@ pub(super) async fn rollback(
 impl Api {
     /// The environments that a reader may see.
     pub(crate) async fn environments(&self, operator: &Operator) -> service_http::Result<Environments> {
-        let mut environments = self.workers.environments().await.map_err(|error| not_answered(&error))?;
+        let mut environments = self.workers.environments().await.map_err(|error| not_answered("deployment worker", &error))?;
         environments.retain(|one| operator.sees(&Target { environment: Some(&one.name), ..Target::default() }));
         Ok(Environments { environments })
     }
@@ -111,7 +109,7 @@ impl Api {
         if !operator.sees(&Target { environment: Some(name), ..Target::default() }) {
             return Err(Problem::not_found().into());
         }
-        let mut environment = self.workers.environment(name).await.map_err(|error| not_answered(&error))?;
+        let mut environment = self.workers.environment(name).await.map_err(|error| not_answered("deployment worker", &error))?;
         for host in &mut environment.shown {
             host.releases
                 .retain(|release| operator.sees(&Target { environment: Some(name), name: Some(&release.name), ..Target::default() }));
@@ -139,13 +137,4 @@ impl Api {
         let run = NewRun { principal: operator.principal().to_owned(), request, idempotency };
         self.store.accept(run).await.map_err(refused)
     }
-}
-
-/// What it means to a caller that the deployment worker could not be asked.
-fn not_answered(error: &CallError) -> service_http::Refusal {
-    if error.problem().is_some_and(|problem| problem.code == Code::NotFound) {
-        return Problem::not_found().into();
-    }
-    tracing::warn!(error = %causes(error), "the deployment worker could not be asked");
-    Problem::new(Code::Upstream).detail("The deployment worker did not answer; try again.").into()
 }

@@ -1,13 +1,21 @@
 //! The other services, as the controller calls them.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use signalbox_contract::api::Page;
 use signalbox_contract::api::deploy::EnvironmentInfo;
+use signalbox_contract::api::mirrors::{CollectRequest, CollectResult, MirrorFinding, MirrorInfo};
 use signalbox_contract::token::{Capability, Service};
 use signalbox_contract::{AttemptKey, EnvironmentName};
 use signalbox_service::auth::{SignError, Signer};
 use signalbox_service::client::{Call, CallError, Client};
 use signalbox_service::secret::SecretString;
-use std::sync::Arc;
-use url::Url;
+use url::{Url, form_urlencoded};
+
+/// How long the VCS worker may take where it goes to the mirrors' servers; it gives up on them sooner.
+const MIRRORS: Duration = Duration::from_secs(45);
 
 /// The workers, and the key with which calls to them are signed.
 #[derive(Clone)]
@@ -48,5 +56,37 @@ impl Workers {
     pub async fn environment(&self, name: &EnvironmentName) -> Result<EnvironmentInfo, CallError> {
         let path = format!("/environments/{name}");
         self.deploy.read(&self.signer, &Call::get(Service::DeployWorker, &path)).await
+    }
+    /// A page of what is at the mirrors.
+    ///
+    /// # Errors
+    /// When the VCS worker cannot be asked.
+    pub async fn mirrors(&self, cursor: Option<&str>, limit: u32) -> Result<Page<MirrorInfo>, CallError> {
+        let after = cursor.map(|cursor| ("cursor", cursor));
+        let query = form_urlencoded::Serializer::new(String::new()).append_pair("limit", &limit.to_string()).extend_pairs(after).finish();
+        let path = format!("/mirrors?{query}");
+        self.patient().read(&self.signer, &Call::get(Service::VcsWorker, &path)).await
+    }
+
+    /// Cleans the mirrors, or tells what would go.
+    ///
+    /// # Errors
+    /// When the VCS worker cannot be asked, or is at it already.
+    pub async fn collect_mirrors(&self, request: CollectRequest) -> Result<CollectResult, CallError> {
+        // No attempt stands behind it, and doing it twice is doing it once: it needs no key.
+        let call = Call::new(Service::VcsWorker, Method::POST, "/mirrors/collect", None);
+        self.patient().act(&self.signer, &call, &request).await
+    }
+
+    /// What the VCS worker finds when it examines its mirrors.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub async fn examine_mirrors(&self) -> Result<Vec<MirrorFinding>, CallError> {
+        self.patient().read(&self.signer, &Call::get(Service::VcsWorker, "/mirrors/doctor")).await
+    }
+
+    fn patient(&self) -> Client {
+        self.vcs.clone().answering_within(MIRRORS)
     }
 }

@@ -185,3 +185,17 @@ async fn a_run_has_a_tag_that_changes_with_it() {
     answer(house.get(&path).header("if-none-match", &tag), StatusCode::OK).await;
     house.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_is_not_a_ref_and_whoever_gives_one_is_told_what_to_give() {
+    let house = House::open().await;
+    for commit in ["c0ffee1234".repeat(4), "C0FFEE1234".repeat(4), "0123456789abcdef".repeat(4)] {
+        let problem = refused(house.post("/cd", &json!({ "repo": "hello", "ref": commit })), 422).await;
+        assert_eq!((problem.code, problem.errors[0].field.as_str()), (Code::NotARef, "ref"), "{problem:?}");
+        assert!(problem.detail.contains("branch or tag"), "{problem:?}");
+    }
+    // A branch may look nearly like one.
+    let run = house.cd(&json!({ "repo": "hello", "ref": "c0ffee1234" })).await;
+    house.ended(run).await;
+    house.close().await;
+}

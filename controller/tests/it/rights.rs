@@ -12,9 +12,11 @@ use crate::house::{House, answer, expect, globs, on_repos, refused};
 
 /// Every endpoint that needs a token.
 fn endpoints(run: &str) -> Vec<(Method, String)> {
-    let get = ["/status", "/runs", "/environments", "/environments/test", "/tokens"].map(|path| (Method::GET, path.to_owned()));
+    let get = ["/status", "/runs", "/environments", "/environments/test", "/tokens", "/mirrors", "/doctor"]
+        .map(|path| (Method::GET, path.to_owned()));
     let of_run = ["", "/events", "/live", "/steps/build/log"].map(|what| (Method::GET, format!("/runs/{run}{what}")));
-    let post = ["/cd", "/environments/test/deploy", "/environments/test/rollback", "/tokens"].map(|path| (Method::POST, path.to_owned()));
+    let post = ["/cd", "/environments/test/deploy", "/environments/test/rollback", "/tokens", "/mirrors/collect"]
+        .map(|path| (Method::POST, path.to_owned()));
     let change = ["stop", "rerun"].map(|what| (Method::POST, format!("/runs/{run}/{what}")));
     let delete = [(Method::DELETE, "/tokens/01936f00-0000-7000-8000-000000000000".to_owned())];
     get.into_iter().chain(of_run).chain(post).chain(change).chain(delete).collect()

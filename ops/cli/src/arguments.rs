@@ -2,6 +2,7 @@
 
 mod choice;
 mod deliveries;
+mod mirrors;
 mod token;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use url::Url;
 
 pub(crate) use choice::{AllowedAction, Audience, FromWhere, ServiceName, StateFilter};
 pub(crate) use deliveries::{DeliveriesArguments, DeliveriesCommand};
+pub(crate) use mirrors::MirrorsCommand;
 pub(crate) use token::{TokenArguments, TokenCommand};
 
 /// The controller in front of the CI executors that you already run.
@@ -30,7 +32,7 @@ pub(crate) struct Arguments {
 const EXIT_CODES: &str = "\
 Exit codes:
     0  done, or the run passed
-    1  the run failed, was lost or took too long
+    1  the run failed, was lost or took too long; something is wrong (doctor) or did not work (mirrors gc)
     2  the command line is wrong
     3  the run was unstable
     4  the run was stopped or superseded
@@ -170,6 +172,16 @@ pub(crate) enum Command {
     },
     /// List what forges delivered, show one delivery, or have it acted on again
     Deliveries(DeliveriesArguments),
+    /// Examine everything that Signalbox depends on, and say what to do where something is wrong
+    Doctor,
+    /// List what is at the mirrors, or clean them
+    Mirrors {
+        #[command(subcommand)]
+        command: Option<MirrorsCommand>,
+        /// Further ones: what the last answer gave as `next`
+        #[arg(long)]
+        cursor: Option<String>,
+    },
     /// Make, list and revoke tokens
     #[command(subcommand)]
     Token(TokenCommand),

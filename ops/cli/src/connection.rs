@@ -1,5 +1,7 @@
 //! Calls to the controller and the artifact store, with refusals put into words for whoever typed the command.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use http::header::{CONTENT_LENGTH, HeaderMap};
 use http::{HeaderValue, Method};
@@ -14,7 +16,7 @@ use crate::mistake::Mistake;
 use crate::settings::Destination;
 
 /// A service that can be asked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Connection {
     client: Client,
     service: Service,
@@ -30,6 +32,12 @@ impl Connection {
             Mistake::setup(format!("the {service} cannot be called: {error}{cause}"))
         })?;
         Ok(Self { client, service, token })
+    }
+
+    /// The same, for questions that the service hands on to others: their answers may take this long.
+    pub(crate) fn answering_within(mut self, limit: Duration) -> Self {
+        self.client = self.client.answering_within(limit);
+        self
     }
 
     /// `GET path`.

@@ -11,6 +11,7 @@ use http::header::{ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use signalbox_contract::api::run::{AttemptView, Outcome, RunState, RunView, StepKind, StepState, StepView};
 use signalbox_contract::{AttemptKey, RunId};
+use signalbox_service::client::CallError;
 
 use crate::connection::{Connection, path};
 use crate::log::{LogReader, parts};
@@ -25,7 +26,7 @@ const SLOW: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How long the rest of a log is waited for once the run is over.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// The largest run that is read.
 const MAX_RUN: usize = 4 * 1024 * 1024;
@@ -69,42 +70,61 @@ async fn until_the_end(connection: &Connection, run: RunId, screen: &Screen) -> 
 }
 
 /// The run as it was last read.
-struct Watch<'a> {
+pub(crate) struct Watch<'a> {
     connection: &'a Connection,
     path: String,
     etag: Option<HeaderValue>,
-    view: Option<RunView>,
+    pub(crate) view: Option<RunView>,
     silent_since: Option<Instant>,
 }
 
 impl<'a> Watch<'a> {
-    fn new(connection: &'a Connection, run: RunId) -> Self {
+    pub(crate) fn new(connection: &'a Connection, run: RunId) -> Self {
         let path = path(["runs", &run.to_string()]);
         Self { connection, path, etag: None, view: None, silent_since: None }
     }
 
-    /// Reads the run if it changed, and answers whether it did. A service that is away for a moment is waited for.
-    async fn look(&mut self) -> Result<bool> {
+    /// Reads the run if it changed, and answers whether it did. A service that is away for a moment, or a connection that is
+    /// cut, is waited for once the run was read.
+    pub(crate) async fn look(&mut self) -> Result<bool> {
+        match self.read().await? {
+            Ok(changed) => {
+                self.silent_since = None;
+                Ok(changed)
+            }
+            Err(error) if error.may_pass() && self.etag.is_some() => {
+                let since = *self.silent_since.get_or_insert_with(Instant::now);
+                if since.elapsed() < PATIENCE { Ok(false) } else { Err(self.connection.explain(error)) }
+            }
+            Err(error) => Err(self.connection.explain(error)),
+        }
+    }
+
+    /// The run as it was last read.
+    pub(crate) fn seen(&self) -> Result<&RunView> {
+        self.view.as_ref().ok_or_else(|| Mistake::setup("the controller sent no run").into())
+    }
+
+    async fn read(&mut self) -> Result<Result<bool, CallError>> {
         let mut headers = HeaderMap::new();
         if let Some(etag) = &self.etag {
             headers.insert(IF_NONE_MATCH, etag.clone());
         }
         let mut answer = match self.connection.stream(&self.path, headers).await {
             Ok(answer) => answer,
-            Err(error) if error.may_pass() && self.view.is_some() => {
-                let since = *self.silent_since.get_or_insert_with(Instant::now);
-                return if since.elapsed() < PATIENCE { Ok(false) } else { Err(self.connection.explain(error)) };
-            }
-            Err(error) => return Err(self.connection.explain(error)),
+            Err(error) => return Ok(Err(error)),
         };
-        self.silent_since = None;
         if answer.status() == http::StatusCode::NOT_MODIFIED {
-            return Ok(false);
+            return Ok(Ok(false));
         }
         let etag = answer.headers().get(ETAG).cloned();
         let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| self.connection.explain(error))? {
-            body.extend_from_slice(&chunk);
+        loop {
+            match answer.chunk().await {
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => break,
+                Err(error) => return Ok(Err(error)),
+            }
             if body.len() > MAX_RUN {
                 return Err(Mistake::setup("the controller sent a run that is too large to be one").into());
             }
@@ -113,7 +133,7 @@ impl<'a> Watch<'a> {
             .map_err(|_| Mistake::setup("the controller's answer is not understood; is it of another version?"))?;
         self.etag = etag;
         self.view = Some(view);
-        Ok(true)
+        Ok(Ok(true))
     }
 }
 

@@ -22,9 +22,9 @@ mod words;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use arguments::{Arguments, ClientArguments, Command, ServiceArguments, TokenCommand};
+use arguments::{Arguments, ClientArguments, Command, MirrorsCommand, ServiceArguments, TokenCommand};
 use clap::Parser as _;
-use command::{blobs, cd, check_config, deliveries, environments, fake, keys, runs, show, token};
+use command::{blobs, cd, check_config, deliveries, doctor, environments, fake, keys, mirrors, runs, show, token};
 use connection::Connection;
 use mistake::{Mistake, exit_code};
 use output::Output;
@@ -94,6 +94,9 @@ async fn run(arguments: Arguments, output: Output) -> Result<u8> {
             cd::rollback(&controller(&typed)?, &environment, &request, follow, output).await
         }
         Command::Deliveries(request) => deliveries::deliveries(&controller(&typed)?, request, output).await,
+        Command::Doctor => doctor::doctor(&controller(&typed)?, output).await,
+        Command::Mirrors { command: None, cursor } => mirrors::list(&controller(&typed)?, cursor, output).await,
+        Command::Mirrors { command: Some(MirrorsCommand::Gc { yes, .. }), .. } => mirrors::collect(&controller(&typed)?, yes, output).await,
         Command::Token(TokenCommand::Create(request)) => token::create(|| controller(&typed), &request, output).await,
         Command::Token(TokenCommand::List { cursor }) => token::list(&controller(&typed)?, cursor, output).await,
         Command::Token(TokenCommand::Revoke { id, file }) => token::revoke(&controller(&typed)?, id, file.as_deref(), output).await,

@@ -2,7 +2,7 @@
 
 /// Exit codes, as `signalbox --help` lists them.
 pub(crate) mod code {
-    /// The run failed, was lost or took too long.
+    /// The run failed, was lost or took too long; something is wrong, or did not work.
     pub(crate) const RUN_FAILED: u8 = 1;
     /// The command line is wrong. The parser of the command line uses the same.
     pub(crate) const USAGE: u8 = 2;

@@ -67,6 +67,17 @@ pub(crate) fn took(from: Timestamp, to: Timestamp) -> String {
     duration(std::time::Duration::from_millis(millis))
 }
 
+/// How long ago something was, roughly, as people say it.
+pub(crate) fn age(then: Timestamp, now: Timestamp) -> String {
+    let minutes = now.duration_since(then).as_mins().max(0);
+    match minutes {
+        0 => "less than a minute".to_owned(),
+        1..120 => format!("{minutes} min"),
+        120..2880 => format!("{} h", minutes / 60),
+        _ => format!("{} days", minutes / 1440),
+    }
+}
+
 /// A duration, as people say it.
 pub(crate) fn duration(duration: std::time::Duration) -> String {
     let seconds = duration.as_secs();

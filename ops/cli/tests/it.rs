@@ -9,7 +9,7 @@ use std::time::Duration;
 use signalbox_service::process::{Bounds, Program};
 use signalbox_service::testing::free_port;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio_util::sync::CancellationToken;
 
 const SERVICES: [&str; 5] = ["controller", "vcs-worker", "artifact-store", "deploy-worker", "local-executor"];
@@ -132,6 +132,35 @@ async fn check_config_reports_all_errors_of_all_files_at_once() {
 }
 
 #[tokio::test]
+async fn check_config_finds_a_data_folder_that_cannot_be_used_and_makes_none() {
+    let home = home();
+    say(home.path(), &["init", "site"]).await;
+    let site = home.path().join("site");
+    assert_eq!(say(home.path(), &["check-config", "site"]).await.code, Some(0));
+    assert!(!site.join("data/controller").exists(), "checking makes nothing");
+    std::fs::create_dir_all(site.join("data")).expect("made");
+    std::fs::write(site.join("data/controller"), "").expect("written");
+    std::fs::create_dir(site.join("data/vcs-worker")).expect("made");
+    std::fs::set_permissions(site.join("data/vcs-worker"), std::fs::Permissions::from_mode(0o755)).expect("changed");
+    let checked = say(home.path(), &["check-config", "site"]).await;
+    assert_eq!(checked.code, Some(6), "{checked:?}");
+    for expected in ["site/controller.toml: data: the data folder", "site/vcs-worker.toml: data", "make it 0700", "2 errors in 5 files"] {
+        assert!(checked.out.contains(expected), "{expected} in {}", checked.out);
+    }
+}
+
+#[tokio::test]
+async fn a_controller_that_does_not_answer_is_what_the_doctor_finds() {
+    let home = home();
+    let (site, _) = installed(home.path()).await;
+    let token = site.join("tokens/admin").display().to_string();
+    let nowhere = format!("http://{}", free_port());
+    let said = say_with(home.path(), &["doctor", "--url", &nowhere], &[("SIGNALBOX_TOKEN_FILE", &token)]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.out.contains("FAULT") && said.out.contains("Is it running") && said.out.contains("1 fault, 0 warnings"), "{}", said.out);
+}
+
+#[tokio::test]
 async fn check_config_asks_which_service_a_file_is_for() {
     let home = home();
     std::fs::write(home.path().join("ours.toml"), "").expect("written");
@@ -229,7 +258,9 @@ async fn there_are_completions() {
 async fn up_starts_all_services_answers_and_ends_with_its_input() {
     let home = home();
     let (site, url) = installed(home.path()).await;
-    let mut running = program(home.path(), &["up", "site", "--end-with-input", "--json"], &[]).own_stderr().start().expect("it starts");
+    let up = ["-c", "exec \"$0\" up site --end-with-input --json 2>up.log", env!("CARGO_BIN_EXE_signalbox")];
+    let starting = Program::new("/bin/sh").args(up).dir(home.path()).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", home.path());
+    let mut running = starting.start().expect("it starts");
     let mut lines = BufReader::new(running.stdout.take().expect("its output")).lines();
     let ready = tokio::time::timeout(Duration::from_mins(1), async {
         while let Some(line) = lines.next_line().await.expect("readable") {
@@ -264,6 +295,21 @@ async fn up_starts_all_services_answers_and_ends_with_its_input() {
     }
     let mixed = say_with(home.path(), &["deliveries", "--state", "failed", "show", "7"], &asked).await;
     assert_eq!(mixed.code, Some(2), "a filter says nothing of one delivery: {mixed:?}");
+    let commit = say_with(home.path(), &["cd", "nothing", "--ref", &"a".repeat(40)], &asked).await;
+    assert!(commit.code == Some(5) && commit.err.contains("Name the branch or tag that has it"), "{commit:?}");
+
+    // What is there is examined and listed; nothing is at any mirror yet.
+    let doctor = say_with(home.path(), &["doctor"], &asked).await;
+    assert!(doctor.code == Some(0) && doctor.out.contains("all is well"), "{doctor:?}");
+    let report: serde_json::Value = serde_json::from_str(&say_with(home.path(), &["doctor", "--json"], &asked).await.out).expect("JSON");
+    assert_eq!(report["worst"], "fine", "{report}");
+    for about in ["controller", "VCS worker", "artifact store", "deployment worker", "executor local", "own mirrors", "environments"] {
+        assert!(report["findings"].as_array().is_some_and(|found| found.iter().any(|one| one["about"] == about)), "{about}: {report}");
+    }
+    let mirrors = say_with(home.path(), &["mirrors"], &asked).await;
+    assert!(mirrors.code == Some(0) && mirrors.out.contains("nothing is at the mirrors"), "{mirrors:?}");
+    let old = say_with(home.path(), &["mirrors", "gc"], &asked).await;
+    assert!(old.code == Some(0) && old.out.contains("nothing is older"), "{old:?}");
 
     // A token of other keys is refused, with advice.
     say(home.path(), &["keys", "init", "other"]).await;
@@ -277,7 +323,59 @@ async fn up_starts_all_services_answers_and_ends_with_its_input() {
     let second = say(home.path(), &["up", "site"]).await;
     assert_eq!(second.code, Some(6), "{second:?}");
 
+    let log = std::fs::read_to_string(home.path().join("up.log")).expect("its log");
+    assert!(log.contains("INFO") && !log.contains("which tokens are revoked"), "services that start together wait for each other:\n{log}");
+
     drop(running.stdin.take());
     let status = running.wait_within(Duration::from_mins(1), &CancellationToken::new()).await.expect("it ends");
     assert_eq!(status.code(), Some(0));
+}
+
+/// A controller whose connections are cut: what it answers to each request about the run, and about its log.
+async fn cutting_controller() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = format!("http://{}", listener.local_addr().expect("bound"));
+    let attempt =
+        serde_json::json!({ "key": format!("{RUN}-1-1"), "ended": false, "phase": "running", "started_at": "2026-01-01T00:00:00Z" });
+    let step = serde_json::json!({
+        "index": 1, "name": "build", "stage": "build", "kind": "build", "state": "active", "attempts": [attempt],
+    });
+    let summary = serde_json::json!({
+        "id": RUN, "number": 1, "kind": "cd", "state": "building", "principal": "me", "accepted_at": "2026-01-01T00:00:00Z",
+    });
+    let run = serde_json::json!({ "summary": summary, "steps": [step], "actions": [], "version": 1 }).to_string();
+    let head = |status: &str, length: usize, more: &str| {
+        format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\netag: \"1\"\r\n{more}\r\n")
+    };
+    let log = "signalbox-log-next: 8\r\nsignalbox-log-complete: true\r\n";
+    let runs = [format!("{}{run}", head("200 OK", run.len(), "")), String::new(), format!("{}{{\"summ", head("200 OK", run.len(), ""))];
+    let logs = [format!("{}one\n", head("200 OK", 8, log)), String::new(), String::new()];
+    let rest = format!("{}two\n", head("206 Partial Content", 4, log));
+    tokio::spawn(async move {
+        let (mut runs, mut logs) = (runs.into_iter(), logs.into_iter());
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut stream = BufReader::new(stream);
+            let mut asked = String::new();
+            while !asked.ends_with("\r\n\r\n") && stream.read_line(&mut asked).await.is_ok_and(|count| count > 0) {}
+            let answer = if asked.contains("/log") {
+                logs.next().unwrap_or_else(|| if asked.contains("range: bytes=4-") { rest.clone() } else { String::new() })
+            } else {
+                runs.next().unwrap_or_else(|| head("304 Not Modified", 0, ""))
+            };
+            stream.write_all(answer.as_bytes()).await.expect("sent");
+        }
+    });
+    address
+}
+
+const RUN: &str = "01jd8qk4wmfvt9e3v1n0t2m6xz";
+
+#[tokio::test]
+async fn following_a_log_survives_connections_that_are_cut_and_prints_nothing_twice() {
+    let home = home();
+    let (site, _) = installed(home.path()).await;
+    let token = site.join("tokens/admin").display().to_string();
+    let url = cutting_controller().await;
+    let said = say_with(home.path(), &["logs", "-f", RUN], &[("SIGNALBOX_URL", &url), ("SIGNALBOX_TOKEN_FILE", &token)]).await;
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "one\ntwo\n"), "{said:?}");
 }

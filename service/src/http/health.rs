@@ -1,12 +1,13 @@
 //! Whether a service lives, and whether it is ready.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use signalbox_contract::{Code, Problem};
 
 use super::extract::Json;
@@ -35,16 +36,20 @@ impl Readiness {
     }
 }
 
+/// What a service that is ready says of itself.
+pub(crate) const READY: &str = "ready";
+
 /// The answer of both routes.
-#[derive(Debug, Serialize)]
-struct Health {
-    status: &'static str,
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Health {
+    /// In a word.
+    pub(crate) status: Cow<'static, str>,
 }
 
 /// `GET /health/live` and `GET /health/ready`; neither needs a token.
 pub(super) fn routes(telemetry: &Telemetry) -> Router {
     Router::new()
-        .route("/health/live", get(async || Json(Health { status: "live" })))
+        .route("/health/live", get(async || Json(Health { status: "live".into() })))
         .route("/health/ready", get(ready))
         .with_state(telemetry.readiness())
 }
@@ -52,7 +57,7 @@ pub(super) fn routes(telemetry: &Telemetry) -> Router {
 async fn ready(State(readiness): State<Readiness>) -> Result<Json<Health>> {
     let unmet = readiness.unmet();
     if unmet.is_empty() {
-        return Ok(Json(Health { status: "ready" }));
+        return Ok(Json(Health { status: READY.into() }));
     }
     let problem = Problem::new(Code::Unavailable).detail("The service is not ready.").retry_after(5);
     Err(unmet.into_iter().fold(problem, |problem, (need, why)| problem.field(need, why)).into())

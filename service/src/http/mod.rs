@@ -26,6 +26,7 @@ mod tests;
 pub use body::{BodyFault, body_refusal};
 pub use extract::{Json, Path, Query, parse_json, require_json, whole_body};
 pub use health::Readiness;
+pub(crate) use health::{Health, READY};
 pub use layers::{finish, finish_with, streaming, until_the_end};
 pub use options::{ServeMetrics, ServeOptions, StreamLimits};
 pub use problem::{Refusal, Result, internal};

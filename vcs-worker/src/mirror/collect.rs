@@ -8,11 +8,15 @@ use signalbox_contract::api::mirrors::{CollectFailure, CollectResult, CollectedC
 use signalbox_contract::{CommitSha, MirrorName, RefName, RepoName};
 use signalbox_service::shutdown::Shutdown;
 use signalbox_service::telemetry::causes;
+use tokio::time::Instant;
 
 use super::Places;
 
 /// How many refs are removed at a time.
 const MOST: usize = 200;
+
+/// How long one place may take to tell what is there.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often old things are looked for.
 const EVERY: Duration = Duration::from_hours(6);
@@ -27,17 +31,20 @@ pub struct Retention {
 }
 
 impl Places {
-    /// Removes what is older than the retention allows, or tells what it would be. None while that is being done already.
-    pub(crate) async fn collect(&self, dry_run: bool) -> Option<CollectResult> {
+    /// Removes what is older than the retention allows, or tells what it would be. After `round`, no further place is begun
+    /// with. None while that is being done already.
+    pub(crate) async fn collect(&self, dry_run: bool, round: Duration) -> Option<CollectResult> {
         let _turn = self.collecting.try_lock().ok()?;
-        let now = self.clock.now();
+        let (now, begun) = (self.clock.now(), Instant::now());
         let mut result = CollectResult { dry_run, ..CollectResult::default() };
         for ((mirror, name), _) in self.spots() {
             // A mirror that is not configured any more is nobody's to clean.
             if self.place(mirror.as_ref()).is_err() {
                 continue;
             }
-            if let Err(error) = self.collect_refs(mirror.as_ref(), &name, now, &mut result).await {
+            if begun.elapsed() > round {
+                result.more = true;
+            } else if let Err(error) = self.collect_refs(mirror.as_ref(), &name, now, &mut result).await {
                 result.failures.push(CollectFailure { mirror, name, failure: error.failure().clone() });
             }
             if result.more {
@@ -55,7 +62,7 @@ impl Places {
         now: Timestamp,
         result: &mut CollectResult,
     ) -> Result<(), MirrorError> {
-        let Some(listed) = self.list(mirror, name).await? else { return Ok(()) };
+        let Some(listed) = self.list(mirror, name, Instant::now() + PATIENCE).await? else { return Ok(()) };
         let before = before(now, self.retention.run_refs);
         let mut old: Vec<MirrorRef> = self.aged(&listed).await.into_iter().filter(|shown| shown.since < before).collect();
         let room = MOST.saturating_sub(result.refs.len());
@@ -122,7 +129,7 @@ impl Places {
                 () = shutdown.requested() => return,
             }
             let collected = tokio::select! {
-                collected = self.collect(false) => collected,
+                collected = self.collect(false, EVERY) => collected,
                 () = shutdown.requested() => return,
             };
             for failed in collected.into_iter().flat_map(|collected| collected.failures) {

@@ -9,11 +9,15 @@ use signalbox_contract::api::Page;
 use signalbox_contract::api::mirrors::{MAX_REFS, MirrorFinding, MirrorInfo, MirrorRef, Severity};
 use signalbox_contract::{AttemptKey, Failure, FailureCode, MirrorName, RepoName};
 use signalbox_service::telemetry::causes;
+use tokio::time::Instant;
 
-use super::{Places, Spot};
+use super::{Place, Places, Spot};
 
 /// How long one place may take to tell.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(25);
+
+/// How long all of a page may take: less than whoever asks waits.
+const PAGE: Duration = Duration::from_secs(35);
 
 /// How many places are asked at a time.
 const AT_ONCE: usize = 4;
@@ -25,34 +29,33 @@ impl Places {
         let spots: Vec<(Spot, Option<Timestamp>)> =
             self.spots().into_iter().filter(|(spot, _)| after.is_none_or(|after| cursor(spot).as_str() > after)).collect();
         let next = (spots.len() > limit).then(|| spots.get(limit.saturating_sub(1)).map(|(spot, _)| cursor(spot))).flatten();
-        let told = stream::iter(spots.into_iter().take(limit)).map(|(spot, used_at)| self.tell(spot, used_at));
+        let until = Instant::now() + PAGE;
+        let told = stream::iter(spots.into_iter().take(limit)).map(|(spot, used_at)| self.tell(spot, used_at, until));
         Page { items: told.buffered(AT_ONCE).collect().await, next }
     }
 
     /// What was found at each place.
     pub(crate) async fn examine(&self) -> Vec<MirrorFinding> {
-        let mut examined = Vec::new();
-        for (mirror, place) in &self.known {
-            let looked = async {
-                let addresses = self.addresses(place).await?;
-                place.mirror.examine(&addresses).await
-            };
-            let findings = within(looked).await.unwrap_or_else(|error| {
-                let failure = error.failure();
-                vec![Finding::new(Severity::Error, failure.detail.clone(), failure.hint.clone())]
-            });
-            examined.extend(findings.into_iter().map(|found| MirrorFinding {
-                mirror: mirror.clone(),
-                severity: found.severity,
-                detail: found.detail,
-                hint: found.hint,
-            }));
-        }
-        examined
+        let until = Instant::now() + PAGE;
+        let examined: Vec<_> = self.known.iter().map(|(mirror, place)| self.examine_one(mirror.as_ref(), place, until)).collect();
+        stream::iter(examined).buffered(AT_ONCE).concat().await
     }
 
-    async fn tell(&self, (mirror, name): Spot, used_at: Option<Timestamp>) -> MirrorInfo {
-        let listed = self.list(mirror.as_ref(), &name).await;
+    async fn examine_one(&self, mirror: Option<&MirrorName>, place: &Place, until: Instant) -> Vec<MirrorFinding> {
+        let looked = async {
+            let addresses = self.addresses(place).await?;
+            place.mirror.examine(&addresses).await
+        };
+        let findings = within(until, looked).await.unwrap_or_else(|error| {
+            let failure = error.failure();
+            vec![Finding::new(Severity::Error, failure.detail.clone(), failure.hint.clone())]
+        });
+        let of_mirror = |Finding { severity, detail, hint }| MirrorFinding { mirror: mirror.cloned(), severity, detail, hint };
+        findings.into_iter().map(of_mirror).collect()
+    }
+
+    async fn tell(&self, (mirror, name): Spot, used_at: Option<Timestamp>, until: Instant) -> MirrorInfo {
+        let listed = self.list(mirror.as_ref(), &name, until).await;
         let mut info =
             MirrorInfo { mirror, name, url: None, project: None, size: None, used_at, refs: Vec::new(), more_refs: 0, failure: None };
         match listed {
@@ -72,13 +75,13 @@ impl Places {
     }
 
     /// What a mirror says of a repository.
-    pub(super) async fn list(&self, mirror: Option<&MirrorName>, name: &RepoName) -> Result<Option<Listed>, MirrorError> {
+    pub(super) async fn list(&self, mirror: Option<&MirrorName>, name: &RepoName, until: Instant) -> Result<Option<Listed>, MirrorError> {
         let place = self.place(mirror)?;
         let looked = async {
             let addresses = self.addresses(place).await?;
             place.mirror.list(&Target { name, copy: &self.notes, addresses: &addresses }).await
         };
-        within(looked).await
+        within(until, looked).await
     }
 
     /// The refs of attempts with their age, oldest first.
@@ -122,9 +125,12 @@ fn cursor((mirror, name): &Spot) -> String {
     format!("{}:{name}", mirror.as_ref().map_or("", MirrorName::as_str))
 }
 
-async fn within<T>(looked: impl Future<Output = Result<T, MirrorError>>) -> Result<T, MirrorError> {
-    tokio::time::timeout(PATIENCE, looked).await.unwrap_or_else(|_| {
-        let failure = Failure::new(FailureCode::MirrorUnreachable, format!("It did not answer within {} seconds.", PATIENCE.as_secs()));
+/// Looks until `until`, and no longer than one place may take.
+async fn within<T>(until: Instant, looked: impl Future<Output = Result<T, MirrorError>>) -> Result<T, MirrorError> {
+    let begun = Instant::now();
+    tokio::time::timeout_at(until.min(begun + PATIENCE), looked).await.unwrap_or_else(|_| {
+        let failure =
+            Failure::new(FailureCode::MirrorUnreachable, format!("It did not answer within {} seconds.", begun.elapsed().as_secs()));
         Err(MirrorError::Passing(failure.hint("Look whether the mirror's server is slow.")))
     })
 }

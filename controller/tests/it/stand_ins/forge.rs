@@ -2,11 +2,13 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde::Deserialize;
 use signalbox_adapters::forge::{
-    Admitted, Closing, Forge, ForgeError, Forged, Fut, Happening, Knock, Proposal, Review, Standing, Streamed, Told, Untranslated,
+    Admitted, Closing, Finding, Forge, ForgeError, Forged, Fut, Happening, Knock, Proposal, Review, Severity, Standing, Streamed, Told,
+    Untranslated,
 };
 use signalbox_contract::change::{ChangeId, ReviewHead};
 use signalbox_contract::{CommitSha, ForgeName};
@@ -27,6 +29,7 @@ struct State {
     told: Vec<(u64, Standing, String)>,
     remarks: Vec<String>,
     heads: Vec<Happening>,
+    findings: Vec<Finding>,
     asked: u32,
 }
 
@@ -107,6 +110,11 @@ impl StandInForge {
         self.state().heads = heads;
     }
 
+    /// What is found when it is examined, beside the projects that it is asked for.
+    pub(crate) fn ails(&self, finding: Finding) {
+        self.state().findings.push(finding);
+    }
+
     /// How often it was asked what is there.
     pub(crate) fn asked(&self) -> u32 {
         self.state().asked
@@ -185,6 +193,14 @@ impl Forge for StandInForge {
                 state.told.push((number, review.standing, review.summary.clone()));
             }
             Ok(Told { written, remarks: state.remarks.clone() })
+        }
+        .boxed()
+    }
+
+    fn examine<'a>(&'a self, projects: &'a [String]) -> BoxFuture<'a, Vec<Finding>> {
+        async {
+            let seen = projects.iter().map(|project| Finding::new(Severity::Fine, format!("{project} can be used."), ""));
+            seen.chain(self.state().findings.clone()).collect()
         }
         .boxed()
     }

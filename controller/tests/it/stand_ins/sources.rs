@@ -5,10 +5,14 @@ use std::collections::BTreeMap;
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::post;
+use axum::routing::{get, post};
+use serde::Deserialize;
+use signalbox_contract::api::Page;
+use signalbox_contract::api::mirrors::{CollectRequest, CollectResult, CollectedRef, MirrorFinding, MirrorInfo, MirrorRef};
 use signalbox_contract::api::vcs::{FileContent, RefsAction, RefsRequest, RefsResult, RepoRequest, RepoResult, Timings, Transferred};
-use signalbox_contract::{AttemptKey, CommitSha, Failure, FailureCode};
+use signalbox_contract::{AttemptKey, Code, CommitSha, Failure, FailureCode, Problem};
 use signalbox_service::auth::{Act, sha256};
+use signalbox_service::http::Query;
 
 use super::Desk;
 
@@ -24,12 +28,26 @@ pub(crate) struct Sources {
     pub(crate) pushed: BTreeMap<AttemptKey, RefsRequest>,
     /// How many commits each branch has seen.
     commits: BTreeMap<String, u32>,
+    /// What is at the mirrors, in the order of names.
+    pub(crate) mirrored: Vec<MirrorInfo>,
+    /// Whether the mirrors are being cleaned.
+    pub(crate) collecting: bool,
+    /// What is found when the mirrors are examined.
+    pub(crate) findings: Vec<MirrorFinding>,
 }
 
 impl Default for Sources {
     fn default() -> Self {
         let definitions = [("main".to_owned(), FileContent::Text { text: PASSES.to_owned() })].into();
-        Self { definitions, shown: BTreeMap::new(), pushed: BTreeMap::new(), commits: BTreeMap::new() }
+        Self {
+            definitions,
+            shown: BTreeMap::new(),
+            pushed: BTreeMap::new(),
+            commits: BTreeMap::new(),
+            mirrored: Vec::new(),
+            collecting: false,
+            findings: Vec::new(),
+        }
     }
 }
 
@@ -57,7 +75,54 @@ impl Sources {
 }
 
 pub(super) fn router() -> Router<Desk> {
-    Router::new().route("/repo", post(repo)).route("/refs", post(refs))
+    let told = Router::new().route("/mirrors", get(mirrors)).route("/mirrors/collect", post(collect)).route("/mirrors/doctor", get(doctor));
+    told.route("/repo", post(repo)).route("/refs", post(refs))
+}
+
+#[derive(Debug, Deserialize)]
+struct MirrorsQuery {
+    cursor: Option<String>,
+    limit: usize,
+}
+
+async fn mirrors(State(desk): State<Desk>, Query(query): Query<MirrorsQuery>, _act: Act<()>) -> Response {
+    desk.look_in_passing(|world| {
+        let sources = world.sources();
+        let after = sources.mirrored.iter().filter(|info| query.cursor.as_deref().is_none_or(|cursor| info.name.as_str() > cursor));
+        let mut items: Vec<MirrorInfo> = after.take(query.limit + 1).cloned().collect();
+        let more = items.len() > query.limit;
+        items.truncate(query.limit);
+        Ok(Page { next: items.last().filter(|_| more).map(|info| info.name.to_string()), items })
+    })
+    .await
+}
+
+async fn collect(State(desk): State<Desk>, act: Act<CollectRequest>) -> Response {
+    desk.look_in_passing(|world| {
+        let mut sources = world.sources();
+        if sources.collecting {
+            return Err(Problem::new(Code::Unavailable).detail("The mirrors are being cleaned already.").retry_after(7));
+        }
+        let of = |info: &MirrorInfo| {
+            let gone = |shown: &MirrorRef| CollectedRef {
+                mirror: info.mirror.clone(),
+                name: info.name.clone(),
+                ref_name: shown.ref_name.clone(),
+                since: shown.since,
+            };
+            info.refs.iter().map(gone).collect::<Vec<_>>()
+        };
+        let refs = sources.mirrored.iter().flat_map(of).collect();
+        if !act.body.dry_run {
+            sources.mirrored.iter_mut().for_each(|info| info.refs.clear());
+        }
+        Ok(CollectResult { dry_run: act.body.dry_run, refs, ..CollectResult::default() })
+    })
+    .await
+}
+
+async fn doctor(State(desk): State<Desk>, _act: Act<()>) -> Response {
+    desk.look_in_passing(|world| Ok(world.sources().findings.clone())).await
 }
 
 async fn repo(State(desk): State<Desk>, act: Act<RepoRequest>) -> Response {

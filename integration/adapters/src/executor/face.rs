@@ -2,11 +2,12 @@
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use signalbox_contract::AttemptKey;
 use signalbox_contract::build::Observation;
+use signalbox_contract::{AttemptKey, RepoName};
 
 use super::{
-    Abilities, Anchor, ExecutorError, Fenced, Found, Intent, LogChunk, LogCursor, Order, OutputRef, PartRef, Pick, Scope, Started, Tracked,
+    Abilities, Anchor, ExecutorError, Fenced, Finding, Found, Intent, LogChunk, LogCursor, Order, OutputRef, PartRef, Pick, Scope, Started,
+    Tracked,
 };
 
 /// What each call answers, some time later.
@@ -56,4 +57,10 @@ pub trait Executor: Send + Sync {
 
     /// Lets the executor throw away what it keeps of the attempt. The attempt still cannot start again.
     fn forget<'a>(&'a self, key: &'a AttemptKey, anchor: &'a Anchor) -> Fut<'a, ()>;
+
+    /// Whether it can be used as it is configured, for these repositories, and what to do where it cannot. Changes nothing.
+    fn examine<'a>(&'a self, repos: &'a [RepoName]) -> BoxFuture<'a, Vec<Finding>> {
+        let _ = repos;
+        Box::pin(async { Vec::new() })
+    }
 }

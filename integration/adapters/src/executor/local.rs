@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,15 +15,15 @@ use signalbox_contract::api::executor::log::{COMPLETE, MAX_CHUNK, NEXT};
 use signalbox_contract::api::executor::{BuildAccepted, BuildRequest, BuildSource, FenceResult, ObserveRequest, ObserveResult};
 use signalbox_contract::build::{BuildState, Observation, Stamp};
 use signalbox_contract::token::Service;
-use signalbox_contract::{AttemptKey, Code, Failure, FailureCode, Problem};
+use signalbox_contract::{AttemptKey, Code, Failure, FailureCode, Problem, RepoName};
 use signalbox_service::auth::{Signer, sha256};
 use signalbox_service::client::{Call, CallError, Client, ClientError};
 use signalbox_service::secret::ExposeSecret as _;
 use url::Url;
 
 use super::{
-    Abilities, Anchor, BuildRef, Bytes, Definition, Executor, ExecutorError, Fenced, Found, Fut, Intent, LogChunk, LogCursor, Order,
-    OutputRef, Outputs, Pace, PartRef, Pick, Scope, Started, Tracked,
+    Abilities, Anchor, BuildRef, Bytes, Definition, Executor, ExecutorError, Fenced, Finding, Found, Fut, Intent, LogChunk, LogCursor,
+    Order, OutputRef, Outputs, Pace, PartRef, Pick, Scope, Severity, Started, Tracked,
 };
 
 /// How many attempts one request asks after.
@@ -182,6 +183,26 @@ impl Executor for LocalExecutor {
 
     fn forget<'a>(&'a self, key: &'a AttemptKey, _anchor: &'a Anchor) -> Fut<'a, ()> {
         Box::pin(async move { self.about::<Nothing>(key, "forget").await.map(|Nothing {}| ()).map_err(translate) })
+    }
+
+    fn examine<'a>(&'a self, _repos: &'a [RepoName]) -> BoxFuture<'a, Vec<Finding>> {
+        Box::pin(async {
+            // Asking after no build at all proves that it believes what we sign.
+            let asked: Result<ObserveResult, CallError> = self.act("/observe", None, &ObserveRequest { keys: Vec::new() }).await;
+            let finding = match asked {
+                Ok(_) => Finding::new(Severity::Fine, "It takes the controller's calls.", ""),
+                Err(error) => {
+                    let why = error.problem().map(|problem| problem.detail.clone()).unwrap_or_default();
+                    let words = format!("It does not take the controller's calls. {why}");
+                    Finding::new(
+                        Severity::Error,
+                        words.trim_end(),
+                        "Give it a copy of the controller's `public.json`, and look at both clocks.",
+                    )
+                }
+            };
+            vec![finding]
+        })
     }
 }
 

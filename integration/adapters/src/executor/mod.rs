@@ -10,6 +10,7 @@ pub mod local;
 mod order;
 mod word;
 
+pub use crate::mirror::{Finding, Severity};
 pub use face::{Bytes, Executor, Fut};
 pub use failure::ExecutorError;
 pub use order::{

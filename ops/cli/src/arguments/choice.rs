@@ -88,6 +88,7 @@ pub(crate) enum AllowedAction {
     BlobWrite,
     Tokens,
     Deliveries,
+    Operate,
     /// Every action
     All,
 }

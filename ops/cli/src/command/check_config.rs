@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use signalbox_contract::token::Service;
 use signalbox_service::config::{ConfigError, ConfigErrors};
+use signalbox_service::folder::DataFolder;
 
 use crate::install::config_file;
 use crate::mistake::{Mistake, code};
@@ -17,8 +18,7 @@ pub(crate) fn check_config(paths: &[PathBuf], service: Option<Service>, output: 
     for path in paths {
         files.extend(files_of(path, service)?);
     }
-    let errors: Vec<ConfigError> =
-        files.iter().filter_map(|(service, path)| Configured::load(*service, path).err()).flat_map(|ConfigErrors(errors)| errors).collect();
+    let errors: Vec<ConfigError> = files.iter().flat_map(|(service, path)| errors_of(*service, path)).collect();
     let lines: Vec<serde_json::Value> = errors
         .iter()
         .map(|error| serde_json::json!({ "file": error.file, "line": error.line, "key": error.key, "message": error.message }))
@@ -32,6 +32,20 @@ pub(crate) fn check_config(paths: &[PathBuf], service: Option<Service>, output: 
         format!("{}\n{} in {}", ConfigErrors(errors), count(found, "error"), count(files.len(), "file"))
     })?;
     Ok(if lines.is_empty() { 0 } else { code::SETUP })
+}
+
+/// What is wrong with a file, or with the data folder that it names.
+fn errors_of(service: Service, path: &Path) -> Vec<ConfigError> {
+    let configured = match Configured::load(service, path) {
+        Ok(configured) => configured,
+        Err(ConfigErrors(errors)) => return errors,
+    };
+    let Err(error) = DataFolder::check(&configured.common().data, service.as_str()) else { return Vec::new() };
+    let message = match std::error::Error::source(&error) {
+        Some(cause) => format!("{error}: {cause}. The service's own user must be able to; check as that user"),
+        None => error.to_string(),
+    };
+    vec![ConfigError { file: path.display().to_string(), line: None, key: "data".to_owned(), message }]
 }
 
 fn count(number: usize, noun: &str) -> String {

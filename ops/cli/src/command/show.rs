@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use http::header::HeaderMap;
@@ -12,6 +12,7 @@ use signalbox_contract::api::Page;
 use signalbox_contract::api::run::{AttemptView, EventView, RunView, StepKind};
 
 use crate::connection::{Connection, path, with_query};
+use crate::follow::{LAST_WORDS, Watch};
 use crate::log::{LogReader, log_path, parts, print};
 use crate::mistake::Mistake;
 use crate::output::{Output, duration, harmless, moment, size, table, took};
@@ -64,12 +65,12 @@ pub(crate) struct Wanted {
 
 /// `GET /runs/{id}/steps/{step}/log`.
 pub(crate) async fn logs(connection: &Connection, run: RunId, wanted: Wanted, output: Output) -> Result<u8> {
-    let id = run.to_string();
     let sink = |bytes: &[u8]| if wanted.raw { crate::output::bytes(bytes) } else { print(bytes, output) };
-    let mut view: RunView = connection.get(&path(["runs", &id])).await?;
-    let (step, _) = chosen(&view, &wanted)?;
+    let mut watch = Watch::new(connection, run);
+    watch.look().await?;
+    let (step, _) = chosen(watch.seen()?, &wanted)?;
     if let Some(bytes) = wanted.tail {
-        let Some(attempt) = chosen(&view, &wanted)?.1 else { return Ok(0) };
+        let Some(attempt) = chosen(watch.seen()?, &wanted)?.1 else { return Ok(0) };
         for (part, name) in chosen_parts(attempt, &wanted)? {
             heading(&name, attempt, &wanted, output);
             let path = log_path(run, &step, attempt.key.attempt, part.as_deref(), Some(bytes));
@@ -82,11 +83,12 @@ pub(crate) async fn logs(connection: &Connection, run: RunId, wanted: Wanted, ou
     }
     let mut number = None;
     let mut logs: BTreeMap<Option<String>, LogReader> = BTreeMap::new();
-    let mut speaking = None;
+    let (mut speaking, mut ended_at) = (None, None);
     loop {
+        let view = watch.seen()?;
         let attempt = match number {
             Some(number) => view.steps.iter().flat_map(|step| &step.attempts).find(|known| known.key == number),
-            None => chosen(&view, &wanted)?.1,
+            None => chosen(view, &wanted)?.1,
         };
         let mut complete = false;
         if let Some(attempt) = attempt.filter(|attempt| attempt.ended || !attempt.parts.is_empty() || !wanted.follow) {
@@ -107,11 +109,14 @@ pub(crate) async fn logs(connection: &Connection, run: RunId, wanted: Wanted, ou
         }
         // An attempt that is over has no more to say, even if its log never came to its end.
         let ended = attempt.map_or(view.summary.finished_at.is_some(), |attempt| attempt.ended);
-        if !wanted.follow || ended || (complete && attempt.is_some_and(|attempt| attempt.parts.len() == 1)) {
+        // Where the last of it was cut, it is asked for again, for a moment.
+        let over = ended && (complete || attempt.is_none() || ended_at.get_or_insert_with(Instant::now).elapsed() > LAST_WORDS);
+        if !wanted.follow || over || (complete && attempt.is_some_and(|attempt| attempt.parts.len() == 1)) {
             return Ok(0);
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
-        view = connection.get(&path(["runs", &id])).await?;
+        // A connection that is cut is made anew; the log goes on from where it was.
+        watch.look().await?;
     }
 }
 

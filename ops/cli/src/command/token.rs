@@ -134,6 +134,7 @@ fn grant(arguments: &TokenArguments) -> Result<Grant> {
             AllowedAction::BlobWrite => actions.push(Action::BlobWrite),
             AllowedAction::Tokens => actions.push(Action::Tokens),
             AllowedAction::Deliveries => actions.push(Action::Deliveries),
+            AllowedAction::Operate => actions.push(Action::Operate),
             AllowedAction::All => actions.extend(Action::ALL),
         }
     }

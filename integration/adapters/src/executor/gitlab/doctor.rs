@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use signalbox_contract::RepoName;
 use url::Url;
 
-use super::GitLabExecutor;
+use super::{Finding, GitLabExecutor, Severity};
 use crate::gitlab::{AlertStatus, GitLabError, Group, Project};
 
 /// The oldest version whose answers were studied.
@@ -13,34 +13,12 @@ const OLDEST: (u32, u32) = (15, 0);
 /// A clock that is further off than this makes signatures of deliveries look old.
 const SKEW: SignedDuration = SignedDuration::from_secs(60);
 
-/// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// It is as it should be.
-    Fine,
-    /// It works, and not as well as it could.
-    Advice,
-    /// Builds will fail.
-    Fault,
-}
-
-/// Something that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// How bad it is.
-    pub severity: Severity,
-    /// What was found.
-    pub what: String,
-    /// What to do about it; empty where nothing has to be.
-    pub advice: String,
-}
-
 #[derive(Debug, Default)]
 struct Findings(Vec<Finding>);
 
 impl Findings {
     fn add(&mut self, severity: Severity, what: impl Into<String>, advice: impl Into<String>) {
-        self.0.push(Finding { severity, what: what.into(), advice: advice.into() });
+        self.0.push(Finding::new(severity, what, advice));
     }
 
     fn fine(&mut self, what: impl Into<String>) {
@@ -48,18 +26,18 @@ impl Findings {
     }
 
     fn fault(&mut self, what: impl Into<String>, advice: impl Into<String>) {
-        self.add(Severity::Fault, what, advice);
+        self.add(Severity::Error, what, advice);
     }
 
     fn advice(&mut self, what: impl Into<String>, advice: impl Into<String>) {
-        self.add(Severity::Advice, what, advice);
+        self.add(Severity::Warning, what, advice);
     }
 }
 
 impl GitLabExecutor {
-    /// Looks at everything that builds depend on: address, token, clock, group; and of a repository its project, the token's
+    /// Looks at everything that builds depend on: address, token, clock, group; and of each repository its project, the token's
     /// role in it, its settings and, where `hook` says where it leads, its webhook. Changes nothing.
-    pub async fn doctor(&self, repo: Option<&RepoName>, hook: Option<&Url>) -> Vec<Finding> {
+    pub async fn doctor(&self, repos: &[RepoName], hook: Option<&Url>) -> Vec<Finding> {
         let mut findings = Findings::default();
         if !self.ask_version(&mut findings).await {
             return findings.0;
@@ -67,7 +45,7 @@ impl GitLabExecutor {
         self.ask_clock(&mut findings).await;
         self.ask_token(&mut findings).await;
         self.ask_group(&mut findings).await;
-        if let Some(repo) = repo {
+        for repo in repos {
             self.ask_project(repo, hook, &mut findings).await;
         }
         findings.0

@@ -29,16 +29,16 @@ mod tests;
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use signalbox_contract::build::Observation;
 use signalbox_contract::{AttemptKey, RepoName};
 use signalbox_service::clock::SharedClock;
 
-pub use doctor::{Finding, Severity};
 pub use hook::HookState;
 
 use super::{
-    Abilities, Anchor, Bytes, Executor, Fenced, Found, Fut, Intent, LogChunk, LogCursor, Order, OutputRef, Outputs, Pace, PartRef, Pick,
-    Scope, Started, Tracked,
+    Abilities, Anchor, Bytes, Executor, Fenced, Finding, Found, Fut, Intent, LogChunk, LogCursor, Order, OutputRef, Outputs, Pace, PartRef,
+    Pick, Scope, Severity, Started, Tracked,
 };
 use crate::gitlab::{GitLab, ProjectRef};
 use look::Memory;
@@ -127,5 +127,9 @@ impl Executor for GitLabExecutor {
 
     fn forget<'a>(&'a self, _key: &'a AttemptKey, _anchor: &'a Anchor) -> Fut<'a, ()> {
         Box::pin(async { Ok(()) })
+    }
+
+    fn examine<'a>(&'a self, repos: &'a [RepoName]) -> BoxFuture<'a, Vec<Finding>> {
+        Box::pin(self.doctor(repos, None))
     }
 }

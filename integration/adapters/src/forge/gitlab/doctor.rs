@@ -7,7 +7,7 @@ use signalbox_service::telemetry::causes;
 
 use super::GitlabForgeSettings;
 use crate::forge::{Finding, Severity};
-use crate::gitlab::{GitLab, ProjectRef};
+use crate::gitlab::{AlertStatus, GitLab, GitLabError, ProjectRef};
 
 /// How far its clock may be from ours, where signatures are not in question.
 const APART: Duration = Duration::from_mins(1);
@@ -62,7 +62,11 @@ pub(super) async fn examine(
         }
     }
     for project in projects {
-        findings.push(match gitlab.project(&ProjectRef::from(&**project)).await {
+        let found = gitlab.project(&ProjectRef::from(&**project)).await;
+        if matches!(found, Ok(Some(_))) && !(settings.secrets.is_empty() && settings.signing.is_empty()) {
+            findings.push(webhook(gitlab, settings, project).await);
+        }
+        findings.push(match found {
             Ok(Some(found)) if found.role().is_some_and(|role| role < DEVELOPER) => Finding::new(
                 Severity::Error,
                 format!("The token's role in {project} is too low to show statuses."),
@@ -85,4 +89,35 @@ pub(super) async fn examine(
         });
     }
     findings
+}
+
+/// How a project's webhook to us is. Where we are for GitLab we do not know; what our address ends in we do.
+async fn webhook(gitlab: &GitLab, settings: &GitlabForgeSettings, project: &str) -> Finding {
+    let ending = format!("/webhooks/{}", settings.name);
+    let hooks = match gitlab.hooks(&ProjectRef::from(project)).await {
+        Ok(hooks) => hooks,
+        Err(GitLabError::Forbidden { .. } | GitLabError::NotFound { .. }) => {
+            let words = format!("The token may not see the webhooks of {project}; whether one leads here is not known.");
+            return Finding::new(Severity::Fine, words, "");
+        }
+        Err(error) => {
+            let words = format!("The webhooks of {project} cannot be read: {}.", causes(&error));
+            return Finding::new(Severity::Warning, words, "Look at what GitLab says.");
+        }
+    };
+    let Some(hook) = hooks.iter().find(|hook| hook.url.trim_end_matches('/').ends_with(&ending)) else {
+        return Finding::new(
+            Severity::Warning,
+            format!("No webhook of {project} leads to {ending}: changes are found by comparing alone, minutes later."),
+            "Make one in the project's settings, or in its group's; one of a group is not seen from here.",
+        );
+    };
+    if matches!(hook.alert_status, Some(AlertStatus::Disabled | AlertStatus::TemporarilyDisabled)) {
+        return Finding::new(
+            Severity::Error,
+            format!("GitLab has disabled the webhook of {project}: it could not deliver."),
+            "Look whether GitLab reaches the address, then press Test in the webhook's settings, which makes it work again.",
+        );
+    }
+    Finding::new(Severity::Fine, format!("The webhook of {project} is there and enabled."), "")
 }

@@ -85,27 +85,27 @@ async fn what_is_wrong_with_a_setup_is_found_with_what_to_do() {
     });
     world.put("GET projects/builds%2Fteam%2Fhello", &project);
     world.put("GET projects/7/hooks", &json!([hook("disabled", true)]));
-    let findings = world.executor.doctor(Some(&repo()), Some(&url())).await;
+    let findings = world.executor.doctor(&[repo()], Some(&url())).await;
     let found = |severity: Severity, words: &str| {
-        let is_it = |finding: &&super::super::Finding| finding.severity == severity && finding.what.contains(words);
+        let is_it = |finding: &&crate::executor::Finding| finding.severity == severity && finding.detail.contains(words);
         assert!(findings.iter().any(|finding| is_it(&finding)), "{words}: {findings:#?}");
     };
-    found(Severity::Fault, "do not include api");
-    found(Severity::Fault, "less than Developer");
-    found(Severity::Fault, "switched off");
-    found(Severity::Advice, "ends on 2026-05-10");
-    found(Severity::Advice, "Auto DevOps");
-    found(Severity::Advice, "Everybody may see");
-    found(Severity::Advice, "disabled the webhook");
+    found(Severity::Error, "do not include api");
+    found(Severity::Error, "less than Developer");
+    found(Severity::Error, "switched off");
+    found(Severity::Warning, "ends on 2026-05-10");
+    found(Severity::Warning, "Auto DevOps");
+    found(Severity::Warning, "Everybody may see");
+    found(Severity::Warning, "disabled the webhook");
     found(Severity::Fine, "GitLab 18.3.0-ee");
-    assert!(findings.iter().all(|finding| finding.severity != Severity::Fault || !finding.advice.is_empty()));
+    assert!(findings.iter().all(|finding| finding.severity != Severity::Error || !finding.hint.is_empty()));
 }
 
 #[tokio::test]
 async fn a_gitlab_that_is_none_is_said_to_be_none() {
     let world = World::new().await;
     world.put_raw("GET version", b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>".to_vec());
-    let findings = world.executor.doctor(None, None).await;
+    let findings = world.executor.doctor(&[], None).await;
     assert_eq!(findings.len(), 1);
-    assert!(findings[0].severity == Severity::Fault && findings[0].what.contains("page for people"), "{findings:?}");
+    assert!(findings[0].severity == Severity::Error && findings[0].detail.contains("page for people"), "{findings:?}");
 }
