@@ -1,7 +1,7 @@
 //! Where a mirror lives: where an attempt's commit is shown to its executor.
 //!
 //! Invariants: a mirror is written by pushing single refs with a lease, never as a whole. What is ours there lies below
-//! `cd/`; of other refs only the one is touched that [`Naming::Same`](signalbox_contract::api::vcs::Naming::Same) names.
+//! `cd/`; of other refs only the one is touched that [`Naming::Same`] names.
 //! What a ref was before a push is written down before the push, so that a push whose answer was lost is known to be ours.
 //! What a server says is mapped to a failure of ours that says what to do.
 
