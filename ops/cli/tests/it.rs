@@ -335,8 +335,10 @@ async fn up_starts_all_services_answers_and_ends_with_its_input() {
 async fn cutting_controller() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = format!("http://{}", listener.local_addr().expect("bound"));
-    let attempt =
-        serde_json::json!({ "key": format!("{RUN}-1-1"), "ended": false, "phase": "running", "started_at": "2026-01-01T00:00:00Z" });
+    let part = serde_json::json!({ "part": "build", "name": "build", "state": { "state": "running" } });
+    let attempt = serde_json::json!({
+        "key": format!("{RUN}-1-1"), "ended": false, "phase": "running", "started_at": "2026-01-01T00:00:00Z", "parts": [part],
+    });
     let step = serde_json::json!({
         "index": 1, "name": "build", "stage": "build", "kind": "build", "state": "active", "attempts": [attempt],
     });
