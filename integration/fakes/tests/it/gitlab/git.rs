@@ -42,6 +42,7 @@ async fn a_token_reaches_as_far_as_its_scopes_and_role() {
         ("glpat-nobody", "c", "Authentication failed"),
     ] {
         let copy = world.copy("g/p", Some(token)).await;
+        copy.commit("branch", branch, "Something that is not there yet").await;
         copy.git(&[
             "remote",
             "set-url",
