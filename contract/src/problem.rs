@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Failure;
+
 macro_rules! codes {
     ($($(#[$meta:meta])* $name:ident = $text:literal, $status:literal, $title:literal;)*) => {
         /// What went wrong, as a stable word that a program can act on. One for each thing that a caller can do
@@ -120,6 +122,11 @@ pub struct Problem {
     /// After how many seconds trying again makes sense; also in the header `Retry-After`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u32>,
+    /// What was tried in vain and can be tried again: services tell it to each other, so that its code and its hint reach the
+    /// person who asked. What people read is in the detail as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
+    pub failure: Option<Box<Failure>>,
 }
 
 /// One field at fault.
@@ -143,6 +150,7 @@ impl Problem {
             instance: None,
             errors: Vec::new(),
             retry_after: None,
+            failure: None,
         }
     }
 
@@ -165,6 +173,12 @@ impl Problem {
     pub const fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
         self
+    }
+
+    /// The same, of something that was tried in vain and can be tried again.
+    #[must_use]
+    pub fn failure(self, failure: &Failure) -> Self {
+        Self { failure: Some(Box::new(failure.clone())), ..self.detail(failure.to_string()) }
     }
 
     /// `not-found`, for what is not there and for what the reader may not know of alike.

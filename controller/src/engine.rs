@@ -21,7 +21,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use signalbox_adapters::executor::Executor;
 use signalbox_contract::build::Observation;
-use signalbox_contract::{AttemptKey, ExecutorName, RunId};
+use signalbox_contract::{AttemptKey, ExecutorName, Failure, FailureCode, RunId};
 use signalbox_controller_core::{Effect, Event};
 use signalbox_service::clock::SharedClock;
 use signalbox_service::shutdown::Shutdown;
@@ -129,7 +129,10 @@ impl Engine {
             let performed = AssertUnwindSafe(outside.perform(&leased.effect)).catch_unwind().await;
             let result = performed.unwrap_or_else(|_| {
                 tracing::error!("performing panicked");
-                Err(Fault::Again { after: None, why: "a fault of the controller; its log has more".to_owned() })
+                Err(Fault::Again {
+                    after: None,
+                    why: Failure::new(FailureCode::Internal, "The controller met a fault of its own.").hint("Its log has more."),
+                })
             });
             // The dispatcher ends only with the service.
             let _ = report.send((leased.lease, result)).await;
@@ -146,7 +149,14 @@ impl Engine {
         let written = match settlement.clone() {
             Settlement::Tell { run, event } => self.tell(run, *event, Some(lease)).await,
             Settlement::Done => self.store.done(lease).await,
-            Settlement::Later { due, error } => self.store.later(lease, due, error).await,
+            // The trouble first: once the effect is put off, nobody would say it again before the next try.
+            Settlement::Later { due, error, trouble } => match trouble {
+                Some((run, event)) => match self.tell(run, *event, None).await {
+                    Ok(()) => self.store.later(lease, due, error).await,
+                    Err(error) => Err(error),
+                },
+                None => self.store.later(lease, due, error).await,
+            },
         };
         if let Err(error) = written {
             tracing::warn!(error = %causes(&error), "what came of an effect could not be written");

@@ -361,7 +361,7 @@ fn reused() -> crate::http::Refusal {
 }
 
 fn again(failure: &Failure) -> crate::http::Refusal {
-    Problem::new(Code::Unavailable).detail(failure.to_string()).retry_after(AGAIN_AFTER).into()
+    Problem::new(Code::Unavailable).failure(failure).retry_after(AGAIN_AFTER).into()
 }
 
 fn unavailable(detail: &str) -> crate::http::Refusal {

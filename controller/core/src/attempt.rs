@@ -114,6 +114,9 @@ pub struct Attempt {
     pub class: Option<FailureClass>,
     /// Why it failed, where that is known.
     pub failure: Option<Failure>,
+    /// What is the matter with what its phase has done, as long as that is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Failure>,
     /// What it ends as, whatever its executor says, because it was stopped or ran out of time.
     pub cancel: Option<Verdict>,
     /// When it must have ended.
@@ -169,6 +172,7 @@ impl Attempt {
             verdict: None,
             class: None,
             failure: None,
+            trouble: None,
             cancel: None,
             deadline,
             started_at: now,

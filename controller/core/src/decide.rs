@@ -21,6 +21,7 @@ mod deploy;
 mod report;
 mod search;
 mod source;
+mod trouble;
 
 use change::Change;
 
@@ -180,6 +181,7 @@ pub fn decide(run: &Run, event: &Event, now: Timestamp, limits: &Limits) -> Resu
         Event::Resolved { key, digest } => change.resolved(key, *digest),
         Event::Deployed { key, hosts } => change.deployed(key, hosts),
         Event::EffectFailed { key, kind, failure } => change.effect_failed(key, *kind, failure),
+        Event::Troubled { key, kind, failure } => change.troubled(key, *kind, failure.as_ref()),
         Event::DeadlinePassed { key } => change.deadline_passed(key),
         Event::Reported { key, serial, remarks } => change.reported(key, *serial, remarks),
     };

@@ -128,6 +128,15 @@ pub enum Event {
         /// Why it failed.
         failure: Failure,
     },
+    /// An effect was tried in vain, or had its answer, and is tried again.
+    Troubled {
+        /// The attempt.
+        key: AttemptKey,
+        /// What is tried again.
+        kind: Kind,
+        /// What is the matter; `None` if nothing is any more.
+        failure: Option<Failure>,
+    },
     /// The attempt's time is over.
     DeadlinePassed {
         /// The attempt.
@@ -164,6 +173,7 @@ impl Event {
             Self::Resolved { .. } => "resolved",
             Self::Deployed { .. } => "deployed",
             Self::EffectFailed { .. } => "effect_failed",
+            Self::Troubled { .. } => "troubled",
             Self::DeadlinePassed { .. } => "deadline_passed",
             Self::Reported { .. } => "reported",
         }

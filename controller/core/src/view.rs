@@ -100,9 +100,10 @@ fn reason(step: &Step) -> String {
             }
             _ => String::new(),
         },
-        StepState::Active => match step.latest().map(|attempt| &attempt.phase) {
-            Some(Phase::Tracking { seen: BuildState::Waiting { why } }) => why.clone(),
-            Some(Phase::Finding { offered: true }) => "waits for the executor to begin it".to_owned(),
+        StepState::Active => match step.latest().map(|attempt| (&attempt.phase, &attempt.trouble)) {
+            Some((_, Some(trouble))) => format!("is tried again: {trouble}"),
+            Some((Phase::Tracking { seen: BuildState::Waiting { why } }, None)) => why.clone(),
+            Some((Phase::Finding { offered: true }, None)) => "waits for the executor to begin it".to_owned(),
             _ => String::new(),
         },
         StepState::Ended => step.latest().and_then(|attempt| attempt.failure.as_ref()).map(ToString::to_string).unwrap_or_default(),

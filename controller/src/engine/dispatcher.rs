@@ -33,8 +33,10 @@ pub enum Fault {
         /// When the receiver wants to be asked again.
         after: Option<Duration>,
         /// What failed, for people.
-        why: String,
+        why: Failure,
     },
+    /// It was answered, and what it waits for is not there yet.
+    NotYet(&'static str),
     /// It failed for good.
     Failed(Failure),
 }
@@ -57,6 +59,8 @@ pub enum Settlement {
         due: Timestamp,
         /// Why, for people.
         error: String,
+        /// What its run is told of that.
+        trouble: Option<(RunId, Box<Event>)>,
     },
 }
 
@@ -141,21 +145,28 @@ impl Dispatcher {
         let flying = self.flying.remove(&lease)?;
         let Flying { key, kind, lane, tries, give_up, begun, .. } = flying;
         let failed = |failure| Settlement::Tell { run: key.run, event: Box::new(Event::EffectFailed { key, kind, failure }) };
+        // Nobody waits for these with the run: what is the matter with them stands in their rows alone.
+        let told = !matches!(lane, Lane::Report | Lane::CleanUp | Lane::Timer);
+        let trouble = |failure| told.then(|| (key.run, Box::new(Event::Troubled { key, kind, failure })));
+        let longest = if lane == Lane::Report { LONGEST_REPORT } else { LONGEST_WAIT };
+        // Its last try comes when its time is over, not after.
+        let again = |wait: Duration| after(now, wait.max(backoff(tries, &key, longest)).min(longest)).min(give_up);
         Some(match result {
             Ok(Some(event)) => Settlement::Tell { run: key.run, event: Box::new(event) },
             Ok(None) => Settlement::Done,
             Err(Fault::Working) if now < give_up => {
-                Settlement::Later { due: after(begun, PAUSE).max(now).min(give_up), error: String::new() }
+                Settlement::Later { due: after(begun, PAUSE).max(now).min(give_up), error: String::new(), trouble: None }
             }
             Err(Fault::Again { after: wait, why }) if now < give_up => {
-                let longest = if lane == Lane::Report { LONGEST_REPORT } else { LONGEST_WAIT };
                 // Whoever asks for a pause each time is left alone for longer each time.
-                let wait = wait.unwrap_or_default().max(backoff(tries, &key, longest)).min(longest);
-                // Its last try comes when its time is over, not after.
-                Settlement::Later { due: after(now, wait).min(give_up), error: why }
+                Settlement::Later { due: again(wait.unwrap_or_default()), error: why.to_string(), trouble: trouble(Some(why)) }
+            }
+            Err(Fault::NotYet(what)) if now < give_up => {
+                Settlement::Later { due: again(Duration::ZERO), error: what.to_owned(), trouble: trouble(None) }
             }
             Err(Fault::Working) => failed(Failure::new(FailureCode::DeadlinePassed, "It was still at work when its time was over.")),
-            Err(Fault::Again { why, .. }) => failed(Failure::new(FailureCode::WorkerUnavailable, why)),
+            Err(Fault::Again { why, .. }) => failed(why),
+            Err(Fault::NotYet(what)) => failed(Failure::new(FailureCode::WorkerUnavailable, what)),
             Err(Fault::Failed(failure)) => failed(failure),
         })
     }

@@ -16,7 +16,7 @@ use signalbox_contract::api::vcs::{RefsResult, RepoResult};
 use signalbox_contract::build::Observation;
 use signalbox_contract::job::Variables;
 use signalbox_contract::token::{Capability, Service};
-use signalbox_contract::{AttemptKey, Code, ExecutorName, Failure, FailureCode, Origin};
+use signalbox_contract::{AttemptKey, Code, ExecutorName, Failure, FailureCode, Origin, Problem};
 use signalbox_controller_core::attempt::Published;
 use signalbox_controller_core::effect::{AtExecutor, BuildOrder};
 use signalbox_controller_core::plan::{CdOrder, Definition as Planned};
@@ -119,10 +119,12 @@ impl Outside {
                 None
             }
             Act::Seal { at, publish, line, picks, parts } => {
-                self.collector
-                    .finish(&Reading { key, executor: &at.executor, build: at.build.as_deref(), parts })
-                    .await
-                    .map_err(|error| Fault::Again { after: None, why: format!("The log could not be collected: {error}.") })?;
+                self.collector.finish(&Reading { key, executor: &at.executor, build: at.build.as_deref(), parts }).await.map_err(
+                    |error| Fault::Again {
+                        after: None,
+                        why: Failure::new(FailureCode::WorkerUnavailable, format!("The log could not be collected: {error}.")),
+                    },
+                )?;
                 let remarks = self.fetch_outputs(key, at, picks, effect.give_up).await?;
                 let request = CloseRequest { publish: *publish, line: *line, pin: key.run };
                 let path = format!("/grants/{key}/close");
@@ -179,7 +181,7 @@ impl Outside {
                 }
                 Ok(Event::Found { key, build: Some(counts.into()), surplus: surplus.into_iter().map(Into::into).collect() })
             }
-            Found::NotYet => Err(Fault::Again { after: None, why: "The executor does not show the build yet.".to_owned() }),
+            Found::NotYet => Err(Fault::NotYet("The executor does not show the build yet.")),
             Found::Never => Ok(Event::Found { key, build: None, surplus: Vec::new() }),
         }
     }
@@ -301,7 +303,10 @@ pub(super) fn tracked(key: AttemptKey, build: &str) -> Result<Tracked, Fault> {
 
 pub(super) fn unsigned(error: &SignError) -> Fault {
     tracing::error!(error = %causes(error), "a capability could not be signed");
-    Fault::Again { after: None, why: "A capability could not be signed.".to_owned() }
+    Fault::Again {
+        after: None,
+        why: Failure::new(FailureCode::Internal, "A capability could not be signed.").hint("The controller's log has more."),
+    }
 }
 
 /// What a worker's answer means.
@@ -326,23 +331,37 @@ pub(super) fn called(of: Service, error: &CallError) -> Fault {
             .hint("The worker's configuration and the controller's do not fit together; both logs have more."),
         ),
         // What the worker tried in vain, in its own words, is what the user has to know if it stays so.
-        CallError::Retry { after, problem: Some(problem), .. } if !problem.detail.is_empty() => {
-            Fault::Again { after: *after, why: problem.detail.clone() }
+        CallError::Retry { after, problem: Some(Problem { failure: Some(failure), .. }), .. } => {
+            Fault::Again { after: *after, why: Failure::clone(failure) }
         }
-        CallError::Retry { after, .. } => Fault::Again { after: *after, why: error.to_string() },
+        CallError::Retry { after, problem: Some(problem), .. } if !problem.detail.is_empty() => {
+            Fault::Again { after: *after, why: Failure::new(FailureCode::WorkerUnavailable, &*problem.detail) }
+        }
+        CallError::Retry { after, .. } => Fault::Again { after: *after, why: unwell(of, error) },
         CallError::NotSent { .. } | CallError::Unknown { .. } | CallError::Refused(_) => {
-            Fault::Again { after: None, why: error.to_string() }
+            Fault::Again { after: None, why: unwell(of, error) }
         }
     }
+}
+
+/// What is said of a worker that says nothing itself.
+fn unwell(of: Service, error: &CallError) -> Failure {
+    Failure::new(FailureCode::WorkerUnavailable, format!("The {of} did not do what was asked: {error}."))
+        .hint("See whether it runs and can be reached; its log and the controller's have more.")
+}
+
+fn silent(error: &ExecutorError) -> Failure {
+    Failure::new(FailureCode::ExecutorUnreachable, format!("The executor did not do what was asked: {error}."))
+        .hint("See whether it runs and can be reached; the controller's log has more.")
 }
 
 pub(super) fn fault(error: ExecutorError) -> Fault {
     match error {
         ExecutorError::Refused(failure) => Fault::Failed(failure),
-        ExecutorError::Retry { after } => Fault::Again { after, why: error.to_string() },
+        ExecutorError::Retry { after } => Fault::Again { after, why: silent(&error) },
         ExecutorError::NotSent(_) | ExecutorError::Unknown(_) => {
             tracing::warn!(error = %causes(&error), "an executor did not answer");
-            Fault::Again { after: None, why: error.to_string() }
+            Fault::Again { after: None, why: silent(&error) }
         }
     }
 }

@@ -61,7 +61,7 @@ impl Reporter {
             Fault::Failed(Failure::new(FailureCode::ForgeRefused, detail).hint("Put it back into the controller's configuration."))
         })?;
         if let Some(wait) = self.rest_of(name) {
-            return Err(Fault::Again { after: Some(wait), why: format!("The forge {name} could not be reached a moment ago.") });
+            return Err(Fault::Again { after: Some(wait), why: unreached(format!("The forge {name} could not be reached a moment ago.")) });
         }
         let turn = self.turn(&subject(run.request.origin()));
         let _turn = turn.lock().await;
@@ -74,7 +74,7 @@ impl Reporter {
                 Ok(Some(Event::Reported { key, serial, remarks: told.remarks }))
             }
             Ok(Err(error)) => Err(self.fault(name, &error)),
-            Err(_) => Err(Fault::Again { after: None, why: format!("The forge {name} did not answer in time.") }),
+            Err(_) => Err(Fault::Again { after: None, why: unreached(format!("The forge {name} did not answer in time.")) }),
         }
     }
 
@@ -85,7 +85,7 @@ impl Reporter {
         tracing::warn!(forge = %name, error = %causes(error), "a forge could not be told");
         let after = if let ForgeError::Retry { after } = error { *after } else { None };
         self.resting.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), Instant::now() + after.unwrap_or(REST).min(REST));
-        Fault::Again { after, why: error.to_string() }
+        Fault::Again { after, why: unreached(error.to_string()) }
     }
 
     /// How much longer a forge is left alone.
@@ -203,7 +203,12 @@ const fn outcome(step: &StepView) -> &'static str {
     }
 }
 
+/// What may pass. It stands in the effect's row; a report is no part of its run.
+fn unreached(detail: String) -> Failure {
+    Failure::new(FailureCode::WorkerUnavailable, detail)
+}
+
 fn unread(error: &StoreError) -> Fault {
     tracing::warn!(error = %causes(error), "what is to be told could not be read");
-    Fault::Again { after: None, why: "What is to be told could not be read.".to_owned() }
+    Fault::Again { after: None, why: Failure::new(FailureCode::Internal, "What is to be told could not be read.") }
 }

@@ -71,6 +71,8 @@ pub(crate) enum Mood {
     Well,
     /// It answers 503 and wants to be asked again soon.
     Overloaded,
+    /// It has tried in vain, says why, and wants to be asked again.
+    Trying(Failure),
     /// It answers 500.
     Broken,
     /// It answers something that is not what was asked for.
@@ -262,6 +264,7 @@ impl Desk {
             return Err(match mood {
                 Mood::Well | Mood::Dawdling | Mood::Failing(_) => return Ok(()),
                 Mood::Overloaded => refusal(Problem::new(Code::Unavailable).retry_after(1)),
+                Mood::Trying(failure) => refusal(Problem::new(Code::Unavailable).failure(&failure).retry_after(1)),
                 Mood::Broken => refusal(Problem::new(Code::Internal)),
                 Mood::Babbling => Html("<p>It works!</p>").into_response(),
                 Mood::Hanging => match moods.changed().await {

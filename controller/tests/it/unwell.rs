@@ -158,3 +158,39 @@ async fn a_failure_for_good_is_told_as_it_was_said() {
     assert_eq!(house.world.asked(At::Vcs, "fetch"), 1, "it is not tried again");
     house.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_the_matter_is_told_while_it_is_tried_again_and_when_its_time_is_over() {
+    let house = House::with(Setup::default().table("[limits]\nfetch = \"4s\"")).await;
+    let down = Failure::new(FailureCode::SourceUnreachable, "The source git.example.org answered 503.").hint("See whether it is up.");
+    house.world.is(At::Vcs, Mood::Trying(down.clone()));
+    let run = house.branch("main").await;
+    let trying = house.until("it is said why", run, |view| !view.steps[0].reason.is_empty()).await;
+    assert_eq!(trying.steps[0].reason, "is tried again: The source git.example.org answered 503. See whether it is up.");
+    assert_eq!(trying.summary.outcome, None);
+    let view = house.ended(run).await;
+    assert_eq!(view.summary.reason, "The source git.example.org answered 503. See whether it is up.");
+    let attempt = view.steps[0].attempts.last().expect("it was tried");
+    let failure = attempt.failure.as_ref().expect("it is said why");
+    assert_eq!((&failure.detail, &failure.hint), (&down.detail, &down.hint));
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_the_matter_is_not_told_of_what_came_after_it() {
+    let house = House::open().await;
+    house.world.is(At::Vcs, Mood::Trying(Failure::new(FailureCode::SourceUnreachable, "The source is away.")));
+    let run = house.branch("main").await;
+    house.until("it is said why", run, |view| !view.steps[0].reason.is_empty()).await;
+    house.world.is(At::Vcs, Mood::Well);
+    let view = house.ends(run, Outcome::Passed).await;
+    assert!(view.steps.iter().all(|step| step.reason.is_empty()), "{view:#?}");
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_hangs_is_named_when_its_time_is_over() {
+    let view = gives_up("fetch = \"1s\"", At::Vcs, Mood::Hanging).await;
+    assert!(view.summary.reason.starts_with("The source https://git.example.org/hello was still being fetched"), "{view:#?}");
+    assert!(view.summary.reason.contains("[limits]"), "it is said what can be done");
+}

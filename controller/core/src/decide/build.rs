@@ -204,7 +204,10 @@ impl Change {
                 }
             }
             Phase::Claiming { .. } | Phase::Fetching | Phase::Resolving | Phase::Publishing | Phase::Preparing => {
-                self.end(*key, End { verdict, class: None, failure: failure_of(verdict, String::new()) });
+                let known = self.attempt(key).and_then(|attempt| Some((attempt.class, attempt.failure.take()?)));
+                let (class, failure) =
+                    known.map_or_else(|| (None, failure_of(verdict, String::new())), |(class, known)| (class, Some(known)));
+                self.end(*key, End { verdict, class, failure });
             }
             Phase::Starting | Phase::Finding { .. } => self.fence(key, verdict),
             Phase::Tracking { .. } => self.cancel(key, verdict),
@@ -259,6 +262,7 @@ impl Change {
     pub(super) fn enter(&mut self, key: &AttemptKey, phase: Phase) {
         let Some(attempt) = self.attempt(key) else { return };
         let left = std::mem::replace(&mut attempt.phase, phase);
+        attempt.trouble = None;
         for kind in left.acts() {
             self.withdraw(key, *kind);
         }

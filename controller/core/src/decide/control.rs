@@ -5,6 +5,7 @@ use signalbox_contract::grant::Glob;
 use signalbox_contract::{ArtifactName, AttemptKey, Failure, FailureClass, FailureCode, Verdict};
 
 use super::change::{Change, End};
+use super::trouble::too_late;
 use super::{Refusal, settled};
 use crate::attempt::Phase;
 use crate::effect::Kind;
@@ -90,6 +91,11 @@ impl Change {
             return self.not_reported(key, failure);
         }
         let Some(phase) = self.phase(key) else { return false };
+        // That the time was over says less than what was the matter until then.
+        let failure = &match self.trouble(key) {
+            Some(trouble) if failure.code == FailureCode::DeadlinePassed => too_late(trouble),
+            _ => failure.clone(),
+        };
         match (kind, phase) {
             // A newer commit is there, and has a run of its own.
             (Kind::Fetch, Phase::Fetching) if failure.code == FailureCode::RefMoved && !self.run.request.origin().is_api() => {
@@ -125,7 +131,9 @@ impl Change {
             self.set_timer(*key);
             return true;
         }
-        let late = || Failure::new(FailureCode::DeadlinePassed, "The time that it may take is over.");
+        let trouble = self.trouble(key);
+        let late =
+            || trouble.clone().map_or_else(|| Failure::new(FailureCode::DeadlinePassed, "The time that it may take is over."), too_late);
         match attempt.phase.clone() {
             Phase::Publishing | Phase::Tracking { .. } if attempt.cancel.is_some() => {
                 let then = self.cancelled_as(key);
@@ -134,10 +142,20 @@ impl Change {
             Phase::Finding { offered: true } => self.not_found(key, true),
             Phase::Fencing { then } => self.end_fenced(key, then, Some(late())),
             Phase::Sealing { .. } => {
-                self.not_sealed(key, Failure::new(FailureCode::WorkerUnavailable, "What the build made could not be stored in time."));
+                let failure = Failure::new(FailureCode::WorkerUnavailable, "What the build made could not be stored in time.");
+                self.not_sealed(
+                    key,
+                    match trouble {
+                        Some(trouble) => Failure { detail: format!("{} {}", failure.detail, trouble.detail), ..trouble },
+                        None => failure,
+                    },
+                );
             }
             Phase::Deploying => self.not_deployed(key, &late()),
-            _ => self.call_off(key, Verdict::TimedOut),
+            phase => {
+                self.explain_lateness(key, &phase);
+                self.call_off(key, Verdict::TimedOut);
+            }
         }
         true
     }

@@ -39,6 +39,8 @@ impl Change {
 
     pub(super) fn found(&mut self, key: &AttemptKey, build: Option<&str>, surplus: &[String]) -> bool {
         let Some(Phase::Finding { offered }) = self.phase(key) else { return false };
+        // This is an answer: what was the matter before it does not count any more.
+        self.forget_trouble(key);
         for other in surplus {
             self.remark(key, format!("The executor had another build of it, {other}; it was cancelled and does not count."));
         }
@@ -59,6 +61,10 @@ impl Change {
     pub(super) fn not_found(&mut self, key: &AttemptKey, offered: bool) {
         if !offered {
             return self.fence(key, Verdict::Lost);
+        }
+        // Nobody knows whether it began, so nobody is told to look for why it did not.
+        if let Some(trouble) = self.trouble(key) {
+            return self.not_started(key, &trouble);
         }
         let Some(Work::Build { executor, .. }) = self.work(key).cloned() else { return };
         let shown = self.run.current(key).and_then(|attempt| attempt.published.as_ref());

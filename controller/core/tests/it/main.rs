@@ -15,5 +15,6 @@ mod rerunning;
 mod sample;
 mod stopping;
 mod story;
+mod troubled;
 mod whole;
 mod world;

@@ -180,6 +180,7 @@ pub(crate) const fn is_silent(act: &Act) -> bool {
 pub(crate) fn key_of(event: &Event) -> Option<AttemptKey> {
     match event {
         Event::Observed(observation) => Some(observation.key),
+        Event::Troubled { key, .. } => Some(*key),
         other => crate::story::outcome_of(other).map(|(key, _)| key),
     }
 }
@@ -199,6 +200,7 @@ pub(crate) fn about(mut event: Event, other: AttemptKey) -> Event {
         | Event::Deployed { key, .. }
         | Event::EffectFailed { key, .. }
         | Event::Reported { key, .. }
+        | Event::Troubled { key, .. }
         | Event::DeadlinePassed { key } => *key = other,
         Event::Observed(observation) => observation.key = other,
         Event::Granted(granted) => granted.key = other,
