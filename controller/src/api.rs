@@ -16,6 +16,7 @@ mod webhooks;
 
 pub(crate) use deliveries::{DeliveriesQuery, may_replay};
 pub(crate) use logs::{LogQuery, attempt_of, part_of};
+pub use schema::job_schema;
 pub(crate) use streams::Streams;
 pub use webhooks::Desk;
 pub(crate) use webhooks::LARGEST;

@@ -13,6 +13,6 @@ mod roster;
 mod start;
 pub mod store;
 
-pub use api::openapi;
+pub use api::{job_schema, openapi};
 pub use config::Config;
 pub use start::{AtHand, StartError, start, start_with};

@@ -12,7 +12,7 @@ use utoipa::OpenApi;
 struct Definitions;
 
 /// The schema (draft 2020-12, which is what OpenAPI 3.1 uses for its own schemas).
-fn job_schema() -> Value {
+pub fn job_schema() -> Value {
     let document = serde_json::to_value(Definitions::openapi()).unwrap_or_default();
     let mut definitions = document.pointer("/components/schemas").cloned().unwrap_or_default();
     move_references(&mut definitions);

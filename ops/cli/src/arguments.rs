@@ -1,5 +1,6 @@
 //! The command line: what can be typed.
 
+mod blobs;
 mod choice;
 mod deliveries;
 mod mirrors;
@@ -7,10 +8,12 @@ mod token;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use signalbox_contract::{ArtifactName, Digest, EnvironmentName, ExecutorName, JobName, PublishedName, RefName, RepoName, RunId};
 use url::Url;
 
+pub(crate) use blobs::{BlobsCommand, WantedBlob};
 pub(crate) use choice::{AllowedAction, Audience, FromWhere, ServiceName, StateFilter};
 pub(crate) use deliveries::{DeliveriesArguments, DeliveriesCommand};
 pub(crate) use mirrors::MirrorsCommand;
@@ -22,11 +25,23 @@ pub(crate) use token::{TokenArguments, TokenCommand};
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) client: ClientArguments,
-    /// Print JSON, one document, for programs.
+    /// Print JSON for programs: one document, of a log an object a line; and errors as JSON on standard error
     #[arg(long, global = true)]
     pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Arguments {
+    /// What was typed. A variable that is set to nothing counts as not set: scripts and service files write `X=` to say so.
+    pub(crate) fn typed() -> Result<Self, clap::Error> {
+        let mut command = Self::command().mut_args(|argument| {
+            let value = argument.get_env().and_then(std::env::var_os);
+            if value.is_some_and(|value| value.is_empty()) { argument.env(Resettable::Reset) } else { argument }
+        });
+        let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+    }
 }
 
 const EXIT_CODES: &str = "\
@@ -244,6 +259,9 @@ pub(crate) enum Command {
         /// Which
         service: ServiceName,
     },
+    /// Print the JSON Schema of .signalbox.yaml
+    #[command(hide = true)]
+    Schema,
 }
 
 /// `POST /cd`.
@@ -312,43 +330,6 @@ pub(crate) struct ServiceArguments {
     /// End when standard input ends, so that whoever started it cannot leave it behind
     #[arg(long, hide = true)]
     pub(crate) end_with_input: bool,
-}
-
-/// The artifact store.
-#[derive(Debug, Subcommand)]
-pub(crate) enum BlobsCommand {
-    /// List blobs
-    List {
-        /// Only those whose names begin so
-        #[arg(default_value = "")]
-        prefix: String,
-        /// The next page: what the last answer gave as `next`
-        #[arg(long)]
-        cursor: Option<String>,
-    },
-    /// Fetch a blob
-    Get {
-        /// Its name
-        name: ArtifactName,
-        /// Where to write it [default: standard output]
-        #[arg(short, long)]
-        output: Option<PathBuf>,
-    },
-    /// Store a file
-    Put {
-        /// The name to store it under
-        name: ArtifactName,
-        /// The file
-        file: PathBuf,
-        /// Its media type
-        #[arg(long)]
-        content_type: Option<String>,
-    },
-    /// Delete a blob
-    Delete {
-        /// Its name
-        name: ArtifactName,
-    },
 }
 
 /// Keys.

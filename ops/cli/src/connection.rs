@@ -97,11 +97,12 @@ impl Connection {
         let service = self.service;
         let address = self.client.base().origin().ascii_serialization();
         match error {
-            CallError::Refused(problem) => Mistake::refused(self.in_words(&problem)).into(),
+            CallError::Refused(problem) => Mistake::refused(self.in_words(&problem)).answered(problem).into(),
             CallError::Retry { after, problem, .. } => {
-                let why = problem.map_or_else(|| "it is busy, starting or stopping".to_owned(), |problem| problem.to_string());
+                let why = problem.as_ref().map_or_else(|| "it is busy, starting or stopping".to_owned(), ToString::to_string);
                 let when = after.map_or_else(|| "later".to_owned(), |after| format!("in {} s", after.as_secs().max(1)));
-                Mistake::refused(format!("the {service} cannot do this now: {why} Try again {when}.")).into()
+                let mistake = Mistake::refused(format!("the {service} cannot do this now: {why} Try again {when}."));
+                problem.into_iter().fold(mistake, Mistake::answered).into()
             }
             CallError::NotSent { source, .. } => {
                 let option =

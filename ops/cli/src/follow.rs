@@ -38,7 +38,7 @@ pub(crate) async fn follow(connection: &Connection, run: RunId, output: Output) 
         view = until_the_end(connection, run, &screen) => view,
         _ = tokio::signal::ctrl_c() => {
             let words = format!("interrupted; the run goes on. `signalbox show {run}` shows it, `signalbox stop {run}` stops it");
-            Err(Mistake { message: words, code: code::INTERRUPTED }.into())
+            Err(Mistake::new(code::INTERRUPTED, words).into())
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Reading a step's log as it grows.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use http::header::{HeaderMap, HeaderValue, RANGE};
 use signalbox_contract::RunId;
@@ -80,6 +82,61 @@ pub(crate) fn parts(attempt: &AttemptView) -> Vec<(Option<String>, String)> {
         return vec![(None, String::new())];
     }
     with_log.into_iter().map(|part| (Some(part.part.clone()), part.name.clone())).collect()
+}
+
+/// The longest line that is one object; a longer one becomes several.
+const LONGEST_LINE: usize = 64 * 1024;
+
+/// Prints the logs of a step's attempt: as they are, or for a program an object a line.
+pub(crate) struct Printer<'a> {
+    output: Output,
+    raw: bool,
+    step: &'a str,
+    /// What each part has said of a line that has not come to its end.
+    begun: BTreeMap<Option<String>, Vec<u8>>,
+}
+
+impl<'a> Printer<'a> {
+    /// A printer for the logs of the step `step`.
+    pub(crate) fn new(output: Output, raw: bool, step: &'a str) -> Self {
+        Self { output, raw, step, begun: BTreeMap::new() }
+    }
+
+    /// Prints what a part has said.
+    pub(crate) fn print(&mut self, attempt: u16, part: Option<&str>, bytes: &[u8]) -> Result<()> {
+        if !self.output.json {
+            return if self.raw { crate::output::bytes(bytes) } else { print(bytes, self.output) };
+        }
+        let mut line = self.begun.remove(&part.map(str::to_owned)).unwrap_or_default();
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            line.extend_from_slice(piece);
+            if line.ends_with(b"\n") || line.len() >= LONGEST_LINE {
+                self.tell(attempt, part, &line)?;
+                line.clear();
+            }
+        }
+        if !line.is_empty() {
+            self.begun.insert(part.map(str::to_owned), line);
+        }
+        Ok(())
+    }
+
+    /// Prints the lines that never came to their end.
+    pub(crate) fn finish(&mut self, attempt: u16) -> Result<()> {
+        for (part, line) in std::mem::take(&mut self.begun) {
+            self.tell(attempt, part.as_deref(), &line)?;
+        }
+        Ok(())
+    }
+
+    fn tell(&self, attempt: u16, part: Option<&str>, line: &[u8]) -> Result<()> {
+        let line = String::from_utf8_lossy(line);
+        let mut object = serde_json::json!({ "step": self.step, "attempt": attempt, "line": line.trim_end_matches(['\n', '\r']) });
+        if let Some(part) = part {
+            object["part"] = part.into();
+        }
+        crate::output::line(&object.to_string())
+    }
 }
 
 /// Prints a piece of a log: on a terminal freed of control characters, elsewhere as it is.

@@ -23,7 +23,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use arguments::{Arguments, ClientArguments, Command, MirrorsCommand, ServiceArguments, TokenCommand};
-use clap::Parser as _;
+use clap::error::ErrorKind;
 use command::{blobs, cd, check_config, deliveries, doctor, environments, fake, keys, mirrors, runs, show, token};
 use connection::Connection;
 use mistake::{Mistake, exit_code};
@@ -33,12 +33,15 @@ use signalbox_contract::token::Service;
 
 fn main() -> ExitCode {
     signalbox_service::auth::install_crypto();
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::typed() {
+        Ok(arguments) => arguments,
+        Err(error) => return untyped(&error),
+    };
     let output = Output { json: arguments.json };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: the program cannot be set up: {error}");
+            report(&Mistake::setup(format!("the program cannot be set up: {error}")).into(), output);
             return ExitCode::from(mistake::code::SETUP);
         }
     };
@@ -61,10 +64,33 @@ fn report(error: &anyhow::Error, output: Output) {
     // A mistake says everything in its own sentence; anything else is told with its causes.
     let words = if error.is::<Mistake>() { error.to_string() } else { format!("{error:#}") };
     if output.json {
-        eprintln!("{}", serde_json::json!({ "error": words, "exit_code": exit_code(error) }));
+        let mut document = serde_json::json!({ "error": words, "exit_code": exit_code(error) });
+        if let Some(problem) = error.downcast_ref::<Mistake>().and_then(|mistake| mistake.problem.as_deref()) {
+            document["problem"] = serde_json::json!(problem);
+        }
+        eprintln!("{document}");
     } else {
         eprintln!("error: {words}");
     }
+}
+
+/// What is said instead, where what was typed makes no command: help, the version, or what is wrong with it.
+fn untyped(error: &clap::Error) -> ExitCode {
+    let typed = std::env::args_os().skip(1).take_while(|argument| argument != "--");
+    let output = Output { json: typed.into_iter().any(|argument| argument == "--json") };
+    if !error.use_stderr() || !output.json {
+        // Whoever does not read it any more has seen enough.
+        let _ = error.print();
+        return if error.use_stderr() { ExitCode::from(mistake::code::USAGE) } else { ExitCode::SUCCESS };
+    }
+    let words = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
+            "a command is missing; `signalbox --help` lists them".to_owned()
+        }
+        _ => error.to_string(),
+    };
+    report(&Mistake::usage(words.trim_start_matches("error: ").trim_end()).into(), output);
+    ExitCode::from(mistake::code::USAGE)
 }
 
 async fn run(arguments: Arguments, output: Output) -> Result<u8> {
@@ -99,31 +125,38 @@ async fn run(arguments: Arguments, output: Output) -> Result<u8> {
         Command::Mirrors { command: Some(MirrorsCommand::Gc { yes, .. }), .. } => mirrors::collect(&controller(&typed)?, yes, output).await,
         Command::Token(TokenCommand::Create(request)) => token::create(|| controller(&typed), &request, output).await,
         Command::Token(TokenCommand::List { cursor }) => token::list(&controller(&typed)?, cursor, output).await,
-        Command::Token(TokenCommand::Revoke { id, file }) => token::revoke(&controller(&typed)?, id, file.as_deref(), output).await,
+        Command::Token(TokenCommand::Revoke { id, file }) => {
+            token::revoke(|| controller(&typed), id.as_deref(), file.as_deref(), output).await
+        }
         Command::Keys(command) => keys::keys(&command, output),
         Command::Fake(command) => fake::fake(command, output).await,
         Command::Completions { shell } => {
-            output::bytes(&completions::script(shell))?;
+            let script = String::from_utf8(completions::script(shell))?;
+            output.show(&serde_json::json!({ "shell": shell.to_string(), "script": script }), |_| script.clone())?;
             Ok(0)
         }
         Command::Init { folder } => install::init(&folder, output),
         Command::Up { folder, end_with_input } => up::up(&folder, end_with_input, output).await,
-        Command::Controller(alone) => run_alone(Service::Controller, &alone).await,
-        Command::VcsWorker(alone) => run_alone(Service::VcsWorker, &alone).await,
-        Command::ArtifactStore(alone) => run_alone(Service::ArtifactStore, &alone).await,
-        Command::DeployWorker(alone) => run_alone(Service::DeployWorker, &alone).await,
-        Command::LocalExecutor(alone) => run_alone(Service::LocalExecutor, &alone).await,
+        Command::Controller(alone) => run_alone(Service::Controller, &alone, output).await,
+        Command::VcsWorker(alone) => run_alone(Service::VcsWorker, &alone, output).await,
+        Command::ArtifactStore(alone) => run_alone(Service::ArtifactStore, &alone, output).await,
+        Command::DeployWorker(alone) => run_alone(Service::DeployWorker, &alone, output).await,
+        Command::LocalExecutor(alone) => run_alone(Service::LocalExecutor, &alone, output).await,
         Command::CheckConfig { paths, service } => check_config::check_config(&paths, service.map(Into::into), output),
         Command::Try { folder, keep } => demonstration::show(&folder, keep, output).await,
         Command::Openapi { service } => {
             output::line(&services::openapi(service.into()).to_pretty_json()?)?;
             Ok(0)
         }
+        Command::Schema => {
+            output::line(&serde_json::to_string_pretty(&signalbox_controller::job_schema())?)?;
+            Ok(0)
+        }
     }
 }
 
-async fn run_alone(service: Service, alone: &ServiceArguments) -> Result<u8> {
-    services::run_alone(service, &alone.config, alone.end_with_input).await
+async fn run_alone(service: Service, alone: &ServiceArguments, output: Output) -> Result<u8> {
+    services::run_alone(service, &alone.config, alone.end_with_input, output).await
 }
 
 fn controller(typed: &ClientArguments) -> Result<Connection> {

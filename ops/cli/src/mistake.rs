@@ -1,5 +1,7 @@
 //! What a command ends with when it does not end well: a sentence that says what to do, and an exit code.
 
+use signalbox_contract::Problem;
+
 /// Exit codes, as `signalbox --help` lists them.
 pub(crate) mod code {
     /// The run failed, was lost or took too long; something is wrong, or did not work.
@@ -26,22 +28,35 @@ pub(crate) struct Mistake {
     pub(crate) message: String,
     /// The exit code.
     pub(crate) code: u8,
+    /// What the service answered, for programs.
+    pub(crate) problem: Option<Box<Problem>>,
 }
 
 impl Mistake {
+    /// A mistake with this exit code.
+    pub(crate) fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { message: message.into(), code, problem: None }
+    }
+
+    /// The same, with what the service answered.
+    pub(crate) fn answered(mut self, problem: Problem) -> Self {
+        self.problem = Some(Box::new(problem));
+        self
+    }
+
     /// A wrong command line.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: code::USAGE }
+        Self::new(code::USAGE, message)
     }
 
     /// A refusal by a service.
     pub(crate) fn refused(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: code::REFUSED }
+        Self::new(code::REFUSED, message)
     }
 
     /// Something missing or wrong around the command.
     pub(crate) fn setup(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: code::SETUP }
+        Self::new(code::SETUP, message)
     }
 }
 

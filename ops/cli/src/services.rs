@@ -11,7 +11,8 @@ use signalbox_service::http::{bind, raise_file_limit};
 use signalbox_service::shutdown::Shutdown;
 use signalbox_service::telemetry::{Telemetry, init_logging, log_panics};
 
-use crate::mistake::{Mistake, code};
+use crate::mistake::Mistake;
+use crate::output::{self, Output};
 
 /// How long a service may take to end. Its connections are drained sooner.
 const END: Duration = Duration::from_secs(30);
@@ -118,7 +119,7 @@ pub(crate) fn set_up_process(name: &'static str) {
 }
 
 /// Runs one service until it is asked to end.
-pub(crate) async fn run_alone(service: Service, path: &Path, end_with_input: bool) -> Result<u8> {
+pub(crate) async fn run_alone(service: Service, path: &Path, end_with_input: bool, output: Output) -> Result<u8> {
     set_up_process(service.as_str());
     let configured = Configured::load(service, path).map_err(|errors| Mistake::setup(errors.to_string()))?;
     let address = configured.common().url().map(String::from).unwrap_or_default();
@@ -129,13 +130,17 @@ pub(crate) async fn run_alone(service: Service, path: &Path, end_with_input: boo
         return Err(error);
     }
     tracing::info!(service = service.as_str(), address, "service.ready");
+    if output.json {
+        let services = serde_json::Map::from_iter([(service.to_string(), address.into())]);
+        output::line(&serde_json::to_string_pretty(&serde_json::json!({ "ready": true, "services": services }))?)?;
+    }
     let ended_by_itself = tokio::select! {
         () = asked_to_end(end_with_input) => false,
         () = shutdown.requested() => true,
     };
     drain(service.as_str(), &shutdown, END).await;
     if ended_by_itself {
-        return Err(Mistake { message: format!("the {service} ended by itself; its log says why"), code: code::SETUP }.into());
+        return Err(Mistake::setup(format!("the {service} ended by itself; its log says why")).into());
     }
     Ok(0)
 }

@@ -4,6 +4,7 @@
 
 mod cargo;
 mod dependencies;
+mod documents;
 mod edges;
 mod openapi;
 mod places;
@@ -31,6 +32,8 @@ enum Task {
         #[arg(long)]
         duplicates: bool,
     },
+    /// Do the files, links and tests exist that the documents name?
+    CheckDocuments,
     /// Writes `docs/api/*.json` from the code.
     Openapi {
         /// Write nothing; fail if the files differ from the code.
@@ -65,6 +68,7 @@ fn run(task: &Task) -> Result<Vec<String>> {
             Ok(faults)
         }
         Task::CheckDependencies { duplicates } => dependencies::check(*duplicates),
+        Task::CheckDocuments => documents::faults(&cargo::root()?),
         Task::Openapi { check } => openapi::run(*check),
     }
 }

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use uuid::Uuid;
 
 use super::choice::{AllowedAction, Audience};
 
@@ -22,7 +21,7 @@ pub(crate) enum TokenCommand {
     Revoke {
         /// Its id (`jti`); `signalbox token list` shows it
         #[arg(required_unless_present = "file", conflicts_with = "file")]
-        id: Option<Uuid>,
+        id: Option<String>,
         /// A file with the token itself, from which its id is read
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,

@@ -4,18 +4,20 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use signalbox_contract::ArtifactName;
+use aws_lc_rs::digest::{Context, SHA256};
+use http::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderValue};
 use signalbox_contract::api::Page;
 use signalbox_contract::api::store::BlobInfo;
+use signalbox_contract::{ArtifactName, Digest};
+use signalbox_service::client::Download;
 use tokio_util::io::ReaderStream;
 
-use crate::arguments::BlobsCommand;
+use crate::arguments::{BlobsCommand, WantedBlob};
 use crate::connection::{Connection, with_query};
 use crate::mistake::Mistake;
 use crate::output::{Output, moment, size, table};
 
-/// Lists, fetches, stores or deletes blobs.
+/// Lists, shows the history of, fetches, stores or deletes blobs.
 pub(crate) async fn blobs(connection: &Connection, command: BlobsCommand, output: Output) -> Result<u8> {
     match command {
         BlobsCommand::List { prefix, cursor } => {
@@ -23,7 +25,12 @@ pub(crate) async fn blobs(connection: &Connection, command: BlobsCommand, output
             let page: Page<BlobInfo> = connection.get(&with_query("/blobs", query)).await?;
             output.show(&page, list)?;
         }
-        BlobsCommand::Get { name, output: file } => get(connection, &name, file, output).await?,
+        BlobsCommand::Versions { name, cursor } => {
+            let path = crate::connection::path(std::iter::once("versions").chain(name.as_str().split('/')));
+            let page: Page<BlobInfo> = connection.get(&with_query(&path, [("cursor", cursor)])).await?;
+            output.show(&page, |page| history(page, &name))?;
+        }
+        BlobsCommand::Get { blob, output: file } => get(connection, &blob, file, output).await?,
         BlobsCommand::Put { name, file, content_type } => {
             let info = put(connection, &name, &file, content_type).await?;
             output.show(&info, |info| format!("{} version {}: {}, {}", info.name, info.version, size(info.size), info.digest))?;
@@ -53,33 +60,94 @@ fn list(page: &Page<BlobInfo>) -> String {
     page.next.as_ref().map_or_else(|| text.clone(), |next| format!("{text}\nmore: signalbox blobs list --cursor {next}"))
 }
 
-async fn get(connection: &Connection, name: &ArtifactName, file: Option<PathBuf>, output: Output) -> Result<()> {
+fn history(page: &Page<BlobInfo>, name: &ArtifactName) -> String {
+    let rows = page.items.iter().map(|blob| {
+        let run = blob.run.map_or_else(|| "-".to_owned(), |run| run.to_string());
+        [blob.version.to_string(), size(blob.size), moment(blob.stored_at), run, blob.digest.to_string()]
+    });
+    let text = table(["VERSION", "SIZE", "STORED (UTC)", "BY RUN", "DIGEST"], rows);
+    page.next.as_ref().map_or_else(|| text.clone(), |next| format!("{text}\nmore: signalbox blobs versions {name} --cursor {next}"))
+}
+
+async fn get(connection: &Connection, wanted: &WantedBlob, file: Option<PathBuf>, output: Output) -> Result<()> {
+    if file.is_none() && output.json {
+        return Err(Mistake::usage("a blob may hold anything, so it is no JSON document; give --output FILE").into());
+    }
     if file.is_none() && std::io::stdout().is_terminal() {
         return Err(
             Mistake::usage("a blob may hold anything, so it is not printed on a terminal; give --output FILE, or redirect it").into()
         );
     }
-    let mut answer = connection.stream(&address(name), HeaderMap::new()).await.map_err(|error| connection.explain(error))?;
+    let path = match wanted {
+        WantedBlob::Named(name) => address(name),
+        WantedBlob::Exact(digest) => crate::connection::path(["digests", &digest.to_string()]),
+    };
+    let mut answer = connection.stream(&path, HeaderMap::new()).await.map_err(|error| connection.explain(error))?;
+    let announced = announced(answer.headers(), wanted)?;
     let Some(file) = file else {
+        let mut hash = Context::new(&SHA256);
         while let Some(chunk) = answer.chunk().await.map_err(|error| connection.explain(error))? {
+            hash.update(&chunk);
             crate::output::bytes(&chunk)?;
         }
-        return Ok(());
+        return compare(hash, &announced, "what was printed is not to be used");
     };
-    // Beside the file first: a download that breaks off leaves what was there.
+    // Beside the file first: a download that breaks off, or brings other bytes, leaves what was there.
     let mut part = file.clone().into_os_string();
     part.push(".part");
     let part = PathBuf::from(part);
+    let fetched = write(connection, &mut answer, &part, &announced).await;
+    let bytes = fetched.inspect_err(|_| {
+        // What is left of it is of no use; that it was there is no reason to fail otherwise.
+        let _ = std::fs::remove_file(&part);
+    })?;
+    std::fs::rename(&part, &file).with_context(|| format!("writing {}", file.display()))?;
+    let document = serde_json::json!({ "file": file, "bytes": bytes, "digest": announced });
+    output.show(&document, |_| format!("{}: {}, {announced}", file.display(), size(bytes)))
+}
+
+/// Writes what comes to a file, and answers how much it was if it is what was announced.
+async fn write(connection: &Connection, answer: &mut Download, part: &Path, announced: &Digest) -> Result<u64> {
     let cannot = || format!("writing {}", part.display());
-    let mut target = std::fs::File::create(&part).with_context(cannot)?;
-    let mut bytes = 0_u64;
+    let mut target = std::fs::File::create(part).with_context(cannot)?;
+    let (mut hash, mut bytes) = (Context::new(&SHA256), 0_u64);
     while let Some(chunk) = answer.chunk().await.map_err(|error| connection.explain(error))? {
         target.write_all(&chunk).with_context(cannot)?;
+        hash.update(&chunk);
         bytes += chunk.len() as u64;
     }
     target.sync_all().with_context(cannot)?;
-    std::fs::rename(&part, &file).with_context(|| format!("writing {}", file.display()))?;
-    output.show(&serde_json::json!({ "name": name, "file": file, "bytes": bytes }), |_| format!("{}: {}", file.display(), size(bytes)))
+    compare(hash, announced, "nothing was kept")?;
+    Ok(bytes)
+}
+
+/// The digest that the store names for what it sends. Where it is one that was asked for, it must be that one.
+fn announced(headers: &HeaderMap, wanted: &WantedBlob) -> Result<Digest> {
+    let named = headers.get(ETAG).and_then(|value| value.to_str().ok()?.trim_matches('"').parse::<Digest>().ok());
+    let Some(named) = named else {
+        return Err(Mistake::setup(
+            "the answer names no digest, so that nothing can be compared and nothing was kept; is that address the artifact store's?",
+        )
+        .into());
+    };
+    match wanted {
+        WantedBlob::Exact(digest) if *digest != named => {
+            Err(Mistake::setup(format!("the store answered {named} instead of what was asked for; nothing was kept")).into())
+        }
+        _ => Ok(named),
+    }
+}
+
+/// Whether the bytes that came are those that were announced.
+fn compare(hash: Context, announced: &Digest, otherwise: &str) -> Result<()> {
+    let mut came = [0; 32];
+    came.copy_from_slice(hash.finish().as_ref());
+    let came = Digest::from_bytes(came);
+    if came == *announced {
+        return Ok(());
+    }
+    Err(Mistake::setup(format!("other bytes came than the store announced: {came} instead of {announced}; {otherwise}. Fetch it again"))
+        .into())
 }
 
 async fn put(connection: &Connection, name: &ArtifactName, file: &Path, content_type: Option<String>) -> Result<BlobInfo> {

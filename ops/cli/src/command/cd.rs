@@ -15,8 +15,15 @@ use crate::follow::{exit_code, follow};
 use crate::mistake::Mistake;
 use crate::output::Output;
 
-/// `POST /cd`.
+/// `POST /cd`, and what was asked for besides.
 pub(crate) async fn cd(connection: &Connection, arguments: CdArguments, output: Output) -> Result<u8> {
+    let following = arguments.follow;
+    let accepted = ask(connection, arguments).await?;
+    go_on(connection, accepted, following, output).await
+}
+
+/// `POST /cd`.
+pub(crate) async fn ask(connection: &Connection, arguments: CdArguments) -> Result<Accepted> {
     let mut headers = HeaderMap::new();
     if let Some(key) = &arguments.idempotency_key {
         let value = HeaderValue::try_from(key.as_str()).map_err(|_| Mistake::usage("an idempotency key has printable characters only"))?;
@@ -32,8 +39,7 @@ pub(crate) async fn cd(connection: &Connection, arguments: CdArguments, output: 
         executor: arguments.executor,
         inputs: inputs(&arguments.inputs)?,
     };
-    let accepted: Accepted = connection.post("/cd", headers, &request).await?;
-    go_on(connection, accepted, arguments.follow, output).await
+    connection.post("/cd", headers, &request).await
 }
 
 /// `POST /runs/{id}/rerun`.
@@ -81,7 +87,7 @@ async fn start<B: Serialize>(connection: &Connection, parts: &[&str], request: &
 }
 
 /// Says that the run was accepted, or follows it.
-async fn go_on(connection: &Connection, accepted: Accepted, following: bool, output: Output) -> Result<u8> {
+pub(crate) async fn go_on(connection: &Connection, accepted: Accepted, following: bool, output: Output) -> Result<u8> {
     let run = accepted.run;
     if !following {
         output.show(&accepted, |_| format!("run {run} is accepted; `signalbox show {run}` shows it, `signalbox logs -f {run}` its log"))?;

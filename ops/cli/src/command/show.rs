@@ -13,7 +13,7 @@ use signalbox_contract::api::run::{AttemptView, EventView, RunView, StepKind};
 
 use crate::connection::{Connection, path, with_query};
 use crate::follow::{LAST_WORDS, Watch};
-use crate::log::{LogReader, log_path, parts, print};
+use crate::log::{LogReader, Printer, log_path, parts};
 use crate::mistake::Mistake;
 use crate::output::{Output, duration, harmless, moment, size, table, took};
 use crate::words;
@@ -65,10 +65,10 @@ pub(crate) struct Wanted {
 
 /// `GET /runs/{id}/steps/{step}/log`.
 pub(crate) async fn logs(connection: &Connection, run: RunId, wanted: Wanted, output: Output) -> Result<u8> {
-    let sink = |bytes: &[u8]| if wanted.raw { crate::output::bytes(bytes) } else { print(bytes, output) };
     let mut watch = Watch::new(connection, run);
     watch.look().await?;
     let (step, _) = chosen(watch.seen()?, &wanted)?;
+    let mut printer = Printer::new(output, wanted.raw, &step);
     if let Some(bytes) = wanted.tail {
         let Some(attempt) = chosen(watch.seen()?, &wanted)?.1 else { return Ok(0) };
         for (part, name) in chosen_parts(attempt, &wanted)? {
@@ -76,9 +76,10 @@ pub(crate) async fn logs(connection: &Connection, run: RunId, wanted: Wanted, ou
             let path = log_path(run, &step, attempt.key.attempt, part.as_deref(), Some(bytes));
             let mut answer = connection.stream(&path, HeaderMap::new()).await.map_err(|error| connection.explain(error))?;
             while let Some(chunk) = answer.chunk().await.map_err(|error| connection.explain(error))? {
-                sink(&chunk)?;
+                printer.print(attempt.key.attempt, part.as_deref(), &chunk)?;
             }
         }
+        printer.finish(attempt.key.attempt)?;
         return Ok(0);
     }
     let mut number = None;
@@ -101,7 +102,7 @@ pub(crate) async fn logs(connection: &Connection, run: RunId, wanted: Wanted, ou
                         heading(&name, attempt, &wanted, output);
                         speaking = Some(part.clone());
                     }
-                    sink(bytes)
+                    printer.print(attempt.key.attempt, part.as_deref(), bytes)
                 };
                 while log.advance(connection, &mut print).await? {}
                 complete &= log.is_complete();
@@ -112,6 +113,9 @@ pub(crate) async fn logs(connection: &Connection, run: RunId, wanted: Wanted, ou
         // Where the last of it was cut, it is asked for again, for a moment.
         let over = ended && (complete || attempt.is_none() || ended_at.get_or_insert_with(Instant::now).elapsed() > LAST_WORDS);
         if !wanted.follow || over || (complete && attempt.is_some_and(|attempt| attempt.parts.len() == 1)) {
+            if let Some(attempt) = attempt {
+                printer.finish(attempt.key.attempt)?;
+            }
             return Ok(0);
         }
         tokio::time::sleep(Duration::from_millis(300)).await;

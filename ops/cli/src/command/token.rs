@@ -75,13 +75,18 @@ pub(crate) async fn list(connection: &Connection, cursor: Option<String>, output
 }
 
 /// `DELETE /tokens/{jti}`.
-pub(crate) async fn revoke(connection: &Connection, id: Option<Uuid>, file: Option<&Path>, output: Output) -> Result<u8> {
+pub(crate) async fn revoke(
+    connect: impl FnOnce() -> Result<Connection>,
+    id: Option<&str>,
+    file: Option<&Path>,
+    output: Output,
+) -> Result<u8> {
     let id = match (id, file) {
-        (Some(id), _) => id,
+        (Some(id), _) => id_typed(id)?,
         (None, Some(file)) => id_in(file)?,
         (None, None) => return Err(Mistake::usage("name the token's id, or a file with the token by --file").into()),
     };
-    let revoked: Revoked = connection.remove(&path(["tokens", &id.to_string()])).await?;
+    let revoked: Revoked = connect()?.remove(&path(["tokens", &id.to_string()])).await?;
     output.show(&revoked, |revoked| {
         if revoked.listed {
             return format!("token {id} is revoked");
@@ -92,6 +97,17 @@ pub(crate) async fn revoke(connection: &Connection, id: Option<Uuid>, file: Opti
         )
     })?;
     Ok(0)
+}
+
+/// The id that was typed. It is not repeated where it is none: it may be the token itself.
+fn id_typed(text: &str) -> Result<Uuid> {
+    let words = if text.split('.').count() == 3 {
+        "that looks like a token itself, which has no place on a command line: revoke it by `--file FILE`, from which its id is read"
+    } else {
+        "that is no token's id, which looks like 01890a5d-ac96-774b-bcce-b302099a8057 (`jti`): `signalbox token list` shows the ids, \
+         and `--file FILE` reads it from a file with the token"
+    };
+    text.parse().map_err(|_| Mistake::usage(words).into())
 }
 
 /// The id that a token names in itself. Nothing is believed of it but that it is the one that is to be refused.

@@ -7,10 +7,12 @@ mod place;
 mod repository;
 
 use std::io::IsTerminal as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use signalbox_contract::api::run::RunView;
 use signalbox_contract::token::Service;
 use signalbox_deploy_worker::testing::Host;
 use signalbox_service::folder::DataFolder;
@@ -26,9 +28,10 @@ use crate::arguments::{CdArguments, ClientArguments};
 use crate::child;
 use crate::command::cd;
 use crate::connection::Connection;
+use crate::follow::{exit_code, follow};
 use crate::install::admin_token;
 use crate::mistake::{Mistake, code};
-use crate::output::{self, Output, duration, line};
+use crate::output::{self, Output, duration};
 use crate::settings;
 use place::Place;
 use repository::Example;
@@ -41,15 +44,16 @@ const LOOK: Duration = Duration::from_secs(20);
 
 /// Shows the main job, in `folder`.
 pub(crate) async fn show(folder: &Path, keep: bool, output: Output) -> Result<u8> {
-    let begun = Instant::now();
-    std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    let teller = Teller { begun: Instant::now(), output };
+    // It holds keys and tokens: others may have no look at it, whatever the umask says.
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(|| format!("making {}", folder.display()))?;
     let folder = folder.canonicalize().with_context(|| format!("finding {}", folder.display()))?;
     let _claim = DataFolder::claim(&folder, "signalbox try")?;
     let place = Place::open(&folder)?;
     let end = Shutdown::new();
     let result = tokio::select! {
-        result = demonstrate(&place, begun, output, &end) => result,
-        () = Shutdown::asked_by_the_system() => Err(Mistake { message: "interrupted".to_owned(), code: code::INTERRUPTED }.into()),
+        result = demonstrate(&place, teller, &end) => result,
+        () = Shutdown::asked_by_the_system() => Err(Mistake::new(code::INTERRUPTED, "interrupted").into()),
     };
     let result = match result {
         Ok(running) => running.stay(&place, keep).await,
@@ -59,9 +63,22 @@ pub(crate) async fn show(folder: &Path, keep: bool, output: Output) -> Result<u8
     result
 }
 
-/// Says what was done, and how long after the beginning.
-fn say(begun: Instant, text: &str) -> Result<()> {
-    line(&format!("[{:>8}] {text}", duration(begun.elapsed())))
+/// Who is told what happens: people as it happens, line by line; a program in one document, once all is there.
+#[derive(Debug, Clone, Copy)]
+struct Teller {
+    begun: Instant,
+    output: Output,
+}
+
+impl Teller {
+    fn line(self, text: &str) -> Result<()> {
+        if self.output.json { Ok(()) } else { output::line(text) }
+    }
+
+    /// Says what was done, and how long after the beginning.
+    fn say(self, text: &str) -> Result<()> {
+        self.line(&format!("[{:>8}] {text}", duration(self.begun.elapsed())))
+    }
 }
 
 /// What goes on after the demonstration, until it is asked to end.
@@ -69,31 +86,35 @@ struct Running {
     services: process::Running,
     /// How the run ended, as an exit code.
     code: u8,
+    teller: Teller,
     _host: Host,
     _forge: GitServer,
 }
 
-async fn demonstrate(place: &Place, begun: Instant, output: Output, end: &Shutdown) -> Result<Running> {
+async fn demonstrate(place: &Place, teller: Teller, end: &Shutdown) -> Result<Running> {
     let example = Example::prepare(&place.repositories()).await?;
     let forge = GitServer::start_at(&place.repositories(), place.git()).await;
-    say(begun, &format!("a repository: {} at {}, commit {}", example.folder.display(), place.source(), example.commit))?;
+    teller.say(&format!("a repository: {} at {}, commit {}", example.folder.display(), place.source(), example.commit))?;
 
     let host = Host::start(&place.hosts()?, "example-host").await.context("starting the example host")?;
     publish(&host.files, place, end)?;
-    say(begun, &format!("a host: sshd on 127.0.0.1:{} publishes what is in {}", host.port, host.files.display()))?;
+    teller.say(&format!("a host: sshd on 127.0.0.1:{} publishes what is in {}", host.port, host.files.display()))?;
 
     place.write_site(&host)?;
     let services = start_services(place).await?;
-    say(begun, &format!("the services: signalbox up {}", place.site().display()))?;
+    teller.say(&format!("the services: signalbox up {}", place.site().display()))?;
 
-    let code = deploy(place, output).await?;
+    let (code, run) = deploy(place, teller).await?;
     if code == 0 {
-        look(place, begun).await?;
-        explain(place, begun, &example)?;
+        look(place, teller).await?;
+        explain(place, teller, &example)?;
     } else {
-        line(&format!("It did not work. The services' log is {}.", place.log().display()))?;
+        teller.line(&format!("It did not work. The services' log is {}.", place.log().display()))?;
     }
-    Ok(Running { services, code, _host: host, _forge: forge })
+    if let Some(run) = run {
+        teller.output.show(&document(place, &example, &run)?, |_| String::new())?;
+    }
+    Ok(Running { services, code, teller, _host: host, _forge: forge })
 }
 
 impl Running {
@@ -101,13 +122,13 @@ impl Running {
     async fn stay(mut self, place: &Place, keep: bool) -> Result<u8> {
         let watched = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
         if self.code == 0 && (keep || watched) {
-            line("\nEverything runs until Ctrl-C.")?;
+            self.teller.line("\nEverything runs until Ctrl-C.")?;
             tokio::select! {
-                () = Shutdown::asked_by_the_system() => line("ending …")?,
-                _ = self.services.wait() => line(&format!("the services ended by themselves; {} says why", place.log().display()))?,
+                () = Shutdown::asked_by_the_system() => self.teller.line("ending …")?,
+                _ = self.services.wait() => self.teller.line(&format!("the services ended by themselves; {} says why", place.log().display()))?,
             }
         } else if self.code == 0 {
-            line("\nNobody looks on at a terminal, so everything ends now; with --keep it goes on until it is interrupted.")?;
+            self.teller.line("\nNobody looks on at a terminal, so everything ends now; with --keep it goes on until it is interrupted.")?;
         }
         child::end(&mut self.services).await;
         Ok(self.code)
@@ -160,8 +181,8 @@ async fn start_services(place: &Place) -> Result<process::Running> {
 }
 
 /// The main job, as anybody would ask for it.
-async fn deploy(place: &Place, output: Output) -> Result<u8> {
-    line("\n$ signalbox cd hello --ref main --artifact hello.txt --follow")?;
+async fn deploy(place: &Place, teller: Teller) -> Result<(u8, Option<RunView>)> {
+    teller.line("\n$ signalbox cd hello --ref main --artifact hello.txt --follow")?;
     let client = ClientArguments {
         url: Some(place.url(Service::Controller)?),
         token_file: Some(admin_token(&place.site(), Service::Controller)),
@@ -180,13 +201,18 @@ async fn deploy(place: &Place, output: Output) -> Result<u8> {
         follow: true,
         idempotency_key: None,
     };
-    cd::cd(&connection, request, output).await
+    let accepted = cd::ask(&connection, request).await?;
+    if !teller.output.json {
+        return Ok((cd::go_on(&connection, accepted, true, teller.output).await?, None));
+    }
+    let view = follow(&connection, accepted.run, teller.output).await?;
+    Ok((exit_code(&view), Some(view)))
 }
 
 /// Fetches the deployed file from the host.
-async fn look(place: &Place, begun: Instant) -> Result<()> {
+async fn look(place: &Place, teller: Teller) -> Result<()> {
     let address = format!("http://{}/hello.txt", place.published());
-    line(&format!("\n$ curl {address}"))?;
+    teller.line(&format!("\n$ curl {address}"))?;
     let curl = Program::new("curl")
         .args(["--silent", "--show-error", "--fail", "--noproxy", "*", &address])
         .env("PATH", "/usr/local/bin:/usr/bin:/bin");
@@ -194,16 +220,31 @@ async fn look(place: &Place, begun: Instant) -> Result<()> {
     if !shown.status.success() {
         anyhow::bail!("the host does not show the file: {}", output::harmless(&String::from_utf8_lossy(&shown.stderr)));
     }
-    line(output::harmless(&String::from_utf8_lossy(&shown.stdout)).trim_end())?;
-    line("")?;
-    say(begun, "a commit became a file on a host")
+    teller.line(output::harmless(&String::from_utf8_lossy(&shown.stdout)).trim_end())?;
+    teller.line("")?;
+    teller.say("a commit became a file on a host")
 }
 
-fn explain(place: &Place, begun: Instant, example: &Example) -> Result<()> {
+/// The same for a program: where everything is, and how the run ended.
+fn document(place: &Place, example: &Example, run: &RunView) -> Result<serde_json::Value> {
+    Ok(serde_json::json!({
+        "controller": place.url(Service::Controller)?,
+        "token_file": admin_token(&place.site(), Service::Controller),
+        "store": place.url(Service::ArtifactStore)?,
+        "store_token_file": admin_token(&place.site(), Service::ArtifactStore),
+        "published": format!("http://{}/", place.published()),
+        "repository": example.folder,
+        "log": place.log(),
+        "folder": place.folder(),
+        "run": run,
+    }))
+}
+
+fn explain(place: &Place, teller: Teller, example: &Example) -> Result<()> {
     let controller = place.url(Service::Controller)?;
     let token = admin_token(&place.site(), Service::Controller);
     let program = std::env::current_exe().map_or_else(|_| "signalbox".to_owned(), |path| path.display().to_string());
-    line(&format!(
+    teller.line(&format!(
         "\nDone in {took}. Where to look:\n  \
          pages        {controller}  (sign in with the token in {token})\n  \
          deployed     http://{published}/hello.txt, on the host {host}\n  \
@@ -220,7 +261,7 @@ fn explain(place: &Place, begun: Instant, example: &Example) -> Result<()> {
         store = place.url(Service::ArtifactStore)?.as_str().trim_end_matches('/'),
         store_token = admin_token(&place.site(), Service::ArtifactStore).display(),
         base = controller.as_str().trim_end_matches('/'),
-        took = duration(begun.elapsed()),
+        took = duration(teller.begun.elapsed()),
         token = token.display(),
         published = place.published(),
         host = place.hosts()?.join("example-host/root").display(),

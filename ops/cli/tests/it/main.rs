@@ -2,6 +2,10 @@
 
 #![expect(clippy::expect_used, reason = "what a test needs and does not get ends it")]
 
+mod blobs;
+mod documents;
+mod json;
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -180,7 +184,7 @@ async fn a_newcomers_mistakes_get_a_sentence_that_says_what_to_do() {
     let (site, _) = installed(home.path()).await;
     let token = site.join("tokens/admin").display().to_string();
     let nowhere = format!("http://{}", free_port());
-    let cases: [Case<'_>; 8] = [
+    let cases: [Case<'_>; 12] = [
         (&["status"], &[], 6, "set SIGNALBOX_TOKEN_FILE (or --token-file) to a file that holds one"),
         (&["blobs", "list"], &[], 6, "set SIGNALBOX_STORE_TOKEN_FILE"),
         (&["status"], &[("SIGNALBOX_TOKEN_FILE", "nothing")], 6, "the secret in nothing cannot be read: No such file"),
@@ -189,6 +193,10 @@ async fn a_newcomers_mistakes_get_a_sentence_that_says_what_to_do() {
         (&["show", "7"], &[], 2, "is 26 characters of lower-case base32"),
         (&["up", "empty"], &[], 6, "`signalbox init empty` makes one"),
         (&["cd", "hello", "--ref", "a..b"], &[], 2, "--ref"),
+        (&["status"], &[("SIGNALBOX_URL", ""), ("SIGNALBOX_TOKEN_FILE", "")], 6, "set SIGNALBOX_TOKEN_FILE"),
+        (&["blobs", "list"], &[("SIGNALBOX_STORE_URL", ""), ("SIGNALBOX_STORE_TOKEN_FILE", "")], 6, "set SIGNALBOX_STORE_TOKEN_FILE"),
+        (&["token", "revoke", "zzz"], &[("SIGNALBOX_CA", "")], 2, "`signalbox token list` shows the ids"),
+        (&["token", "revoke", "ey.ey.sig"], &[], 2, "no place on a command line"),
     ];
     for (arguments, variables, code, sentence) in cases {
         let said = say_with(home.path(), arguments, variables).await;
