@@ -4,6 +4,7 @@ use signalbox_contract::CommitSha;
 use signalbox_contract::api::Page;
 use signalbox_contract::api::run::{Outcome, RunState, RunSummary, RunView};
 use signalbox_contract::change::Origin;
+use signalbox_contract::token::Service;
 use signalbox_service::testing::eventually;
 
 use crate::gerrit::Gerrit;
@@ -11,6 +12,15 @@ use crate::review::Change;
 use crate::world::{PATIENCE, World};
 
 impl World {
+    /// Waits until a service has written these words to its log so many times.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn says(&self, service: Service, words: &str, times: usize) {
+        let said = || async { (self.services.log(service).matches(words).count() >= times).then_some(()) };
+        self.patiently(&format!("the {service} says {words:?}"), said).await;
+    }
+
     /// The runs of a repository, the oldest first.
     ///
     /// # Panics
@@ -79,7 +89,10 @@ impl World {
     }
 
     /// Waits for something, and shows the logs when it does not come.
-    async fn patiently<T, F: Future<Output = Option<T>>>(&self, what: &str, ask: impl FnMut() -> F) -> T {
+    ///
+    /// # Panics
+    /// When it does not come.
+    pub async fn patiently<T, F: Future<Output = Option<T>>>(&self, what: &str, ask: impl FnMut() -> F) -> T {
         let Ok(found) = tokio::time::timeout(PATIENCE, eventually(what, PATIENCE * 2, ask)).await else {
             panic!("still waiting for {what}\n{}", self.logs())
         };

@@ -201,6 +201,16 @@ impl World {
         eventually(&format!("the log of {step} holds {words:?}"), PATIENCE, seen).await;
     }
 
+    /// Waits until the log of a part of a run's build holds some words.
+    ///
+    /// # Panics
+    /// When it does not come to hold them.
+    pub async fn until_part_log(&self, run: RunId, part: &str, words: &str) {
+        let path = format!("/runs/{run}/steps/build/log?part={part}");
+        let seen = || async { self.text(&path).await.contains(words).then_some(()) };
+        eventually(&format!("the log of {part} holds {words:?}"), PATIENCE, seen).await;
+    }
+
     /// Waits until a step's latest attempt is in this phase.
     pub async fn until_step(&self, run: RunId, step: &str, phase: &str) -> RunView {
         self.until(run, &format!("{step} is {phase}"), |view| {

@@ -38,7 +38,7 @@ async fn gnu_hello_is_built_deployed_run_upgraded_and_rolled_back() {
     world.ends(first, Outcome::Passed).await;
     assert!(world.step_log(first, "build").await.contains("hello (GNU Hello)"));
     for host in &world.hosts {
-        assert_eq!(run_on(host).await, "Hello, world!\n");
+        assert_eq!(run_on(host, "hello").await, "Hello, world!\n");
     }
 
     let program = tree.path().join("src/hello.c");
@@ -48,18 +48,19 @@ async fn gnu_hello_is_built_deployed_run_upgraded_and_rolled_back() {
     let second = world.deploy_hello().await;
     world.ends(second, Outcome::Passed).await;
     for host in &world.hosts {
-        assert_eq!(run_on(host).await, "Hello, signalbox!\n");
+        assert_eq!(run_on(host, "hello").await, "Hello, signalbox!\n");
     }
 
     let rollback: Accepted = world.post("/environments/test/rollback", &json!({ "published_name": "hello" })).await;
     world.ends(rollback.run, Outcome::Passed).await;
     for host in &world.hosts {
-        assert_eq!(run_on(host).await, "Hello, world!\n");
+        assert_eq!(run_on(host, "hello").await, "Hello, world!\n");
     }
     world.close().await;
 }
 
-async fn copy(from: &Path, to: &Path) {
+/// Copies what a folder holds into another.
+pub(crate) async fn copy(from: &Path, to: &Path) {
     let copied =
         Program::new("cp").arg("-a").arg(from.join(".")).arg(to).env("PATH", "/usr/bin:/bin").run(Bounds::new(Duration::from_mins(1)));
     assert!(copied.await.expect("it runs").status.success());
@@ -74,14 +75,14 @@ async fn commit(world: &World, tree: &Path, message: &str) {
 }
 
 /// What the deployed program says, run on the host as its account.
-async fn run_on(host: &Host) -> String {
+pub(crate) async fn run_on(host: &Host, name: &str) -> String {
     let ssh = Program::new("ssh")
         .args(["-F", "none", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-i"])
         .arg(&host.key)
         .arg("-o")
         .arg(format!("UserKnownHostsFile={}", host.known_hosts.display()))
         .args(["-p", &host.port.to_string(), &format!("{}@127.0.0.1", host.user)])
-        .arg(host.root.join("hello"))
+        .arg(host.root.join(name))
         .env("PATH", "/usr/bin:/bin");
     let said = ssh.run(Bounds::new(Duration::from_secs(30))).await.expect("ssh runs");
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));

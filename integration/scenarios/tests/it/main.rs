@@ -5,6 +5,10 @@
 mod crashes;
 mod hello;
 mod main_job;
+mod mirrors;
 mod native;
+mod outages;
+mod plan;
 mod reviews;
 mod secrets;
+mod yard;

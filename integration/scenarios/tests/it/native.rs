@@ -9,7 +9,8 @@ use serde_json::json;
 use signalbox_contract::RunId;
 use signalbox_contract::api::run::Outcome as Ended;
 use signalbox_contract::token::Service;
-use signalbox_fakes::gitlab::fault::AnswerFault;
+use signalbox_fakes::gitlab::fault::{AnswerFault, PipelineFault};
+use signalbox_fakes::gitlab::state::status::Status;
 use signalbox_fakes::gitlab::{Faults, Outcome};
 use signalbox_scenarios::{Gitlab, World, WorldOptions};
 
@@ -53,6 +54,9 @@ async fn an_untouched_definition_is_built_in_gitlab_and_what_it_made_is_deployed
     let build = view.steps.iter().find(|step| step.name == "build").expect("a step");
     let parts: Vec<&str> = build.attempts[0].parts.iter().map(|part| part.name.as_str()).collect();
     assert_eq!(parts, ["compile", "check"]);
+    for part in parts {
+        world.until_part_log(run, part, &format!("{part} of {sha}")).await;
+    }
     for host in 0..2 {
         assert_eq!(world.shown(host, "hello"), Some(sha.clone()));
     }
@@ -70,17 +74,21 @@ async fn an_untouched_definition_is_built_in_gitlab_and_what_it_made_is_deployed
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_gitlab_answers_one_pipeline_counts_and_the_run_ends_right() {
     let (gitlab, world) = world().await;
-    let orders: [(&str, Order); 4] = [
+    let orders: [(&str, Order); 7] = [
         ("the start's answer is lost", |faults| faults.answer(Some(Method::POST), "/pipeline", AnswerFault::Lost, 1)),
         ("the start is answered 502", |faults| faults.answer(Some(Method::POST), "/pipeline", AnswerFault::Status(502), 2)),
         ("the start is one of too many", |faults| {
             faults.answer(Some(Method::POST), "/pipeline", AnswerFault::TooMany(Duration::from_secs(1)), 1);
         }),
+        ("the pipeline of the push is late", |faults| faults.pipelines(PipelineFault::Late(Duration::from_secs(3)))),
         ("a fifth of all answers is 503", |faults| faults.answer_some(None, "/api/", AnswerFault::Status(503), 0.2)),
+        ("a tenth of all answers is 500, git's too", |faults| faults.answer_some(None, "/", AnswerFault::Status(500), 0.1)),
+        ("a tenth of all answers is cut", |faults| faults.answer_some(None, "/api/", AnswerFault::Cut, 0.1)),
     ];
     for (number, (what, order)) in orders.into_iter().enumerate() {
         // Every other one is built under a name of its own, where we start the pipeline ourselves.
-        let ref_name = if number % 2 == 0 { format!("refs/changes/0{number}/{number}/1") } else { "refs/heads/main".to_owned() };
+        let kept = number % 2 == 1 || what.contains("push");
+        let ref_name = if kept { "refs/heads/main".to_owned() } else { format!("refs/changes/0{number}/{number}/1") };
         let text = format!("{what}\n");
         let sha = world.repository.commit(&ref_name, &[(".gitlab-ci.yml", DEFINITION), ("text", &text)]).await.to_string();
         order(gitlab.fake.faults());
@@ -90,7 +98,7 @@ async fn whatever_gitlab_answers_one_pipeline_counts_and_the_run_ends_right() {
         assert_eq!(world.shown(0, "hello"), Some(sha.clone()), "{what}: {view:#?}");
         let attempts = view.steps.iter().find(|step| step.name == "build").map_or(0, |step| step.attempts.len());
         let pipelines: Vec<_> = gitlab.pipelines("hello").into_iter().filter(|pipeline| pipeline.sha == sha).collect();
-        let counted = pipelines.iter().filter(|pipeline| pipeline.status == signalbox_fakes::gitlab::state::status::Status::Success);
+        let counted = pipelines.iter().filter(|pipeline| pipeline.status == Status::Success);
         assert_eq!(counted.count(), attempts, "{what}: {pipelines:#?}");
     }
     close(gitlab, world).await;
@@ -130,6 +138,35 @@ async fn a_gitlab_build_survives_the_death_of_any_service_and_of_gitlab_for_a_wh
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_that_never_comes_or_never_moves_is_told_and_left_behind_by_nobody() {
+    let gitlab = Gitlab::start().await;
+    gitlab.fake.script(|_, _| Some(Outcome::success()));
+    let options = WorldOptions::default().with_gitlab(&gitlab).with(Service::Controller, "[limits]\nappear = \"6s\"\n");
+    let world = World::with(options).await;
+    world.repository.commit("refs/heads/main", &[(".gitlab-ci.yml", DEFINITION)]).await;
+    gitlab.fake.faults().pipelines(PipelineFault::Never);
+    let run = world.cd(&json!({ "repo": "hello", "ref": "main", "executor": "gitlab" })).await;
+    let view = world.ends(run, Ended::Failed).await;
+    assert!(view.summary.reason.contains("within 6 seconds"), "{}", view.summary.reason);
+    assert!(gitlab.pipelines("hello").is_empty());
+
+    let sha = world.repository.commit("refs/heads/main", &[(".gitlab-ci.yml", DEFINITION), ("text", "2\n")]).await.to_string();
+    gitlab.fake.faults().pipelines(PipelineFault::Hung);
+    let run = world.cd(&json!({ "repo": "hello", "ref": "main", "executor": "gitlab" })).await;
+    gitlab.until("hello", "a pipeline of it", |pipeline| pipeline.sha == sha).await;
+    world.until_step(run, "build", "queued").await;
+    world.post::<serde_json::Value>(&format!("/runs/{run}/stop"), &json!({})).await;
+    world.ends(run, Ended::Stopped).await;
+    gitlab.until("hello", "it is cancelled", |pipeline| pipeline.sha == sha && pipeline.status == Status::Canceled).await;
+
+    // After both, the same commit is built as if nothing had been.
+    gitlab.up();
+    let run = world.cd(&json!({ "repo": "hello", "ref": "main", "executor": "gitlab" })).await;
+    world.ends(run, Ended::Passed).await;
+    close(gitlab, world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_stopped_stops_its_pipeline_and_a_failing_job_deploys_nothing() {
     let (gitlab, world) = world().await;
     gitlab.fake.script(|_, _| Some(Outcome::hangs()));
@@ -138,7 +175,7 @@ async fn a_run_that_is_stopped_stops_its_pipeline_and_a_failing_job_deploys_noth
     world.until_step(run, "build", "running").await;
     world.post::<serde_json::Value>(&format!("/runs/{run}/stop"), &json!({})).await;
     world.ends(run, Ended::Stopped).await;
-    let stopped = |status| status == signalbox_fakes::gitlab::state::status::Status::Canceled;
+    let stopped = |status| status == Status::Canceled;
     gitlab.until("hello", "it is cancelled", |pipeline| pipeline.sha == sha && stopped(pipeline.status)).await;
 
     gitlab.fake.script(|_, _| Some(Outcome::failure("script_failure").saying("make: *** no rule\n")));
