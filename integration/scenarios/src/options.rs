@@ -60,6 +60,22 @@ impl WorldOptions {
         )
     }
 
+    /// The same, with the same Gerrit once more, as the forge `hooked`: it is not listened to, but tells what happens by webhook
+    /// with this secret. Nothing is compared for long, so that nothing but the webhooks tells of it.
+    #[must_use]
+    pub fn with_gerrit_hooks(mut self, gerrit: &Gerrit, secret: &str) -> Self {
+        let user = Account::Robot.login().0;
+        self.secrets.insert("gerrit-hooks", secret.to_owned());
+        self.with(
+            Service::Controller,
+            &format!(
+                "[forges.hooked]\nkind = \"gerrit\"\nurl = \"{}\"\nuser = \"{user}\"\npassword_file = \"secrets/gerrit\"\n\
+                 resync = \"1h\"\nsecret_files = [\"secrets/gerrit-hooks\"]\n",
+                gerrit.url()
+            ),
+        )
+    }
+
     /// The same, with a GitLab that builds, as the executor and the mirror `gitlab`.
     #[must_use]
     pub fn with_gitlab(mut self, gitlab: &Gitlab) -> Self {

@@ -46,7 +46,10 @@ async fn gitlab_is_away_while_a_change_is_built(yard: &Yard) {
     let mut workspace = yard.workspace("gitlab-away").await;
     yard.shut("gitlab-away");
     let change = workspace.propose("Built while GitLab comes and goes", "").await;
-    yard.at_work("gitlab-away", &change).await;
+    let pipeline = yard.at_work("gitlab-away", &change).await;
+    // The runner has its source by then, and needs GitLab no more before it has something to hand in.
+    let waiting = || async { yard.gitlab.log(pipeline.id, "compile").contains("waiting").then_some(()) };
+    yard.world.patiently("the job waits", waiting).await;
     yard.gitlab.down();
     yard.world.says(Service::Controller, "an executor could not be looked at", 1).await;
     yard.gitlab.up();

@@ -4,18 +4,23 @@ use std::collections::BTreeSet;
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use signalbox_contract::api::Page;
+use signalbox_contract::api::delivery::{DeliverySummary, Via};
 use signalbox_contract::api::run::{Outcome, RunState};
+use signalbox_contract::token::Service;
 use signalbox_fakes::gitlab::state::status::Status;
 use signalbox_scenarios::{Account, job_file};
 
-use crate::yard::{Track, Yard};
+use crate::yard::{HOOK, Track, Yard};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_people_do_in_gerrit_is_built_or_stopped_and_voted_on_as_they_expect() {
-    let mut tracks = ["newer", "failing", "abandoned", "deleted", "held", "quiet", "here"].map(Track::new);
+    let mut tracks = ["newer", "failing", "abandoned", "deleted", "held", "quiet", "here", "hooked"].map(Track::new);
     tracks[6].executor = "local";
+    (tracks[7].executor, tracks[7].forge) = ("local", "hooked");
     let Some(yard) = Yard::new(&tracks, |_| ()).await else { return };
     a_change_is_built_here_voted_on_submitted_and_deployed(&yard).await;
+    what_webhooks_tell_is_as_good_as_what_the_stream_tells(&yard).await;
     a_newer_patch_set_stops_the_build_of_the_older_one(&yard).await;
     a_failing_build_is_told_with_its_reason_and_a_recheck_votes_anew(&yard).await;
     an_abandoned_change_is_left_and_a_restored_one_is_built(&yard).await;
@@ -39,6 +44,24 @@ async fn a_change_is_built_here_voted_on_submitted_and_deployed(yard: &Yard) {
         assert_eq!(yard.world.shown(host, "here").as_deref(), Some("one\n"));
     }
     assert!(yard.gitlab.pipelines("here").is_empty());
+}
+
+async fn what_webhooks_tell_is_as_good_as_what_the_stream_tells(yard: &Yard) {
+    let relay = yard.gerrit.deliver(&yard.world, &format!("/webhooks/hooked/{HOOK}")).await;
+    let mut workspace = yard.gerrit.clone_of("hooked").await;
+    workspace.write(&[(".signalbox.yaml", &job_file("cp text hooked", &["hooked"])), ("text", "told\n")]);
+    let change = workspace.propose("Tell it by webhook", "").await;
+    yard.world.judged(&yard.gerrit, "hooked", &change, 1, Outcome::Passed).await;
+    yard.gerrit.submit(change.number).await;
+    let run = yard.world.run_at("hooked", &yard.gerrit.tip("hooked").await).await;
+    yard.world.ends(run.id, Outcome::Passed).await;
+    assert_eq!(yard.world.shown(1, "hooked").as_deref(), Some("told\n"));
+    let page: Page<DeliverySummary> = yard.world.get("/deliveries?limit=200&source=hooked").await;
+    assert!(page.items.iter().all(|delivery| delivery.via == Via::Webhook), "{:#?}", page.items);
+    for service in [Service::Controller, Service::VcsWorker] {
+        assert!(!yard.world.services.log(service).contains(HOOK), "the secret in the path is in the log of the {service}");
+    }
+    drop(relay);
 }
 
 async fn a_newer_patch_set_stops_the_build_of_the_older_one(yard: &Yard) {

@@ -11,18 +11,23 @@ use signalbox_fakes::gitlab::state::status::Status;
 use signalbox_scenarios::{Change, Gerrit, Gitlab, Pipeline, Workspace, World, WorldOptions};
 use tempfile::TempDir;
 
+/// The secret of the webhooks of the forge `hooked`.
+pub(crate) const HOOK: &str = "sesame0open7now";
+
 /// A repository of the yard: where its changes come from, and what else is said of it.
 pub(crate) struct Track {
     /// Its name in Gerrit, here and in GitLab.
     pub(crate) name: &'static str,
     /// Where it is built.
     pub(crate) executor: &'static str,
+    /// Who tells of its changes: `gerrit` by its stream, `hooked` by webhooks.
+    pub(crate) forge: &'static str,
 }
 
 impl Track {
     /// One that GitLab builds.
     pub(crate) const fn new(name: &'static str) -> Self {
-        Self { name, executor: "gitlab" }
+        Self { name, executor: "gitlab", forge: "gerrit" }
     }
 }
 
@@ -43,11 +48,11 @@ impl Yard {
         if !gitlab.add_runner().await {
             return None;
         }
-        let mut options = WorldOptions::default().with_gerrit(&gerrit).with_gitlab(&gitlab);
-        for Track { name, executor } in tracks {
+        let mut options = WorldOptions::default().with_gerrit(&gerrit).with_gerrit_hooks(&gerrit, HOOK).with_gitlab(&gitlab);
+        for Track { name, executor, forge } in tracks {
             gerrit.project(name).await;
             let rules = format!(
-                "executor = \"{executor}\"\nforge = \"gerrit\"\nproject = \"{name}\"\n\
+                "executor = \"{executor}\"\nforge = \"{forge}\"\nproject = \"{name}\"\n\
                  [[repositories.{name}.on]]\nevent = \"review\"\n[[repositories.{name}.on]]\nevent = \"merged\"\nartifact = \"{name}\"\n\
                  [repositories.{name}.artifacts]\n{name} = {{ path = \"out/{name}\" }}\n"
             );
