@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use signalbox_adapters::forge::Watched;
 use signalbox_contract::{ExecutorName, ForgeName, RepoName, SourceUrl};
 use signalbox_controller_core::decide::Limits;
 use signalbox_service::config::{Bytes, Common, ConfigErrors, Reader};
@@ -145,6 +146,13 @@ impl Config {
     pub fn project(&self, forge: &ForgeName, project: &str) -> Option<(&RepoName, &RepositoryConfig)> {
         let is = |repository: &RepositoryConfig| repository.forge.as_ref().is_some_and(|(name, path)| name == forge && path == project);
         self.repositories.iter().find(|(_, repository)| is(repository))
+    }
+
+    /// The projects at a forge that are compared with what is known of them, with their tags where a rule wants those.
+    pub fn watched(&self, forge: &ForgeName) -> Vec<Watched> {
+        let of = self.repositories.values().filter_map(|one| Some((one.forge.as_ref()?, &one.on)));
+        let of = of.filter(|((name, _), _)| name == forge);
+        of.map(|((_, project), on)| Watched { project: project.clone(), tags: on.iter().any(|rule| rule.when == When::Tag) }).collect()
     }
 
     /// The projects at a forge that repositories are configured for.

@@ -7,10 +7,12 @@
 //! Architecture invariant: one task acts, in the order in which things came. All that is done about a delivery is written
 //! in one transaction with its outcome, so that after a crash it is either done or still to be done.
 
+mod calls;
+mod comparison;
 mod plan;
 mod sources;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,13 +23,14 @@ use signalbox_contract::api::delivery::DeliveryState;
 use signalbox_service::clock::SharedClock;
 use signalbox_service::shutdown::Shutdown;
 use signalbox_service::telemetry::causes;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
 use crate::config::Config;
 use crate::engine::{Forges, Nudges};
 use crate::store::{Doing, Head, Settling, Store, StoreError, Waiting};
 
-use plan::{Book, Planned, Planner, named};
+pub use calls::Calls;
+use plan::{Book, Planned, Planner, named, scope};
 pub use sources::Sources;
 
 /// How many deliveries are acted on together.
@@ -51,34 +54,11 @@ pub struct Comparison {
     forge: ForgeName,
     /// When it was asked.
     asked_at: Timestamp,
-    /// Which projects it was asked about.
-    projects: Vec<String>,
+    /// What was asked for whole: of what is seen there for the first time, only note is taken.
+    scopes: Vec<String>,
     found: Vec<Happening>,
-}
-
-/// Calls for a comparison, by forge.
-#[derive(Debug, Clone, Default)]
-pub struct Calls(Arc<BTreeMap<ForgeName, Notify>>);
-
-impl Calls {
-    /// For these forges.
-    pub fn new<'a>(forges: impl Iterator<Item = &'a ForgeName>) -> Self {
-        Self(Arc::new(forges.map(|name| (name.clone(), Notify::new())).collect()))
-    }
-
-    /// Has what is at a forge compared soon.
-    pub fn compare(&self, forge: &ForgeName) {
-        if let Some(call) = self.0.get(forge) {
-            call.notify_one();
-        }
-    }
-
-    async fn called(&self, forge: &ForgeName) {
-        match self.0.get(forge) {
-            Some(call) => call.notified().await,
-            None => std::future::pending().await,
-        }
-    }
+    /// How changes are that were asked for by number.
+    changes: Vec<Happening>,
 }
 
 /// What acts on deliveries and comparisons.
@@ -168,7 +148,8 @@ impl Intake {
                 return Doing { delivery: Some(settling(state, reason)), ..Doing::default() };
             }
         };
-        let planner = Planner { config: &self.config, forge: &delivery.source, now: self.clock.now() };
+        let can_be_asked = self.forges.get(&delivery.source).is_some_and(|forge| forge.can_be_asked());
+        let planner = Planner { config: &self.config, forge: &delivery.source, now: self.clock.now(), can_be_asked };
         let mut doing = Doing::default();
         let (mut repo, mut reasons) = (None, Vec::new());
         for happening in happenings {
@@ -176,7 +157,7 @@ impl Intake {
                 // Which build it is about is quicker seen there than asked here.
                 self.config.executors_at(&delivery.source).for_each(|name| self.nudges.nudge(name));
             }
-            let Planned { deeds, heads, repo: about, reason, compare } = planner.plan(happening, book, None);
+            let Planned { deeds, heads, repo: about, reason, compare, ask } = planner.plan(happening, book, None);
             book.learn(heads.clone());
             doing.deeds.extend(deeds);
             doing.heads.extend(heads);
@@ -184,6 +165,9 @@ impl Intake {
             reasons.extend(reason);
             if compare {
                 self.calls.compare(&delivery.source);
+            }
+            if let Some(change) = ask {
+                self.calls.ask(&delivery.source, change);
             }
         }
         reasons.dedup();
@@ -206,16 +190,16 @@ impl Intake {
 
     /// Acts on what is at a forge and is not known. The first comparison of a project only takes note of what is there.
     async fn compare(&self, comparison: Comparison) -> Result<(), StoreError> {
-        let Comparison { forge, asked_at, projects, found } = comparison;
+        let Comparison { forge, asked_at, scopes, found, changes } = comparison;
         let before: BTreeSet<String> = self.store.compared(&forge).await?.into_iter().collect();
-        let planner = Planner { config: &self.config, forge: &forge, now: self.clock.now() };
-        for found in found.chunks(HEADS) {
+        let planner = Planner { config: &self.config, forge: &forge, now: self.clock.now(), can_be_asked: true };
+        for (found, is_known) in found.chunks(HEADS).map(|found| (found, false)).chain(changes.chunks(HEADS).map(|found| (found, true))) {
             let subjects: Vec<_> = found.iter().filter_map(named).collect();
             let mut book = Book::default();
             book.learn(self.store.heads(&forge, &subjects).await?);
             for happening in found {
                 let Some((project, _)) = named(happening) else { continue };
-                let doing = if before.contains(&project) {
+                let doing = if is_known || scope(happening).is_some_and(|scope| before.contains(&scope)) {
                     let planned = planner.plan(happening, &book, Some(asked_at));
                     Doing { deeds: planned.deeds, heads: planned.heads, ..Doing::default() }
                 } else {
@@ -231,8 +215,7 @@ impl Intake {
                 book.learn(heads);
             }
         }
-        let new: Vec<_> =
-            projects.into_iter().filter(|project| !before.contains(project)).map(|project| (forge.clone(), project)).collect();
+        let new: Vec<_> = scopes.into_iter().filter(|scope| !before.contains(scope)).map(|scope| (forge.clone(), scope)).collect();
         if new.is_empty() {
             return Ok(());
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use signalbox_adapters::forge::{Closing, Happening, Proposal};
+use signalbox_adapters::forge::{Closing, Happening, Proposal, Watched};
 use signalbox_contract::change::{ChangeId, ReviewHead};
 use signalbox_contract::{CommitSha, ForgeName, Origin, PublishedName, RefName, RepoName};
 use signalbox_controller_core::plan::{CdOrder, DeployTarget, Request};
@@ -36,6 +36,32 @@ pub(super) fn named(happening: &Happening) -> Option<(String, String)> {
     }
 }
 
+/// What has to have been compared before for this to be news, and not what was always so: a project, or its tags.
+pub(super) fn scope(happening: &Happening) -> Option<String> {
+    let (project, _) = named(happening)?;
+    let tag = matches!(happening, Happening::Moved { ref_name, .. } if ref_name.as_str().starts_with(TAGS));
+    Some(if tag { tags_of(&project) } else { project })
+}
+
+/// What of a project is compared.
+pub(super) fn scopes(watched: &Watched) -> impl Iterator<Item = String> {
+    std::iter::once(watched.project.clone()).chain(watched.tags.then(|| tags_of(&watched.project)))
+}
+
+fn tags_of(project: &str) -> String {
+    format!("{project} {TAGS}")
+}
+
+/// Whether a rule for merges is about this branch.
+pub(super) fn is_for_merges(config: &Config, forge: &ForgeName, happening: &Happening) -> bool {
+    let Happening::Moved { project, ref_name, .. } = happening else { return false };
+    let rules = config.project(forge, project).map(|(_, repository)| repository.on.as_slice()).unwrap_or_default();
+    ref_name.as_str().starts_with(BRANCHES) && rules.iter().any(|rule| rule.when == When::Merged && covers(rule, ref_name))
+}
+
+const BRANCHES: &str = "refs/heads/";
+const TAGS: &str = "refs/tags/";
+
 /// What is to be done.
 #[derive(Debug, Default)]
 pub(super) struct Planned {
@@ -46,6 +72,8 @@ pub(super) struct Planned {
     pub(super) reason: Option<String>,
     /// Whether what is there has to be compared.
     pub(super) compare: bool,
+    /// A change of which it is not known how it is now.
+    pub(super) ask: Option<ChangeId>,
 }
 
 impl Planned {
@@ -59,6 +87,8 @@ pub(super) struct Planner<'a> {
     pub(super) config: &'a Config,
     pub(super) forge: &'a ForgeName,
     pub(super) now: Timestamp,
+    /// Whether the forge can be asked how a change is.
+    pub(super) can_be_asked: bool,
 }
 
 /// A change under review, as it was told of.
@@ -67,6 +97,9 @@ struct Proposed<'a> {
     proposal: &'a Proposal,
     wip: bool,
     private: bool,
+    follows: Option<&'a CommitSha>,
+    /// Whether it was found, and is so.
+    found: bool,
 }
 
 impl Planner<'_> {
@@ -88,18 +121,26 @@ impl Planner<'_> {
             return Planned::nothing(Some(repo), "Something newer was heard of it since.");
         }
         match happening {
-            Happening::Proposed { head, proposal, wip, private, .. } => {
-                let proposed = Proposed { head, proposal, wip: *wip, private: *private };
-                self.proposed(repo, repository, &proposed, known)
+            Happening::Proposed { head, proposal, wip, private, follows, .. } => {
+                let (wip, private, follows, found) = (*wip, *private, follows.as_ref(), asked_at.is_some());
+                self.proposed(repo, repository, &Proposed { head, proposal, wip, private, follows, found }, known)
             }
-            Happening::Closed { change, closing } => self.closed(repo, change, *closing, known),
+            Happening::Closed { change, closing } => {
+                let planned = self.closed(repo, change, *closing, known);
+                // It may be open again, and that have been heard before.
+                let unsure = *closing == Closing::Abandoned && asked_at.is_none() && self.can_be_asked;
+                Planned { ask: unsure.then(|| change.clone()), ..planned }
+            }
             Happening::Moved { ref_name, sha: Some(sha), merged, .. } => {
-                // A comparison cannot tell why a branch moved; what was missed may have been a merge.
-                let merged = merged.is_some() || asked_at.is_some();
                 if asked_at.is_some() && known.is_some_and(|known| known.sha == sha.as_str() && known.standing == HeadState::Handled) {
                     return Planned::nothing(Some(repo), "It is known.");
                 }
-                self.moved(repo, repository, &project, (ref_name, sha), merged)
+                let planned = self.moved(repo, repository, &project, (ref_name, sha), merged.is_some());
+                // Where it is a merge, another event says so, and may be lost: a comparison asks.
+                let unsaid =
+                    merged.is_none() && asked_at.is_none() && self.can_be_asked && is_for_merges(self.config, self.forge, happening);
+                let held = |head: Head| if unsaid { Head { standing: HeadState::Held, ..head } } else { head };
+                Planned { heads: planned.heads.into_iter().map(held).collect(), ..planned }
             }
             Happening::Moved { .. } => Planned {
                 heads: known.map(|known| Head { standing: HeadState::Closed, ..known.clone() }).into_iter().collect(),
@@ -129,16 +170,24 @@ impl Planner<'_> {
 
     fn proposed(&self, repo: &RepoName, repository: &RepositoryConfig, proposed: &Proposed<'_>, known: Option<&Head>) -> Planned {
         let Proposed { head, proposal, .. } = *proposed;
-        if let Some(known) = known
-            && let Some(reason) = overtaken(head, proposal, known)
-        {
-            return Planned::nothing(Some(repo), reason);
+        if let Some(known) = known {
+            if let Some(reason) = overtaken(head, proposal, known) {
+                return Planned::nothing(Some(repo), reason);
+            }
+            if self.can_be_asked && is_doubtful(proposed, known) {
+                let ask = Some(head.change.clone());
+                return Planned {
+                    ask,
+                    ..Planned::nothing(Some(repo), "It may have been overtaken; the forge is asked how the change is.")
+                };
+            }
         }
         let reviews = || repository.on.iter().filter(|rule| rule.when == When::Review && covers(rule, &head.branch));
         let ready = |rule: &&Rule| (rule.wip || !proposed.wip) && (rule.private || !proposed.private);
         let rules: Vec<&Rule> = reviews().filter(ready).collect();
         let standing = if rules.is_empty() { HeadState::Held } else { HeadState::Handled };
-        let held = known.is_some_and(|known| known.standing != HeadState::Handled);
+        // What is so now may have been stopped for something that only seemed newer.
+        let held = known.is_some_and(|known| known.standing != HeadState::Handled || (proposed.found && known.sha != head.sha.as_str()));
         let again = match proposal {
             Proposal::Ready => Again::AfterStop,
             Proposal::Seen if held => Again::AfterStop,
@@ -156,7 +205,7 @@ impl Planner<'_> {
         });
         let number = head.change.number.to_string();
         let heads = vec![self.head(&head.change.project, number, head.sha.to_string(), head.patch_set, standing)];
-        Planned { deeds, heads, repo: Some(repo.clone()), reason, compare: false }
+        Planned { deeds, heads, repo: Some(repo.clone()), reason, ..Planned::default() }
     }
 
     fn closed(&self, repo: &RepoName, change: &ChangeId, closing: Closing, known: Option<&Head>) -> Planned {
@@ -167,7 +216,11 @@ impl Planner<'_> {
         };
         Planned {
             deeds: vec![Deed::Stop { change: change.clone(), but: None, by: self.principal(), reason: reason.to_owned() }],
-            heads: known.map(|known| Head { standing: HeadState::Closed, ..known.clone() }).into_iter().collect(),
+            // Also where nothing was heard of it: what opened it may still be on its way.
+            heads: vec![match known {
+                Some(known) => Head { standing: HeadState::Closed, at: self.now, ..known.clone() },
+                None => self.head(&change.project, change.number.to_string(), String::new(), None, HeadState::Closed),
+            }],
             ..Planned::nothing(Some(repo), format!("{}{}; it has no run under way.", reason[..1].to_uppercase(), &reason[1..]))
         }
     }
@@ -180,8 +233,8 @@ impl Planner<'_> {
         (ref_name, sha): (&RefName, &CommitSha),
         merged: bool,
     ) -> Planned {
-        let branch = ref_name.as_str().starts_with("refs/heads/");
-        if !branch && !ref_name.as_str().starts_with("refs/tags/") {
+        let branch = ref_name.as_str().starts_with(BRANCHES);
+        if !branch && !ref_name.as_str().starts_with(TAGS) {
             return Planned::nothing(Some(repo), format!("{ref_name} is neither a branch nor a tag."));
         }
         let applies = |rule: &&Rule| {
@@ -198,7 +251,7 @@ impl Planner<'_> {
         let deeds: Vec<Deed> = rules.filter_map(|rule| self.start(repo, repository, rule, &origin, Again::Never)).collect();
         let reason = deeds.is_empty().then(|| format!("No rule is about {ref_name} moving."));
         let heads = vec![self.head(project, ref_name.to_string(), sha.to_string(), None, HeadState::Handled)];
-        Planned { deeds, heads, repo: Some(repo.clone()), reason, compare: false }
+        Planned { deeds, heads, repo: Some(repo.clone()), reason, ..Planned::default() }
     }
 
     /// The run that a rule asks for.
@@ -249,9 +302,25 @@ fn overtaken(head: &ReviewHead, proposal: &Proposal, known: &Head) -> Option<Str
     }
     let same = known.sha == head.sha.as_str();
     match (proposal, known.standing) {
-        (Proposal::Uploaded, HeadState::Closed) if same => Some("The change is closed.".to_owned()),
+        (Proposal::Uploaded, HeadState::Closed) if same || known.sha.is_empty() => Some("The change is closed.".to_owned()),
         (Proposal::Seen, HeadState::Handled) if same => Some("It is known.".to_owned()),
         _ => None,
+    }
+}
+
+/// Whether what was told of a change may have been overtaken by what is known of it. Nothing was, where the forge counts patch
+/// sets, or says which commit came before.
+fn is_doubtful(proposed: &Proposed<'_>, known: &Head) -> bool {
+    if proposed.found {
+        return false;
+    }
+    match known.standing {
+        HeadState::Closed => *proposed.proposal != Proposal::Ready,
+        HeadState::Handled | HeadState::Held => {
+            let other = known.sha != proposed.head.sha.as_str();
+            let follows = proposed.follows.is_some_and(|follows| known.sha == follows.as_str());
+            other && proposed.head.patch_set.is_none() && !follows
+        }
     }
 }
 

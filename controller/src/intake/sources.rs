@@ -12,8 +12,11 @@ use signalbox_service::clock::SharedClock;
 use signalbox_service::shutdown::Shutdown;
 use signalbox_service::telemetry::causes;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
 
-use super::{Calls, Comparison};
+use super::Comparison;
+use super::calls::{Calls, Look};
+use super::comparison::Compare;
 use crate::config::Config;
 use crate::engine::Forges;
 use crate::store::{NewDelivery, Store};
@@ -56,40 +59,52 @@ impl Sources {
     /// Looks what is there, on a slow timer and when it is called for.
     async fn look(self, name: ForgeName, forge: Arc<dyn Forge>, shutdown: Shutdown) {
         let resync = self.config.forges.get(&name).map_or(Duration::from_mins(10), |config| config.resync);
-        let projects = self.config.projects(&name);
+        let watched = self.config.watched(&name);
+        let mut look = Look { all: true, ..Look::default() };
+        let mut next = Instant::now();
         while !shutdown.begun() {
+            let wanted = Compare { name: &name, forge: forge.as_ref(), store: &self.store, config: &self.config, watched: &watched };
             let asked_at = self.clock.now();
-            let heads = async {
-                if projects.is_empty() { Ok(Ok(Vec::new())) } else { tokio::time::timeout(LONGEST, forge.heads(&projects)).await }
+            let found = async {
+                if watched.is_empty() {
+                    Ok(Ok(Comparison::nothing(&name, asked_at)))
+                } else {
+                    timeout(LONGEST, wanted.look(&look, asked_at)).await
+                }
             };
-            let heads = tokio::select! {
-                heads = heads => heads,
+            let found = tokio::select! {
+                found = found => found,
                 () = shutdown.requested() => return,
             };
-            let wait = match heads {
-                Ok(Ok(found)) => {
-                    tracing::debug!(forge = %name, found = found.len(), "a forge was looked at");
-                    let comparison = Comparison { forge: name.clone(), asked_at, projects: projects.clone(), found };
+            let failed = match found {
+                Ok(Ok(comparison)) => {
+                    tracing::debug!(forge = %name, found = comparison.found.len(), "a forge was looked at");
                     tokio::select! {
                         sent = self.found.send(comparison) => if sent.is_err() { return },
                         () = shutdown.requested() => return,
                     }
-                    resync
+                    false
                 }
                 Ok(Err(error)) => {
-                    tracing::warn!(forge = %name, error = %causes(&error), "a forge could not be looked at");
-                    AGAIN.min(resync)
+                    tracing::warn!(forge = %name, error = %error.words(), "a forge could not be looked at");
+                    true
                 }
                 Err(_) => {
                     tracing::warn!(forge = %name, "a forge took too long to be looked at");
-                    AGAIN.min(resync)
+                    true
                 }
             };
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = self.calls.called(&name) => {}
-                () = shutdown.requested() => {}
+            // What was called for and not seen is looked at with everything else, soon.
+            if failed {
+                next = Instant::now() + AGAIN.min(resync);
+            } else if look.all {
+                next = Instant::now() + resync;
             }
+            look = tokio::select! {
+                () = tokio::time::sleep_until(next) => Look { all: true, ..Look::default() },
+                look = self.calls.called(&name) => look,
+                () = shutdown.requested() => return,
+            };
         }
     }
 

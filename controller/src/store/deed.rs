@@ -4,14 +4,14 @@ use jiff::Timestamp;
 use signalbox_contract::api::delivery::{DeedKind, DeedView, DeliveryState};
 use signalbox_contract::api::run::Outcome;
 use signalbox_contract::change::ChangeId;
-use signalbox_contract::{CommitSha, ForgeName, RepoName, RunId};
+use signalbox_contract::{CommitSha, ForgeName, Origin, RepoName, RunId};
 use signalbox_controller_core::Event;
 use sqlx::SqliteConnection;
 
 use super::batch::Batch;
 use super::command::Command;
 use super::delivery::word;
-use super::rows::{millis, moment, to_json};
+use super::rows::{from_json, millis, moment, to_json};
 use super::{NewRun, Store, StoreError};
 
 /// One thing that is to be done.
@@ -179,6 +179,19 @@ impl Store {
                 at: moment(at),
             })
             .collect())
+    }
+
+    /// The changes at a forge that have runs under way.
+    ///
+    /// # Errors
+    /// When it could not be read.
+    pub async fn reviewed(&self, forge: &ForgeName) -> Result<Vec<ChangeId>, StoreError> {
+        let origins: Vec<(String,)> = sqlx::query_as("SELECT json_extract(summary, '$.origin') FROM run WHERE state <> 'finished' AND json_extract(summary, '$.origin.change.forge') = $1 ORDER BY id")
+            .bind(forge.as_str())
+            .fetch_all(&self.db.readers)
+            .await?;
+        let changes = origins.iter().filter_map(|(origin,)| Some(from_json::<Origin>("run", origin).ok()?.review()?.change.clone()));
+        Ok(changes.collect::<std::collections::BTreeSet<_>>().into_iter().collect())
     }
 
     /// Which projects of a forge were compared before.

@@ -7,6 +7,7 @@ mod asking;
 mod browser;
 mod choosing;
 mod clock;
+mod compared;
 mod configured;
 mod damaged;
 mod delivered_pages;

@@ -1,5 +1,6 @@
 //! A forge. It says what it is told to say, and keeps what it is told.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
@@ -8,10 +9,10 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use serde::Deserialize;
 use signalbox_adapters::forge::{
     Admitted, Closing, Finding, Forge, ForgeError, Forged, Fut, Happening, Knock, Proposal, Review, Severity, Standing, Streamed, Told,
-    Untranslated,
+    Untranslated, Watched,
 };
 use signalbox_contract::change::{ChangeId, ReviewHead};
-use signalbox_contract::{CommitSha, ForgeName};
+use signalbox_contract::{CommitSha, ForgeName, RefName};
 use tokio::sync::broadcast;
 
 /// What a delivery of it must carry.
@@ -31,6 +32,8 @@ struct State {
     heads: Vec<Happening>,
     findings: Vec<Finding>,
     asked: u32,
+    closed: BTreeMap<u64, Closing>,
+    merges: BTreeMap<CommitSha, u64>,
 }
 
 /// What it says. The fields that do not matter to a kind are left out.
@@ -44,6 +47,18 @@ struct Said {
     patch_set: u32,
     #[serde(default)]
     wip: bool,
+    /// Whether it counts no patch sets, as some do.
+    #[serde(default)]
+    uncounted: bool,
+    /// The patch set that was the newest before, where it counts none and says that.
+    #[serde(default)]
+    follows: Option<u32>,
+    #[serde(default)]
+    private: bool,
+    #[serde(default)]
+    topic: Option<String>,
+    #[serde(default)]
+    hashtags: Vec<String>,
     #[serde(default)]
     branch: Option<String>,
     #[serde(default)]
@@ -72,7 +87,22 @@ pub(crate) fn proposed(change: u64, patch_set: u32, proposal: Proposal, wip: boo
         topic: Some("tidy".to_owned()),
         url: format!("https://review.example.org/c/team/hello/+/{change}").parse().ok(),
     };
-    Happening::Proposed { head, proposal, wip, private: false, hashtags: Vec::new() }
+    Happening::Proposed { head, proposal, wip, private: false, hashtags: Vec::new(), follows: None }
+}
+
+/// The same, at a forge that counts no patch sets.
+pub(crate) fn uncounted(change: u64, patch_set: u32, proposal: Proposal) -> Happening {
+    let mut happening = proposed(change, patch_set, proposal, false);
+    if let Happening::Proposed { head, .. } = &mut happening {
+        head.patch_set = None;
+    }
+    happening
+}
+
+/// A tag of `team/hello`.
+pub(crate) fn tagged(tag: &str, sha: CommitSha) -> Happening {
+    let ref_name = format!("refs/tags/{tag}").parse().expect("a ref");
+    Happening::Moved { project: "team/hello".to_owned(), ref_name, sha: Some(sha), merged: None }
 }
 
 /// A branch of `team/hello` that points to a commit.
@@ -108,6 +138,16 @@ impl StandInForge {
     /// What is there now.
     pub(crate) fn has(&self, heads: Vec<Happening>) {
         self.state().heads = heads;
+    }
+
+    /// A change is closed, if it is asked for that one.
+    pub(crate) fn closes(&self, change: u64, closing: Closing) {
+        self.state().closed.insert(change, closing);
+    }
+
+    /// A commit came to its branch by the merge of a change, if it is asked that.
+    pub(crate) fn merges(&self, sha: CommitSha, change: u64) {
+        self.state().merges.insert(sha, change);
     }
 
     /// What is found when it is examined, beside the projects that it is asked for.
@@ -152,13 +192,25 @@ impl Forge for StandInForge {
     fn translate(&self, kind: &str, body: &[u8]) -> Result<Vec<Happening>, Untranslated> {
         let malformed = |_| Untranslated::Malformed { field: "body".to_owned(), what: "is not right".to_owned() };
         let said: Said = serde_json::from_slice(body).map_err(malformed)?;
-        let patch_set = |proposal| vec![proposed(said.change, said.patch_set, proposal, said.wip)];
+        let patch_set = |proposal| {
+            let mut happening = proposed(said.change, said.patch_set, proposal, said.wip);
+            if let Happening::Proposed { head, follows, private, hashtags, .. } = &mut happening {
+                head.patch_set = head.patch_set.filter(|_| !said.uncounted);
+                head.topic = said.topic.clone();
+                *follows = said.follows.map(|before| commit(said.change, before));
+                *private = said.private;
+                hashtags.clone_from(&said.hashtags);
+            }
+            vec![happening]
+        };
         let branch = said.branch.clone().unwrap_or_else(|| "main".to_owned());
         let sha = || said.sha.clone().unwrap_or_else(|| commit(said.change, said.patch_set));
         Ok(match kind {
             "uploaded" => patch_set(Proposal::Uploaded),
             "ready" => patch_set(Proposal::Ready),
             "recheck" => patch_set(Proposal::Recheck { by: "alice".to_owned(), mark: said.id.clone() }),
+            "touched" => patch_set(Proposal::Seen),
+            "deleted" => vec![Happening::Closed { change: id(said.change), closing: Closing::Deleted }],
             "abandoned" => vec![Happening::Closed { change: id(said.change), closing: Closing::Abandoned }],
             "merged" => {
                 vec![Happening::Closed { change: id(said.change), closing: Closing::Merged }, moved(&branch, sha(), Some(said.change))]
@@ -171,13 +223,34 @@ impl Forge for StandInForge {
         })
     }
 
-    fn heads<'a>(&'a self, _: &'a [String]) -> Fut<'a, Vec<Happening>> {
+    fn heads<'a>(&'a self, watched: &'a [Watched]) -> Fut<'a, Vec<Happening>> {
         async {
             let mut state = self.state();
             state.asked += 1;
-            if state.away { Err(ForgeError::Unreachable("it is away".into())) } else { Ok(state.heads.clone()) }
+            let tags = watched.iter().any(|one| one.tags);
+            let wanted =
+                |one: &Happening| tags || !matches!(one, Happening::Moved { ref_name, .. } if ref_name.as_str().starts_with("refs/tags/"));
+            if state.away {
+                Err(ForgeError::Unreachable("it is away".into()))
+            } else {
+                Ok(state.heads.iter().filter(|one| wanted(one)).cloned().collect())
+            }
         }
         .boxed()
+    }
+
+    fn change<'a>(&'a self, change: &'a ChangeId) -> Fut<'a, Option<Happening>> {
+        async {
+            let state = self.state();
+            let is = |one: &&Happening| matches!(one, Happening::Proposed { head, .. } if head.change == *change);
+            let closed = state.closed.get(&change.number).map(|closing| Happening::Closed { change: change.clone(), closing: *closing });
+            if state.away { Err(ForgeError::Unreachable("it is away".into())) } else { Ok(state.heads.iter().find(is).cloned().or(closed)) }
+        }
+        .boxed()
+    }
+
+    fn merged_as<'a>(&'a self, _: &'a str, _: &'a RefName, sha: &'a CommitSha) -> Fut<'a, Option<ChangeId>> {
+        async { Ok(self.state().merges.get(sha).copied().map(id)) }.boxed()
     }
 
     fn tell<'a>(&'a self, review: &'a Review) -> Fut<'a, Told> {

@@ -7,7 +7,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use http::HeaderMap;
 use jiff::Timestamp;
-use signalbox_contract::{Failure, ForgeName, Origin, RunId, Standing};
+use signalbox_contract::change::ChangeId;
+use signalbox_contract::{CommitSha, Failure, ForgeName, Origin, RefName, RunId, Standing};
 use url::Url;
 
 use super::{Finding, Happening, Untranslated};
@@ -43,8 +44,19 @@ pub trait Forge: Send + Sync {
     /// When it means nothing to us.
     fn translate(&self, kind: &str, body: &[u8]) -> Result<Vec<Happening>, Untranslated>;
 
-    /// What is open and where branches are now, in these projects: found without any event.
-    fn heads<'a>(&'a self, projects: &'a [String]) -> Fut<'a, Vec<Happening>>;
+    /// Whether it can be asked how things are there: whether there are credentials for that.
+    fn can_be_asked(&self) -> bool {
+        true
+    }
+
+    /// What is open, where branches are, and where tags are wanted those, in these projects: found without any event.
+    fn heads<'a>(&'a self, projects: &'a [Watched]) -> Fut<'a, Vec<Happening>>;
+
+    /// How one change is now: proposed, or closed. Nothing where that cannot be said.
+    fn change<'a>(&'a self, change: &'a ChangeId) -> Fut<'a, Option<Happening>>;
+
+    /// The change whose merge brought the branch to this commit. Nothing where somebody pushed it there.
+    fn merged_as<'a>(&'a self, project: &'a str, branch: &'a RefName, sha: &'a CommitSha) -> Fut<'a, Option<ChangeId>>;
 
     /// The events since then that the forge has kept, as its stream would have brought them; nothing where it keeps none.
     /// More than were missed may come.
@@ -64,6 +76,15 @@ pub trait Forge: Send + Sync {
         let _ = projects;
         Box::pin(async { Vec::new() })
     }
+}
+
+/// A project that is compared with what is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watched {
+    /// Its path.
+    pub project: String,
+    /// Whether its tags are looked at too: there may be many, and few want them.
+    pub tags: bool,
 }
 
 /// A request to one of our webhooks.

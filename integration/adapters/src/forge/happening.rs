@@ -19,6 +19,8 @@ pub enum Happening {
         private: bool,
         /// Its hashtags or labels.
         hashtags: Vec<String>,
+        /// The commit that was its newest before, where the forge says so and counts no patch sets.
+        follows: Option<CommitSha>,
     },
     /// A change is not under review any more.
     Closed {

@@ -13,6 +13,6 @@ mod payload;
 mod scripted;
 
 pub use crate::mirror::{Finding, Severity};
-pub use face::{Admitted, Forge, ForgeError, Forged, Fut, Knock, Review, Streamed, Told};
+pub use face::{Admitted, Forge, ForgeError, Forged, Fut, Knock, Review, Streamed, Told, Watched};
 pub use happening::{Closing, Happening, Proposal, Untranslated};
 pub use signalbox_contract::Standing;

@@ -66,6 +66,7 @@ fn proposed(forge: &ForgeName, event: &Value, proposal: Proposal) -> Meaning {
         wip: draft || flag(event, &["change", "wip"]),
         private: draft || flag(event, &["change", "private"]),
         hashtags: hashtags(event),
+        follows: None,
     }])
 }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::rest::{Ask, Rest, RestError};
 use super::told::refused;
 use crate::forge::payload::{at, commit, flag, number, object, plain, text};
-use crate::forge::{ForgeError, Happening, Proposal};
+use crate::forge::{ForgeError, Happening, Proposal, Watched};
 
 /// How many changes or branches are asked for at once.
 const PAGE: usize = 100;
@@ -22,12 +22,12 @@ const PAGES: usize = 50;
 /// How far any time zone is from UTC. The events' log takes times in its server's own zone, and does not say which.
 const ZONES: SignedDuration = SignedDuration::from_hours(14);
 
-/// Everything that is open, and every branch, in these projects. One that cannot be read does not hide the others.
-pub(super) async fn heads(rest: &Rest, forge: &ForgeName, projects: &[String]) -> Result<Vec<Happening>, ForgeError> {
+/// Everything that is open, every branch, and every tag where they are wanted, in these projects. One that cannot be read does not hide the others.
+pub(super) async fn heads(rest: &Rest, forge: &ForgeName, projects: &[Watched]) -> Result<Vec<Happening>, ForgeError> {
     let mut happenings = Vec::new();
     let (mut read, mut fault) = (0, None);
-    for project in projects {
-        match of_project(rest, forge, project).await {
+    for Watched { project, tags } in projects {
+        match of_project(rest, forge, project, *tags).await {
             Ok(found) => {
                 read += 1;
                 happenings.extend(found);
@@ -46,11 +46,16 @@ pub(super) async fn heads(rest: &Rest, forge: &ForgeName, projects: &[String]) -
     }
 }
 
-async fn of_project(rest: &Rest, forge: &ForgeName, project: &str) -> Result<Vec<Happening>, RestError> {
-    if plain(project).is_none() || project.contains(['"', '\\', '{', '}']) {
-        return Err(RestError::Unreadable("is not asked for: the project's name cannot be written in a query"));
+/// A name as a query takes it.
+pub(super) fn quoted(name: &str) -> Result<String, RestError> {
+    if plain(name).is_none() || name.contains(['"', '\\', '{', '}']) {
+        return Err(RestError::Unreadable("is not asked for: the name cannot be written in a query"));
     }
-    let wanted = format!("status:open project:\"{project}\"");
+    Ok(format!("\"{name}\""))
+}
+
+async fn of_project(rest: &Rest, forge: &ForgeName, project: &str, tags: bool) -> Result<Vec<Happening>, RestError> {
+    let wanted = format!("status:open project:{}", quoted(project)?);
     let count = PAGE.to_string();
     let mut happenings = Vec::new();
     for page in 0..PAGES {
@@ -65,20 +70,26 @@ async fn of_project(rest: &Rest, forge: &ForgeName, project: &str) -> Result<Vec
             tracing::warn!(%forge, %project, "more changes are open than are compared; the oldest are left out");
         }
     }
-    for page in 0..PAGES {
-        let skip = (page * PAGE).to_string();
-        let query = [("n", count.as_str()), ("S", &skip)];
-        let branches = list(rest.json(Ask::get(&["projects", project, "branches", ""]).query(&query)).await?)?;
-        happenings.extend(branches.iter().filter_map(|branch| moved(project, branch)));
-        // Some versions send the first answer's `HEAD` along with every page.
-        if branches.len() < PAGE {
-            break;
+    let kinds = if tags { ["branches", "tags"].as_slice() } else { &["branches"] };
+    for kind in kinds {
+        for page in 0..PAGES {
+            let skip = (page * PAGE).to_string();
+            let query = [("n", count.as_str()), ("S", &skip)];
+            let refs = list(rest.json(Ask::get(&["projects", project, kind, ""]).query(&query)).await?)?;
+            happenings.extend(refs.iter().filter_map(|one| moved(project, one)));
+            // Some versions send the first answer's `HEAD` along with every page.
+            if refs.len() < PAGE {
+                break;
+            }
+            if page + 1 == PAGES {
+                tracing::warn!(%forge, %project, kind, "there are more than are compared; the last by name are left out");
+            }
         }
     }
     Ok(happenings)
 }
 
-fn list(answer: Value) -> Result<Vec<Value>, RestError> {
+pub(super) fn list(answer: Value) -> Result<Vec<Value>, RestError> {
     match answer {
         Value::Array(members) => Ok(members),
         _ => Err(RestError::Unreadable("is no list")),
@@ -86,7 +97,7 @@ fn list(answer: Value) -> Result<Vec<Value>, RestError> {
 }
 
 /// A change as it is now. One that is not understood is left out: the next event may say more.
-fn proposed(rest: &Rest, forge: &ForgeName, project: &str, change: &Value) -> Option<Happening> {
+pub(super) fn proposed(rest: &Rest, forge: &ForgeName, project: &str, change: &Value) -> Option<Happening> {
     let sha = commit(change, &["current_revision"])?;
     let revision = at(change, &["revisions", text(change, &["current_revision"])?])?;
     let change_number = number(change, &["_number"])?;
@@ -107,12 +118,17 @@ fn proposed(rest: &Rest, forge: &ForgeName, project: &str, change: &Value) -> Op
         wip: flag(change, &["work_in_progress"]),
         private: flag(change, &["is_private"]),
         hashtags: tags.take(50).filter_map(|tag| plain(tag.as_str()?)).map(str::to_owned).collect(),
+        follows: None,
     })
 }
 
-fn moved(project: &str, branch: &Value) -> Option<Happening> {
-    let ref_name = text(branch, &["ref"]).filter(|name| name.starts_with("refs/heads/"))?.parse().ok()?;
-    Some(Happening::Moved { project: project.to_owned(), ref_name, sha: Some(commit(branch, &["revision"])?), merged: None })
+/// A branch or a tag.
+fn moved(project: &str, one: &Value) -> Option<Happening> {
+    let named = |name: &&str| name.starts_with("refs/heads/") || name.starts_with("refs/tags/");
+    let ref_name = text(one, &["ref"]).filter(named)?.parse().ok()?;
+    // Of an annotated tag, `revision` is the tag itself; what is built is the commit.
+    let sha = commit(one, &["object"]).or_else(|| commit(one, &["revision"]))?;
+    Some(Happening::Moved { project: project.to_owned(), ref_name, sha: Some(sha), merged: None })
 }
 
 /// The events since then, from the plugin `events-log`; nothing where there is none. Its newest alone are answered.

@@ -4,6 +4,7 @@
 //! built and to no other.
 
 mod admission;
+mod asked;
 mod doctor;
 mod event;
 mod heads;
@@ -22,7 +23,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
-use signalbox_contract::{Failure, FailureCode, ForgeName};
+use signalbox_contract::change::ChangeId;
+use signalbox_contract::{CommitSha, Failure, FailureCode, ForgeName, RefName};
 use signalbox_service::client::ClientError;
 use signalbox_service::clock::SharedClock;
 use tokio::sync::OnceCell;
@@ -31,7 +33,7 @@ pub use admission::MAX_EVENT;
 pub use settings::{GerritSettings, GerritSsh, Notify};
 
 use super::payload::number;
-use super::{Admitted, Finding, Forge, ForgeError, Forged, Fut, Happening, Knock, Review, Streamed, Told, Untranslated};
+use super::{Admitted, Finding, Forge, ForgeError, Forged, Fut, Happening, Knock, Review, Streamed, Told, Untranslated, Watched};
 use rest::{Ask, Rest, RestError};
 
 /// Why a Gerrit cannot be used as it is configured.
@@ -119,8 +121,20 @@ impl Forge for Gerrit {
         event::translate(&self.settings, kind, body)
     }
 
-    fn heads<'a>(&'a self, projects: &'a [String]) -> Fut<'a, Vec<Happening>> {
+    fn can_be_asked(&self) -> bool {
+        self.rest.is_some()
+    }
+
+    fn heads<'a>(&'a self, projects: &'a [Watched]) -> Fut<'a, Vec<Happening>> {
         Box::pin(async { heads::heads(self.rest()?, &self.settings.name, projects).await })
+    }
+
+    fn change<'a>(&'a self, change: &'a ChangeId) -> Fut<'a, Option<Happening>> {
+        Box::pin(async { asked::change(self.rest()?, change).await })
+    }
+
+    fn merged_as<'a>(&'a self, project: &'a str, branch: &'a RefName, sha: &'a CommitSha) -> Fut<'a, Option<ChangeId>> {
+        Box::pin(async { asked::merged_as(self.rest()?, &self.settings.name, project, branch, sha).await })
     }
 
     fn events_since(&self, since: Timestamp) -> Fut<'_, Option<Vec<Bytes>>> {

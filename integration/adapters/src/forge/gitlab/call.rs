@@ -12,21 +12,24 @@ use signalbox_service::telemetry::causes;
 use super::GitlabForgeSettings;
 use super::event::{is_draft, is_ours, labels};
 use crate::forge::payload::{commit, cut, flag, number, page, text};
-use crate::forge::{ForgeError, Happening, Proposal, Review, Standing, Told};
+use crate::forge::{ForgeError, Happening, Proposal, Review, Standing, Told, Watched};
 use crate::gitlab::{GitLab, GitLabError, ProjectRef, Request};
 
 /// How many pages are read of one list.
 const PAGES: usize = 50;
 
+/// How many pages are read of tags.
+const TAG_PAGES: usize = 10;
+
 /// How long a description of a status may be. GitLab takes 255 characters.
 const DESCRIPTION: usize = 255;
 
-/// Everything that is open, and every branch, in these projects. One that cannot be read does not hide the others.
-pub(super) async fn heads(gitlab: &GitLab, settings: &GitlabForgeSettings, projects: &[String]) -> Result<Vec<Happening>, ForgeError> {
+/// Everything that is open, every branch, and the newest tags where they are wanted, in these projects. One that cannot be read does not hide the others.
+pub(super) async fn heads(gitlab: &GitLab, settings: &GitlabForgeSettings, projects: &[Watched]) -> Result<Vec<Happening>, ForgeError> {
     let mut happenings = Vec::new();
     let (mut read, mut fault) = (0, None);
-    for project in projects {
-        match of_project(gitlab, settings, project).await {
+    for Watched { project, tags } in projects {
+        match of_project(gitlab, settings, project, *tags).await {
             Ok(found) => {
                 read += 1;
                 happenings.extend(found);
@@ -44,19 +47,25 @@ pub(super) async fn heads(gitlab: &GitLab, settings: &GitlabForgeSettings, proje
     }
 }
 
-async fn of_project(gitlab: &GitLab, settings: &GitlabForgeSettings, project: &str) -> Result<Vec<Happening>, GitLabError> {
+async fn of_project(gitlab: &GitLab, settings: &GitlabForgeSettings, project: &str, tags: bool) -> Result<Vec<Happening>, GitLabError> {
     let there = ProjectRef::from(project);
     let requests = gitlab.list::<Value>(Request::get(there.segments(["merge_requests"])).with("state", "opened"), PAGES).await?;
     let branches = gitlab.list::<Value>(Request::get(there.segments(["repository", "branches"])), PAGES).await?;
     if requests.more || branches.more {
         tracing::warn!(forge = %settings.name, %project, "more is open than is compared; the rest is left out");
     }
-    let proposed = requests.items.iter().filter_map(|request| proposed(settings, project, request));
-    let moved = branches.items.iter().filter_map(|branch| moved(project, branch));
-    Ok(proposed.chain(moved).collect())
+    let mut happenings: Vec<Happening> = requests.items.iter().filter_map(|request| proposed(settings, project, request)).collect();
+    happenings.extend(branches.items.iter().filter_map(|branch| moved(project, "refs/heads/", branch)));
+    if tags {
+        // The newest first. One that is older than all of these was seen long ago.
+        let newest = Request::get(there.segments(["repository", "tags"])).with("order_by", "updated").with("sort", "desc");
+        let tags = gitlab.list::<Value>(newest, TAG_PAGES).await?;
+        happenings.extend(tags.items.iter().filter_map(|tag| moved(project, "refs/tags/", tag)));
+    }
+    Ok(happenings)
 }
 
-fn proposed(settings: &GitlabForgeSettings, project: &str, request: &Value) -> Option<Happening> {
+pub(super) fn proposed(settings: &GitlabForgeSettings, project: &str, request: &Value) -> Option<Happening> {
     let iid = number(request, &["iid"])?;
     let title = text(request, &["title"]).unwrap_or_default();
     Some(Happening::Proposed {
@@ -73,11 +82,13 @@ fn proposed(settings: &GitlabForgeSettings, project: &str, request: &Value) -> O
         wip: flag(request, &["draft"]) || flag(request, &["work_in_progress"]) || is_draft(title),
         private: false,
         hashtags: labels(request, request),
+        follows: None,
     })
 }
 
-fn moved(project: &str, branch: &Value) -> Option<Happening> {
-    let name = format!("refs/heads/{}", text(branch, &["name"])?);
+/// A branch or a tag. Of an annotated tag too, `commit` is the commit that it names.
+fn moved(project: &str, below: &str, branch: &Value) -> Option<Happening> {
+    let name = format!("{below}{}", text(branch, &["name"])?);
     if is_ours(&name) {
         return None;
     }

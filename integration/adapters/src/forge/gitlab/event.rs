@@ -62,12 +62,14 @@ fn merge_request(settings: &GitlabForgeSettings, body: &Value) -> Meaning {
     let request = needed(at(body, &["object_attributes"]), "object_attributes")?;
     let proposal = match (text(request, &["action"]), text(request, &["state"])) {
         (Some("close"), _) | (None, Some("closed")) => return closed(settings, body, request, Closing::Abandoned),
-        (Some("merge"), _) | (None, Some("merged")) => return closed(settings, body, request, Closing::Merged),
+        (Some("merge"), _) | (None, Some("merged")) => return merged(settings, body, request),
         (Some("open"), _) => Proposal::Uploaded,
         (Some("reopen"), _) => Proposal::Ready,
         // New commits alone have an `oldrev`; everything else is an edit of titles, labels and people.
         (Some("update"), _) if text(request, &["oldrev"]).is_some() => Proposal::Uploaded,
         (Some("update"), _) if became_ready(body) => Proposal::Ready,
+        // A rule may want a label.
+        (Some("update"), _) if at(body, &["changes", "labels"]).is_some() => Proposal::Seen,
         (Some("update"), _) => return Err(not_needed("a merge request whose commits are the same")),
         (None, Some("opened")) => Proposal::Seen,
         (action, state) => {
@@ -104,7 +106,8 @@ fn proposed(settings: &GitlabForgeSettings, body: &Value, request: &Value, propo
     };
     let title = text(request, &["title"]).unwrap_or_default();
     let wip = flag(request, &["draft"]) || flag(request, &["work_in_progress"]) || is_draft(title);
-    Ok(vec![Happening::Proposed { head, proposal, wip, private: false, hashtags: labels(body, request) }])
+    let follows = commit(request, &["oldrev"]);
+    Ok(vec![Happening::Proposed { head, proposal, wip, private: false, hashtags: labels(body, request), follows }])
 }
 
 /// Whether a title says so, as it did before there was a field for it.
@@ -121,6 +124,22 @@ pub(super) fn labels(body: &Value, request: &Value) -> Vec<String> {
 
 fn closed(settings: &GitlabForgeSettings, body: &Value, request: &Value, closing: Closing) -> Meaning {
     Ok(vec![Happening::Closed { change: change(settings, body, request)?, closing }])
+}
+
+/// The target branch is at what the merge made of the request, where the delivery says what that is. Where nothing had to be
+/// made, and in old versions, it does not: then the branch itself is looked at.
+fn merged(settings: &GitlabForgeSettings, body: &Value, request: &Value) -> Meaning {
+    let change = change(settings, body, request)?;
+    let closed = Happening::Closed { change: change.clone(), closing: Closing::Merged };
+    let branch = text(request, &["target_branch"]).and_then(|name| format!("refs/heads/{name}").parse::<RefName>().ok());
+    let made = commit(request, &["merge_commit_sha"]).or_else(|| commit(request, &["squash_commit_sha"]));
+    Ok(match branch.zip(made) {
+        Some((ref_name, sha)) => {
+            let moved = Happening::Moved { project: change.project.clone(), ref_name, sha: Some(sha), merged: Some(change) };
+            vec![closed, moved]
+        }
+        None => vec![closed, Happening::Missed],
+    })
 }
 
 fn change(settings: &GitlabForgeSettings, body: &Value, request: &Value) -> Result<ChangeId, Untranslated> {

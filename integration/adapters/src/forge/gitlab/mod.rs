@@ -1,6 +1,7 @@
 //! GitLab as a place where changes come from: pushes and merge requests start runs, commit statuses tell how they stand.
 
 mod admission;
+mod asked;
 mod call;
 mod doctor;
 mod event;
@@ -11,13 +12,14 @@ mod tests;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use signalbox_contract::{Failure, FailureCode, ForgeName};
+use signalbox_contract::change::ChangeId;
+use signalbox_contract::{CommitSha, Failure, FailureCode, ForgeName, RefName};
 use signalbox_service::clock::SharedClock;
 
 pub use admission::MAX_DELIVERY;
 pub use settings::GitlabForgeSettings;
 
-use super::{Admitted, Finding, Forge, ForgeError, Forged, Fut, Happening, Knock, Review, Streamed, Told, Untranslated};
+use super::{Admitted, Finding, Forge, ForgeError, Forged, Fut, Happening, Knock, Review, Streamed, Told, Untranslated, Watched};
 use crate::gitlab::{Connection, GitLab, GitLabSetUpError};
 use call::Turns;
 
@@ -71,8 +73,20 @@ impl Forge for GitlabForge {
         event::translate(&self.settings, kind, body)
     }
 
-    fn heads<'a>(&'a self, projects: &'a [String]) -> Fut<'a, Vec<Happening>> {
+    fn can_be_asked(&self) -> bool {
+        self.gitlab.is_some()
+    }
+
+    fn heads<'a>(&'a self, projects: &'a [Watched]) -> Fut<'a, Vec<Happening>> {
         Box::pin(async { call::heads(self.gitlab()?, &self.settings, projects).await })
+    }
+
+    fn change<'a>(&'a self, change: &'a ChangeId) -> Fut<'a, Option<Happening>> {
+        Box::pin(async { asked::change(self.gitlab()?, &self.settings, change).await })
+    }
+
+    fn merged_as<'a>(&'a self, project: &'a str, branch: &'a RefName, sha: &'a CommitSha) -> Fut<'a, Option<ChangeId>> {
+        Box::pin(async { asked::merged_as(self.gitlab()?, &self.settings, project, branch, sha).await })
     }
 
     fn tell<'a>(&'a self, review: &'a Review) -> Fut<'a, Told> {

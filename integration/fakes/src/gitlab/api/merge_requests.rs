@@ -22,6 +22,7 @@ use crate::gitlab::state::user::level;
 pub(super) fn routes() -> Router<Arc<Fake>> {
     Router::new()
         .route("/projects/{id}/merge_requests", get(list).post(create))
+        .route("/projects/{id}/repository/commits/{sha}/merge_requests", get(of_commit))
         .route("/projects/{id}/merge_requests/{iid}", get(one).put(edit))
         .route("/projects/{id}/merge_requests/{iid}/merge", put(merge))
         .route("/projects/{id}/merge_requests/{iid}/changes", get(changes))
@@ -60,6 +61,17 @@ async fn list(call: Call) -> Answer {
         let mut rows: Vec<u64> = state.merge_requests.values().filter(fits).map(|row| row.id).collect();
         rows.reverse();
         rows
+    });
+    Ok(page(&call, &rows, |id| shown(&call, *id)))
+}
+
+/// The merge requests whose newest commit, or what their merge made, is this one.
+async fn of_commit(call: Call) -> Answer {
+    let (project, repository) = call.repository(level::NONE)?;
+    let sha = repository.find(call.path("sha")).await.ok_or_else(|| Refusal::not_found("Commit"))?;
+    let rows = call.change(|state| {
+        let fits = |row: &&MergeRequest| row.project == project && (row.sha == sha || row.merge_commit.as_ref() == Some(&sha));
+        state.merge_requests.values().filter(fits).map(|row| row.id).collect::<Vec<u64>>()
     });
     Ok(page(&call, &rows, |id| shown(&call, *id)))
 }

@@ -7,7 +7,7 @@ use signalbox_contract::change::{ChangeId, ReviewHead};
 
 use super::*;
 use crate::forge::scripted::{Scripted, answer};
-use crate::forge::{ForgeError, Standing};
+use crate::forge::{Closing, ForgeError, Standing};
 
 fn at(server: &Scripted) -> Gerrit {
     let mut settings = settings();
@@ -143,7 +143,7 @@ async fn no_answer_does_harm_and_none_brings_out_the_password() {
         let server = Scripted::new(move |_| bytes.clone()).await;
         let gerrit = at(&server);
         let told = gerrit.tell(&passed("demo")).await;
-        let heads = gerrit.heads(&["demo".to_owned()]).await;
+        let heads = gerrit.heads(&[watched("demo")]).await;
         let found = gerrit.examine(&["demo".to_owned()]).await;
         assert!(!format!("{told:?} {heads:?} {found:?} {gerrit:?}").contains("canary"), "{shown}: {told:?} {heads:?} {found:?}");
         assert!(told.is_err(), "{shown}: {told:?}");
@@ -173,13 +173,17 @@ async fn open_changes_are_read_page_by_page_and_no_further_than_there_is() {
     let second = format!(")]}}'\n[{}, {{\"_number\": 4}}]", change(3, ", \"is_private\": true"));
     let branches =
         format!(")]}}'\n[{{\"ref\": \"HEAD\", \"revision\": \"master\"}}, {{\"ref\": \"refs/heads/master\", \"revision\": \"{TIP}\"}}]");
+    let tags = format!(
+        ")]}}'\n[{{\"ref\": \"refs/tags/v1\", \"revision\": \"{TIP}\", \"object\": \"{SHA}\"}}, {{\"ref\": \"refs/tags/v2\", \"revision\": \"{TIP}\"}}]"
+    );
     let server = Scripted::new(move |asked| match asked {
         asked if asked.contains("/branches/") => answer("200 OK", "", &branches),
+        asked if asked.contains("/tags/") => answer("200 OK", "", &tags),
         asked if asked.contains("S=0") => answer("200 OK", "", &first),
         _ => answer("200 OK", "", &second),
     })
     .await;
-    let heads = at(&server).heads(&["a/b".to_owned()]).await.expect("found");
+    let heads = at(&server).heads(&[watched("a/b")]).await.expect("found");
     let numbers: Vec<u64> = heads
         .iter()
         .filter_map(|one| match one {
@@ -188,9 +192,14 @@ async fn open_changes_are_read_page_by_page_and_no_further_than_there_is() {
         })
         .collect();
     assert_eq!(numbers, [1, 2, 3]);
-    assert!(matches!(heads.last(), Some(Happening::Moved { ref_name, .. }) if ref_name.as_str() == "refs/heads/master"));
+    let moved = heads.iter().filter_map(|one| match one {
+        Happening::Moved { ref_name, sha: Some(sha), .. } => Some((ref_name.as_str(), sha.as_str())),
+        _ => None,
+    });
+    // An annotated tag is its commit.
+    assert_eq!(moved.collect::<Vec<_>>(), [("refs/heads/master", TIP), ("refs/tags/v1", SHA), ("refs/tags/v2", TIP)]);
     let asked = server.seen();
-    assert_eq!(asked.len(), 3, "{asked:?}");
+    assert_eq!(asked.len(), 4, "{asked:?}");
     assert!(asked[0].contains("project%3A%22a%2Fb%22"), "{}", asked[0]);
     assert!(asked[2].starts_with("GET /a/projects/a%2Fb/branches/?"), "{}", asked[2]);
 }
@@ -221,5 +230,60 @@ fn an_address_that_would_give_the_password_away_is_refused() {
         let mut settings = settings();
         settings.ssh = Some(GerritSsh { host: host.to_owned(), port: 29418, key: "/k".into(), known_hosts: "/h".into() });
         assert!(Gerrit::new(settings, SystemClock::shared()).is_err(), "{host}");
+    }
+}
+
+#[tokio::test]
+async fn one_change_is_asked_for_and_what_is_not_shown_is_gone_only_where_its_project_is_shown() {
+    let change = ChangeId { forge: "gerrit".parse().expect("a name"), project: "a/b".to_owned(), number: 7 };
+    for (status, closing) in [("MERGED", Closing::Merged), ("ABANDONED", Closing::Abandoned)] {
+        let server = Scripted::new(move |_| answer("200 OK", "", &format!(")]}}'\n{{\"status\": \"{status}\"}}"))).await;
+        assert_eq!(at(&server).change(&change).await.expect("an answer"), Some(Happening::Closed { change: change.clone(), closing }));
+        assert!(server.seen()[0].starts_with("GET /a/changes/a%2Fb~7?"), "{}", server.seen()[0]);
+    }
+    let open = format!(
+        ")]}}'\n{{\"project\": \"a/b\", \"branch\": \"master\", \"_number\": 7, \"status\": \"NEW\", \"current_revision\": \"{SHA}\",
+            \"revisions\": {{\"{SHA}\": {{\"_number\": 2, \"ref\": \"refs/changes/07/7/2\"}}}}}}"
+    );
+    let server = Scripted::new(move |_| answer("200 OK", "", &open)).await;
+    assert!(matches!(at(&server).change(&change).await, Ok(Some(Happening::Proposed { .. }))));
+    let server = Scripted::new(|asked| {
+        if asked.contains("/changes/") { answer("404 Not Found", "", "Not found") } else { answer("200 OK", "", ")]}'\n{}") }
+    })
+    .await;
+    let gone = Happening::Closed { change: change.clone(), closing: Closing::Deleted };
+    assert_eq!(at(&server).change(&change).await.expect("an answer"), Some(gone));
+    let server = Scripted::new(|_| answer("404 Not Found", "", "Not found")).await;
+    assert!(matches!(at(&server).change(&change).await, Err(ForgeError::Refused(_))));
+}
+
+#[tokio::test]
+async fn a_branch_was_merged_where_its_commit_is_a_changes_or_the_merge_that_was_made_for_it() {
+    let merged = format!(
+        ")]}}'\n[{{\"project\": \"a/b\", \"_number\": 7, \"current_revision\": \"{SHA}\", \"submitted\": \"2026-01-02 03:04:05.000000000\"}}]"
+    );
+    let tip = |date: &str| {
+        format!(
+            ")]}}'\n{{\"committer\": {{\"date\": \"{date}\"}}, \"parents\": [{{\"commit\": \"{NOTHING}\"}}, {{\"commit\": \"{SHA}\"}}]}}"
+        )
+    };
+    let branch = "refs/heads/master".parse().expect("a ref");
+    for (sha, date, number) in [
+        (SHA, "never", Some(7)),
+        (TIP, "2026-01-02 03:04:06.000000000", Some(7)),
+        // Somebody merges what was merged before, and pushes that.
+        (TIP, "2026-01-02 09:00:00.000000000", None),
+        (TIP, "no time", None),
+    ] {
+        let (merged, tip) = (merged.clone(), tip(date));
+        let server = Scripted::new(move |asked| match asked.lines().next().unwrap_or_default() {
+            line if line.contains("/commits/") => answer("200 OK", "", &tip),
+            line if line.contains(&format!("commit%3A{SHA}")) => answer("200 OK", "", &merged),
+            _ => answer("200 OK", "", ")]}'\n[]"),
+        })
+        .await;
+        let found = at(&server).merged_as("a/b", &branch, &sha.parse().expect("a commit")).await.expect("an answer");
+        assert_eq!(found.map(|change| change.number), number, "{sha} {date}");
+        assert!(server.seen()[0].contains("branch%3A%22master%22"), "{}", server.seen()[0]);
     }
 }

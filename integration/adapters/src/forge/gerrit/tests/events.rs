@@ -22,7 +22,7 @@ fn head() -> ReviewHead {
 }
 
 fn proposed(proposal: Proposal) -> Vec<Happening> {
-    vec![Happening::Proposed { head: head(), proposal, wip: false, private: false, hashtags: Vec::new() }]
+    vec![Happening::Proposed { head: head(), proposal, wip: false, private: false, hashtags: Vec::new(), follows: None }]
 }
 
 fn moved(ref_name: &str, sha: Option<&str>) -> Happening {

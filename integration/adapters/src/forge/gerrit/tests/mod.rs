@@ -60,3 +60,8 @@ fn with(kind: &str, change: impl FnOnce(&mut Value)) -> Value {
 fn translated(event: &Value) -> Result<Vec<Happening>, Untranslated> {
     gerrit().translate("", event.to_string().as_bytes())
 }
+
+/// A project that is compared with its tags.
+fn watched(project: &str) -> Watched {
+    Watched { project: project.to_owned(), tags: true }
+}

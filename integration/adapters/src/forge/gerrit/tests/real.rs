@@ -182,7 +182,7 @@ fn review(head: signalbox_contract::change::ReviewHead, standing: Standing, run:
 
 /// What a patch set of `demo` is called.
 async fn head_of(gerrit: &RealGerrit, number: u64, sha: &str) -> signalbox_contract::change::ReviewHead {
-    let heads = gerrit.forge().heads(&["demo".to_owned()]).await.expect("found");
+    let heads = gerrit.forge().heads(&[watched("demo")]).await.expect("found");
     let found = heads.into_iter().find_map(|happening| match happening {
         Happening::Proposed { head, .. } if head.change.number == number && head.sha.as_str() == sha => Some(head),
         _ => None,
@@ -272,7 +272,7 @@ async fn what_gerrit_does_not_take_is_noticed(gerrit: &RealGerrit) {
 
 async fn what_is_open_is_found_without_an_event(gerrit: &RealGerrit) {
     let sha = gerrit.propose(5, "five", "%wip,topic=t5").await;
-    let heads = gerrit.forge().heads(&["nowhere".to_owned(), "demo".to_owned()]).await.expect("found");
+    let heads = gerrit.forge().heads(&[watched("nowhere"), watched("demo")]).await.expect("found");
     let open: Vec<u64> = heads
         .iter()
         .filter_map(|happening| match happening {
@@ -294,7 +294,15 @@ async fn what_is_open_is_found_without_an_event(gerrit: &RealGerrit) {
             _ => None,
         })
         .collect();
-    assert_eq!(branches, ["refs/heads/master"]);
+    assert_eq!(branches, ["refs/heads/master", "refs/tags/v1"]);
+    for (number, closing) in [(1, Closing::Merged), (2, Closing::Deleted), (4, Closing::Abandoned)] {
+        let change = ChangeId { forge: "gerrit".parse().expect("a name"), project: "demo".to_owned(), number };
+        let found = gerrit.forge().change(&change).await.expect("an answer");
+        assert_eq!(found, Some(Happening::Closed { change, closing }), "{number}");
+    }
+    let five = ChangeId { forge: "gerrit".parse().expect("a name"), project: "demo".to_owned(), number: 5 };
+    let found = gerrit.forge().change(&five).await.expect("an answer");
+    assert!(matches!(found, Some(Happening::Proposed { wip: true, .. })), "{found:?}");
     // The plugin is not there, and nothing is the worse for it.
     assert!(gerrit.forge().events_since(jiff::Timestamp::UNIX_EPOCH).await.expect("answered").is_none());
 }

@@ -5,8 +5,8 @@ use signalbox_contract::change::{ChangeId, Origin, ReviewHead};
 use signalbox_service::secret::SecretString;
 
 use super::*;
-use crate::forge::Standing;
 use crate::forge::scripted::{Scripted, answer};
+use crate::forge::{Closing, Proposal, Standing};
 
 fn at(server: &Scripted) -> GitlabForge {
     let mut settings = settings();
@@ -121,10 +121,64 @@ async fn what_is_open_is_found_without_an_event() {
         );
         let own = format!("cd/{}-0-1", "0".repeat(26));
         let branches = format!(r#"[{{"name": "main", "commit": {{"id": "{OLD}"}}}}, {{"name": "{own}", "commit": {{"id": "{OLD}"}}}}]"#);
-        answer("200 OK", "", if asked.contains("/branches") { &branches } else { &requests })
+        let tags = format!(r#"[{{"name": "v1", "target": "{OLD}", "commit": {{"id": "{SHA}"}}}}]"#);
+        let wanted = |what| asked.lines().next().is_some_and(|line| line.contains(what));
+        answer("200 OK", "", if wanted("/branches") { &branches } else if wanted("/tags") { &tags } else { &requests })
     })
     .await;
-    let heads = at(&server).heads(&["group/hello".to_owned()]).await.expect("found");
-    let [Happening::Proposed { head, wip: true, hashtags, .. }, Happening::Moved { ref_name, .. }] = &*heads else { panic!("{heads:?}") };
+    let heads = at(&server).heads(&[watched("group/hello")]).await.expect("found");
+    let [
+        Happening::Proposed { head, wip: true, hashtags, .. },
+        Happening::Moved { ref_name, .. },
+        Happening::Moved { ref_name: tag, sha, .. },
+    ] = &*heads
+    else {
+        panic!("{heads:?}")
+    };
     assert_eq!((head.change.number, &hashtags[..], ref_name.as_str()), (7, &["ci".to_owned()][..], "refs/heads/main"));
+    assert_eq!((tag.as_str(), sha.as_ref().map(AsRef::as_ref)), ("refs/tags/v1", Some(SHA)), "an annotated tag is its commit");
+    // Where nobody wants tags, nobody asks for them.
+    let seen = server.seen().len();
+    at(&server).heads(&[Watched { tags: false, ..watched("group/hello") }]).await.expect("found");
+    assert_eq!(server.seen().len(), seen + 2);
+}
+
+#[tokio::test]
+async fn one_merge_request_is_asked_for_and_what_is_not_shown_is_gone_only_where_its_project_is_shown() {
+    let change = ChangeId { forge: "gitlab".parse().expect("a name"), project: "group/hello".to_owned(), number: 7 };
+    for (state, closing) in [("merged", Closing::Merged), ("closed", Closing::Abandoned)] {
+        let server = Scripted::new(move |_| answer("200 OK", "", &format!(r#"{{"iid": 7, "state": "{state}"}}"#))).await;
+        assert_eq!(at(&server).change(&change).await.expect("an answer"), Some(Happening::Closed { change: change.clone(), closing }));
+    }
+    let open = format!(r#"{{"iid": 7, "state": "opened", "sha": "{SHA}", "target_branch": "main"}}"#);
+    let server = Scripted::new(move |_| answer("200 OK", "", &open)).await;
+    assert!(matches!(at(&server).change(&change).await, Ok(Some(Happening::Proposed { proposal: Proposal::Seen, .. }))));
+    let missing = |asked: &str| asked.contains("/merge_requests/").then(|| answer("404 Not Found", "", r#"{"message":"404 Not found"}"#));
+    let project = r#"{"id": 15, "path_with_namespace": "group/hello"}"#;
+    let server = Scripted::new(move |asked| missing(asked).unwrap_or_else(|| answer("200 OK", "", project))).await;
+    let gone = Happening::Closed { change: change.clone(), closing: Closing::Deleted };
+    assert_eq!(at(&server).change(&change).await.expect("an answer"), Some(gone));
+    let server = Scripted::new(|_| answer("404 Not Found", "", r#"{"message":"404 Project Not Found"}"#)).await;
+    assert!(matches!(at(&server).change(&change).await, Err(ForgeError::Refused(_))));
+}
+
+#[tokio::test]
+async fn a_branch_was_merged_where_a_merge_request_for_it_made_its_commit() {
+    let of = |more: &str| format!(r#"[{{"iid": 6, "state": "opened", "sha": "{SHA}"}}, {{"iid": 7, "target_branch": "main"{more}}}]"#);
+    let (branch, sha) = ("refs/heads/main".parse().expect("a ref"), SHA.parse().expect("a commit"));
+    for (more, merged) in [
+        (format!(r#", "state": "merged", "merge_commit_sha": "{SHA}", "sha": "{OLD}""#), Some(7)),
+        (format!(r#", "state": "merged", "merge_commit_sha": null, "squash_commit_sha": "{SHA}""#), Some(7)),
+        (format!(r#", "state": "merged", "sha": "{SHA}""#), Some(7)),
+        (format!(r#", "state": "merged", "sha": "{OLD}""#), None),
+        (format!(r#", "state": "opened", "sha": "{SHA}""#), None),
+    ] {
+        let requests = of(&more);
+        let server = Scripted::new(move |_| answer("200 OK", "", &requests)).await;
+        let found = at(&server).merged_as("group/hello", &branch, &sha).await.expect("an answer");
+        assert_eq!(found.map(|change| change.number), merged, "{more}");
+        assert!(server.seen()[0].starts_with(&format!("GET /api/v4/projects/group%2Fhello/repository/commits/{SHA}/merge_requests?")));
+    }
+    let server = Scripted::new(|_| answer("404 Not Found", "", "{}")).await;
+    assert_eq!(at(&server).merged_as("group/hello", &branch, &sha).await.expect("an answer"), None);
 }

@@ -120,7 +120,7 @@ fn proposed(proposal: Proposal, wip: bool) -> Vec<Happening> {
         topic: None,
         url: Some("https://gitlab.example.org/group/sub/hello/-/merge_requests/7".parse().expect("an address")),
     };
-    vec![Happening::Proposed { head, proposal, wip, private: false, hashtags: vec!["ci::full".to_owned()] }]
+    vec![Happening::Proposed { head, proposal, wip, private: false, hashtags: vec!["ci::full".to_owned()], follows: None }]
 }
 
 fn with(action: &str, change: impl FnOnce(&mut Value)) -> Value {
@@ -134,8 +134,13 @@ fn a_merge_request_is_proposed_when_it_opens_and_when_it_has_new_commits() {
     assert_eq!(translated(&request("open")), Ok(proposed(Proposal::Uploaded, false)));
     assert_eq!(translated(&request("reopen")), Ok(proposed(Proposal::Ready, false)));
     let updated = with("update", |body| body["object_attributes"]["oldrev"] = json!(OLD));
-    assert_eq!(translated(&updated), Ok(proposed(Proposal::Uploaded, false)));
-    // Its title, its labels, its people.
+    let happened = translated(&updated).expect("understood");
+    let [Happening::Proposed { proposal: Proposal::Uploaded, follows: Some(follows), .. }] = &*happened else { panic!("{happened:?}") };
+    assert_eq!(follows.as_str(), OLD);
+    // A rule may want a label.
+    let labelled = with("update", |body| body["changes"] = json!({"labels": {"previous": [], "current": [{"title": "ci::full"}]}}));
+    assert_eq!(translated(&labelled), Ok(proposed(Proposal::Seen, false)));
+    // Its title, its people.
     let edited = with("update", |body| body["changes"] = json!({"title": {"previous": "a", "current": "b"}}));
     assert!(matches!(translated(&edited), Err(Untranslated::NotNeeded(_))));
     for action in ["approved", "unapproved", "approval", "unapproval", "an-action-of-tomorrow"] {
@@ -160,14 +165,17 @@ fn a_draft_says_so_and_is_ready_later() {
 #[test]
 fn a_merge_request_is_closed_or_merged() {
     for (action, state, closing) in [("close", "closed", Closing::Abandoned), ("merge", "merged", Closing::Merged)] {
+        let closed = Happening::Closed { change: change(), closing };
+        // Where nothing says what the merge made, the branch itself is looked at.
+        let meaning = if closing == Closing::Merged { vec![closed.clone(), Happening::Missed] } else { vec![closed.clone()] };
         let body = with(action, |body| body["object_attributes"]["state"] = json!(state));
-        assert_eq!(translated(&body), Ok(vec![Happening::Closed { change: change(), closing }]));
+        assert_eq!(translated(&body), Ok(meaning.clone()));
         // Without an action the state says it.
         let body = with(action, |body| {
             body["object_attributes"]["state"] = json!(state);
             body["object_attributes"]["action"] = Value::Null;
         });
-        assert_eq!(translated(&body), Ok(vec![Happening::Closed { change: change(), closing }]));
+        assert_eq!(translated(&body), Ok(meaning));
         // An update that arrives after the end.
         let late = with("update", |body| {
             body["object_attributes"]["state"] = json!(state);
@@ -177,6 +185,24 @@ fn a_merge_request_is_closed_or_merged() {
     }
     let seen = with("", |body| body["object_attributes"]["action"] = Value::Null);
     assert_eq!(translated(&seen), Ok(proposed(Proposal::Seen, false)));
+}
+
+#[test]
+fn a_merge_moves_the_branch_to_what_it_made() {
+    for field in ["merge_commit_sha", "squash_commit_sha"] {
+        let body = with("merge", |body| {
+            body["object_attributes"]["state"] = json!("merged");
+            body["object_attributes"][field] = json!(OLD);
+        });
+        let ref_name = "refs/heads/main".parse().expect("a ref");
+        let moved = Happening::Moved {
+            project: "group/sub/hello".to_owned(),
+            ref_name,
+            sha: Some(OLD.parse().expect("a commit")),
+            merged: Some(change()),
+        };
+        assert_eq!(translated(&body), Ok(vec![Happening::Closed { change: change(), closing: Closing::Merged }, moved]), "{field}");
+    }
 }
 
 #[test]

@@ -28,3 +28,8 @@ fn forge(settings: GitlabForgeSettings) -> GitlabForge {
 fn translated(body: &Value) -> Result<Vec<Happening>, Untranslated> {
     forge(settings()).translate("", body.to_string().as_bytes())
 }
+
+/// A project that is compared with its tags.
+fn watched(project: &str) -> Watched {
+    Watched { project: project.to_owned(), tags: true }
+}
