@@ -6,6 +6,7 @@ use signalbox_contract::{CommitSha, RefName};
 /// Something that happened at a forge, or that is so there now. An older one may come later than a newer one, and each
 /// may come several times.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all that is kept for long are proposals")]
 pub enum Happening {
     /// A change under review is as this says.
     Proposed {
