@@ -114,7 +114,8 @@ impl Compare<'_> {
             }
             match self.forge.merged_as(project, ref_name, sha).await {
                 Ok(merged) => {
-                    told.push(Happening::Moved { project: project.clone(), ref_name: ref_name.clone(), sha: Some(sha.clone()), merged })
+                    let (project, ref_name, sha) = (project.clone(), ref_name.clone(), Some(sha.clone()));
+                    told.push(Happening::Moved { project, ref_name, sha, merged });
                 }
                 Err(error @ ForgeError::Refused(_)) => {
                     tracing::warn!(forge = %self.name, project, branch = %ref_name, error = %causes(&error), "how a branch moved cannot be read");
