@@ -5,6 +5,7 @@ mod cd;
 mod deliveries;
 mod doctor;
 mod environments;
+mod exchange;
 mod live;
 mod logs;
 mod mirrors;
@@ -41,7 +42,7 @@ use utoipa_axum::routes;
 
 use crate::config::Config;
 use crate::doctor::Doctor;
-use crate::engine::Workers;
+use crate::engine::{Executors, Workers};
 use crate::log::LogBook;
 use crate::page;
 use crate::roster::Roster;
@@ -59,6 +60,8 @@ pub struct Api {
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) clock: SharedClock,
     pub(crate) shutdown: Shutdown,
+    /// The executors, whose word for their builds is taken.
+    pub(crate) executors: Executors,
     /// Examines what all of it depends on.
     pub(crate) doctor: Doctor,
     /// Where forges deliver.
@@ -102,6 +105,7 @@ fn described() -> (OpenApiRouter<Api>, OpenApiRouter<Api>, OpenApiRouter<Api>) {
         .routes(routes!(deliveries::get))
         .routes(routes!(deliveries::replay))
         .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(exchange::post))
         .routes(routes!(tokens::revoke))
         .routes(routes!(tokens::revocations))
         .routes(routes!(schema::get));

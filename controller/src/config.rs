@@ -18,7 +18,7 @@ use url::Url;
 
 use crate::store::Retention;
 
-pub use executor::{ExecutorConfig, ExecutorKind, GitLabConfig};
+pub use executor::{ExecutorConfig, ExecutorKind, GitLabConfig, IdentityConfig};
 pub use forge::{ForgeConfig, ForgeKind, IntakeConfig, Rule, When};
 pub use repository::{CiConfig, RepositoryConfig};
 

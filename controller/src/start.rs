@@ -155,13 +155,14 @@ pub async fn start_with(
     let doctor = Doctor {
         config: Arc::clone(&config),
         workers: workers.clone(),
-        executors: examined,
+        executors: examined.clone(),
         forges: forges.clone(),
         clock: Arc::clone(&clock),
         readiness: telemetry.readiness(),
         turn: Arc::default(),
     };
     let api = Api {
+        executors: examined,
         doctor,
         desk: Desk::new(forges, calls, Deliveries::register(&telemetry)),
         config,
@@ -267,7 +268,11 @@ fn gitlab_executor(config: &GitLabConfig, clock: &SharedClock) -> Result<GitLabE
         storage: config.storage.clone(),
         ..Connection::new(config.url.clone(), config.token.clone())
     };
-    Ok(GitLabExecutor::new(GitLab::new(&connection)?, &config.group, Arc::clone(clock)))
+    let executor = GitLabExecutor::new(GitLab::new(&connection)?, &config.group, Arc::clone(clock));
+    Ok(match &config.identity {
+        Some(identity) => executor.identifying(&identity.audience),
+        None => executor,
+    })
 }
 
 /// Lets go of finished runs that need not be kept: of what the store keeps for them, of their logs, of themselves.

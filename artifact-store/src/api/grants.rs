@@ -6,7 +6,7 @@ use axum::response::Response;
 use http::HeaderMap;
 use jiff::Timestamp;
 use signalbox_contract::api::Answer;
-use signalbox_contract::api::store::{CloseRequest, CloseResult, PutResult};
+use signalbox_contract::api::store::{CloseRequest, CloseResult, GrantInfo, PutResult};
 use signalbox_contract::{ArtifactName, AttemptKey, Code, Failure, FailureCode, Problem};
 use signalbox_service::auth::{Act, Capable, CapableRefusal};
 use signalbox_service::http::{Json, Path, Refusal, Result};
@@ -82,6 +82,22 @@ async fn put(
     let expires_at = Timestamp::from_second(capable.0.exp).unwrap_or(Timestamp::MAX);
     let put = GrantPut { key, name, content_type, max_bytes, expires_at };
     app.store.put_into_grant(put, &announced, body).await.map(Json).map_err(problem::store)
+}
+
+/// See what lies in an attempt's grant.
+///
+/// A grant that is closed, or into which nothing was put, holds nothing.
+#[utoipa::path(
+    get, path = "/grants/{key}", tag = "grants", security(("act" = [])),
+    params(("key" = AttemptKey, Path, description = "The attempt.")),
+    responses(
+        (status = 200, description = "What was put so far.", body = GrantInfo),
+        (status = 401, description = "No valid token.", body = Problem),
+        (status = 403, description = "The token is not for this request.", body = Problem),
+    )
+)]
+pub(super) async fn get_grant(Path(key): Path<AttemptKey>, State(app): State<App>, _act: Act<()>) -> Result<Json<GrantInfo>> {
+    app.store.catalog.in_grant(&key).await.map(Json).map_err(|error| problem::catalog(&error))
 }
 
 /// Close an attempt's grant: publish and pin what came, or throw it away.

@@ -47,6 +47,7 @@ pub(crate) fn router(app: App, upload_timeout: Duration, options: &ServeOptions,
     let ordinary = Router::new()
         .route("/blobs", get(lists::list_blobs))
         .route("/versions/{*name}", get(lists::list_versions))
+        .route("/grants/{key}", get(grants::get_grant))
         .route("/unpin", post(pins::unpin))
         .route("/resolve", post(pins::resolve));
     let streams = Router::new()

@@ -15,6 +15,7 @@ use super::{blobs, digests, grants, lists, pins};
         lists::list_blobs,
         lists::list_versions,
         digests::get_digest,
+        grants::get_grant,
         grants::put_grant,
         grants::close_grant,
         pins::unpin,
@@ -51,6 +52,7 @@ mod tests {
             "/blobs",
             "/blobs/{name}",
             "/digests/{digest}",
+            "/grants/{key}",
             "/grants/{key}/close",
             "/grants/{key}/{name}",
             "/resolve",
@@ -59,6 +61,6 @@ mod tests {
         ] {
             assert!(paths.iter().any(|known| *known == path), "{path}");
         }
-        assert_eq!(paths.len(), 8);
+        assert_eq!(paths.len(), 9);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
-use signalbox_contract::api::store::{CloseRequest, CloseResult, PutResult};
+use signalbox_contract::api::store::{CloseRequest, CloseResult, GrantInfo, PutResult};
 use signalbox_contract::{ArtifactName, AttemptKey, Digest, RunId};
 use signalbox_service::sqlite::Database;
 use sqlx::Row as _;
@@ -31,6 +31,12 @@ struct Put {
     digest: Digest,
     size: u64,
     content_type: String,
+}
+
+impl Put {
+    fn result(&self) -> PutResult {
+        PutResult { name: self.name.clone(), digest: self.digest, size: self.size }
+    }
 }
 
 impl Catalog {
@@ -106,6 +112,17 @@ impl Catalog {
         Ok(PutResult { name: put.name.clone(), digest: arrived.digest, size: arrived.size })
     }
 
+    /// What lies in a grant.
+    pub(crate) async fn in_grant(&self, key: &AttemptKey) -> Result<GrantInfo, CatalogError> {
+        let mut reader = self.shared.db.readers.begin().await?;
+        let closed: Option<bool> = sqlx::query_scalar("SELECT closed_at IS NOT NULL FROM upload_grant WHERE key = ?1")
+            .bind(key.to_string())
+            .fetch_optional(&mut *reader)
+            .await?;
+        let artifacts = puts(&mut reader, key).await?.iter().map(Put::result).collect();
+        Ok(GrantInfo { artifacts, closed: closed.unwrap_or_default() })
+    }
+
     /// Closes a grant: publishes and pins what came, or throws it away. Closing it again answers what came of it first.
     pub(crate) async fn close_grant(&self, key: AttemptKey, request: CloseRequest) -> Result<CloseResult, CatalogError> {
         self.apart(move |catalog| async move { catalog.close(&key, &request).await }).await
@@ -121,7 +138,7 @@ impl Catalog {
         }
         let puts = if request.publish { puts(&mut tx, key).await? } else { Vec::new() };
         publish(&mut tx, key.run, request, &puts, now, self.shared.bounds.keep_versions).await?;
-        let artifacts = puts.iter().map(|put| PutResult { name: put.name.clone(), digest: put.digest, size: put.size }).collect();
+        let artifacts = puts.iter().map(Put::result).collect();
         let result = CloseResult { artifacts };
         let json = serde_json::to_string(&result).map_err(|_| CatalogError::Nonsense("a grant's result"))?;
         sqlx::query("DELETE FROM grant_blob WHERE key = ?1").bind(key.to_string()).execute(&mut *tx).await?;

@@ -3,6 +3,7 @@
 pub mod delivery;
 pub mod deploy;
 pub mod doctor;
+pub mod exchange;
 pub mod executor;
 pub mod mirrors;
 pub mod run;

@@ -56,6 +56,15 @@ pub struct CloseResult {
     pub artifacts: Vec<PutResult>,
 }
 
+/// What lies in a grant: the answer to `GET /grants/KEY`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct GrantInfo {
+    /// What was put so far, by name; nothing once the grant is closed.
+    pub artifacts: Vec<PutResult>,
+    /// Whether it is closed: nothing more may be put.
+    pub closed: bool,
+}
+
 /// `POST /unpin`: the run needs its digests no longer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]

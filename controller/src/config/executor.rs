@@ -51,6 +51,17 @@ pub struct GitLabConfig {
     pub ca: Option<PathBuf>,
     /// Origins with private addresses to which it may redirect downloads.
     pub storage: Vec<Url>,
+    /// Whether its jobs may upload by their ID tokens.
+    pub identity: Option<IdentityConfig>,
+}
+
+/// `[executors.NAME.identity]`: what a job's ID token must be for.
+#[derive(Debug, Clone)]
+pub struct IdentityConfig {
+    /// The audience.
+    pub audience: String,
+    /// Where its jobs reach the artifact store, where that is not the address that everybody else uses.
+    pub store: Option<Url>,
 }
 
 impl ExecutorKind {
@@ -59,6 +70,14 @@ impl ExecutorKind {
         match self {
             Self::Local { .. } => None,
             Self::GitLab(_) => ".gitlab-ci.yml".parse().ok(),
+        }
+    }
+
+    /// Where its builds reach the artifact store, where that is an address of its own.
+    pub fn store(&self) -> Option<&Url> {
+        match self {
+            Self::Local { .. } => None,
+            Self::GitLab(gitlab) => gitlab.identity.as_ref()?.store.as_ref(),
         }
     }
 
@@ -99,6 +118,7 @@ fn gitlab(reader: &mut Reader) -> Option<GitLabConfig> {
     let budget = reader.within("budget", BUDGET, 1..=100_000);
     let ca: Option<PathBuf> = reader.optional("ca");
     let storage = reader.or("storage", Vec::new());
+    let identity = reader.table("identity", identity);
     if let Some(url) = url.as_ref().filter(|url| !matches!(url.scheme(), "https" | "http") || url.host().is_none()) {
         reader.refuse("url", format!("must be http or https with a host, not {}", url.scheme()));
     }
@@ -109,5 +129,14 @@ fn gitlab(reader: &mut Reader) -> Option<GitLabConfig> {
     if let Some(file) = ca.as_deref().filter(|file| !file.is_file()) {
         reader.refuse("ca", format!("names {}, which is not there", file.display()));
     }
-    Some(GitLabConfig { url: url?, token: token?, mirror: mirror?, group: group?, budget, ca, storage })
+    Some(GitLabConfig { url: url?, token: token?, mirror: mirror?, group: group?, budget, ca, storage, identity })
+}
+
+fn identity(reader: &mut Reader) -> Option<IdentityConfig> {
+    let audience: String = reader.required("audience")?;
+    let store = reader.optional_service("store");
+    if audience.is_empty() || audience.len() > 500 || audience.contains(|letter: char| letter.is_control() || letter.is_whitespace()) {
+        reader.refuse("audience", "must be what the jobs write as `aud`, such as this installation's address");
+    }
+    Some(IdentityConfig { audience, store })
 }

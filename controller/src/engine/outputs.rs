@@ -22,25 +22,33 @@ use super::perform::{Outside, called, fault, tracked, unsigned};
 type Broken = Arc<Mutex<Option<ExecutorError>>>;
 
 impl Outside {
-    /// Puts into the attempt's grant what is asked for of its build. Repeatable: the same bytes go to the same place. Answers
-    /// what was not there.
+    /// Puts into the attempt's grant what is asked for of its build, but for what the build has put there itself. Repeatable:
+    /// the same bytes go to the same place.
     pub(super) async fn fetch_outputs(
         &self,
         key: AttemptKey,
         at: &AtExecutor,
         picks: &[plan::Pick],
         until: Timestamp,
-    ) -> Result<Vec<String>, Fault> {
-        let (executor, Some(build)) = (self.executor(&at.executor)?, &at.build) else { return Ok(Vec::new()) };
+    ) -> Result<(), Fault> {
+        let (executor, Some(build)) = (self.executor(&at.executor)?, &at.build) else { return Ok(()) };
         if picks.is_empty() || executor.abilities().outputs == Outputs::Put {
-            return Ok(Vec::new());
+            return Ok(());
+        }
+        let grant = self.workers.grant(key).await.map_err(|error| called(Service::ArtifactStore, &error))?;
+        // What the build uploaded itself counts, whatever its executor keeps under that name: it is not even looked for.
+        let picks: Vec<&plan::Pick> = picks.iter().filter(|pick| !grant.artifacts.iter().any(|put| put.name == pick.name)).collect();
+        // An earlier try came as far as to close the grant: all is there.
+        if picks.is_empty() || grant.closed {
+            return Ok(());
         }
         let wanted: Vec<Pick> =
             picks.iter().map(|pick| Pick { name: pick.name.clone(), part: pick.part.clone(), path: pick.path.clone() }).collect();
         let mut found = executor.outputs(&tracked(key, build)?, &wanted).await.map_err(fault)?;
         // What was not asked for is not put anywhere, whatever the executor says.
         found.retain(|output| picks.iter().any(|pick| pick.name == output.name));
-        let known = found.iter().filter_map(|output| output.size).fold(0_u64, u64::saturating_add);
+        let sizes = found.iter().filter_map(|output| output.size).chain(grant.artifacts.iter().map(|put| put.size));
+        let known = sizes.fold(0_u64, u64::saturating_add);
         if known > self.max_artifacts {
             return Err(self.too_large(&format!("What the build made has {known} bytes")));
         }
@@ -51,12 +59,11 @@ impl Outside {
                 Some(kept) => {
                     tracing::info!(%key, artifact = %kept.name, bytes = kept.size, digest = %kept.digest, n, of = found.len(), "artifact.fetched");
                 }
-                // An earlier try came as far as to close the grant: all is there.
+                // It was closed meanwhile.
                 None => break,
             }
         }
-        let missing = picks.iter().filter(|pick| !found.iter().any(|output| output.name == pick.name));
-        Ok(missing.map(|pick| format!("The artifact {} was not there: it was looked for as {}.", pick.name, pick.place())).collect())
+        Ok(())
     }
 
     /// Puts one of them. `None` if the grant is closed already.

@@ -19,7 +19,7 @@ use signalbox_contract::token::{Capability, Service};
 use signalbox_contract::{AttemptKey, Code, ExecutorName, Failure, FailureCode, Origin, Problem};
 use signalbox_controller_core::attempt::Published;
 use signalbox_controller_core::effect::{AtExecutor, BuildOrder};
-use signalbox_controller_core::plan::{CdOrder, Definition as Planned};
+use signalbox_controller_core::plan::{CdOrder, Definition as Planned, Pick};
 use signalbox_controller_core::{Act, Effect, Event, Work};
 use signalbox_service::auth::SignError;
 use signalbox_service::client::{Call, CallError, Client};
@@ -125,10 +125,13 @@ impl Outside {
                         why: Failure::new(FailureCode::WorkerUnavailable, format!("The log could not be collected: {error}.")),
                     },
                 )?;
-                let remarks = self.fetch_outputs(key, at, picks, effect.give_up).await?;
+                self.fetch_outputs(key, at, picks, effect.give_up).await?;
                 let request = CloseRequest { publish: *publish, line: *line, pin: key.run };
                 let path = format!("/grants/{key}/close");
                 let done: CloseResult = self.ask(&self.workers.store, Service::ArtifactStore, &path, key, &request).await?;
+                let missing = picks.iter().filter(|pick| !done.artifacts.iter().any(|put| put.name == pick.name));
+                let words = |pick: &Pick| format!("The artifact {} was not there: it was looked for as {}.", pick.name, pick.place());
+                let remarks = missing.map(words).collect();
                 let artifacts = done.artifacts.into_iter().map(|put| ArtifactView { name: put.name, digest: put.digest, size: put.size });
                 Some(Event::Sealed { key, artifacts: artifacts.collect(), remarks })
             }

@@ -7,6 +7,7 @@ use http::Method;
 use signalbox_contract::api::Page;
 use signalbox_contract::api::deploy::EnvironmentInfo;
 use signalbox_contract::api::mirrors::{CollectRequest, CollectResult, MirrorFinding, MirrorInfo};
+use signalbox_contract::api::store::GrantInfo;
 use signalbox_contract::token::{Capability, Service};
 use signalbox_contract::{AttemptKey, EnvironmentName};
 use signalbox_service::auth::{SignError, Signer};
@@ -57,6 +58,15 @@ impl Workers {
         let path = format!("/environments/{name}");
         self.deploy.read(&self.signer, &Call::get(Service::DeployWorker, &path)).await
     }
+
+    /// What lies in an attempt's grant already.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    pub async fn grant(&self, key: AttemptKey) -> Result<GrantInfo, CallError> {
+        self.store.read(&self.signer, &Call::get(Service::ArtifactStore, &format!("/grants/{key}"))).await
+    }
+
     /// A page of what is at the mirrors.
     ///
     /// # Errors

@@ -203,6 +203,34 @@ impl Store {
         Ok(live.collect())
     }
 
+    /// The attempt that follows this build of an executor's.
+    ///
+    /// # Errors
+    /// When it could not be read.
+    pub async fn attempt_of(&self, executor: &ExecutorName, build: &str) -> Result<Option<AttemptKey>, StoreError> {
+        let key: Option<Raw> = sqlx::query_scalar("SELECT key FROM live WHERE executor = $1 AND build = $2 ORDER BY key LIMIT 1")
+            .bind(executor.as_str())
+            .bind(build)
+            .fetch_optional(&self.db.readers)
+            .await?;
+        Ok(key.and_then(|key| text(key).parse().ok()))
+    }
+
+    /// The newest runs of a repository that are not finished; a bounded number of them.
+    ///
+    /// # Errors
+    /// When it could not be read.
+    pub async fn active_of(&self, repo: &RepoName) -> Result<Vec<RunId>, StoreError> {
+        let ids: Vec<Raw> = sqlx::query_scalar(
+            "SELECT id FROM run WHERE repo = $1 AND state <> 'finished'
+               AND id NOT IN (SELECT id FROM aside WHERE kind = 'run') ORDER BY id DESC LIMIT 50",
+        )
+        .bind(repo.as_str())
+        .fetch_all(&self.db.readers)
+        .await?;
+        Ok(ids.into_iter().filter_map(|id| text(id).parse().ok()).collect())
+    }
+
     /// How many effects wait, by lane, and how many runs are active: for the metrics.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ mod deliveries;
 mod doctor;
 mod elsewhere;
 mod environments;
+mod exchanges;
 mod follow;
 mod hostile;
 mod house;

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{post, put};
+use axum::routing::{get, post, put};
 use signalbox_contract::api::Nothing;
-use signalbox_contract::api::store::{BlobInfo, CloseRequest, CloseResult, PutResult, ResolveRequest, UnpinRequest};
+use signalbox_contract::api::store::{BlobInfo, CloseRequest, CloseResult, GrantInfo, PutResult, ResolveRequest, UnpinRequest};
 use signalbox_contract::{ArtifactName, AttemptKey, Code, Digest, Failure, FailureCode, Problem, RunId};
 use signalbox_service::auth::{Act, Capable, sha256};
 use signalbox_service::clock::{Clock as _, SystemClock};
@@ -40,6 +40,7 @@ impl Blobs {
 
 pub(super) fn router() -> Router<Desk> {
     Router::new()
+        .route("/grants/{key}", get(in_grant))
         .route("/grants/{key}/close", post(close))
         .route("/grants/{key}/{*name}", put(put_grant))
         .route("/resolve", post(resolve))
@@ -63,6 +64,14 @@ async fn put_grant(
     desk.look(|world| {
         world.blobs().put(key, name.clone(), &bytes);
         Ok(PutResult { name, digest: sha256(&bytes), size: bytes.len() as u64 })
+    })
+    .await
+}
+
+async fn in_grant(State(desk): State<Desk>, Path(key): Path<AttemptKey>, _act: Act<()>) -> Response {
+    desk.look(|world| {
+        let put = world.blobs().grants.get(&key).cloned().unwrap_or_default();
+        Ok(GrantInfo { artifacts: put.into_iter().map(|(name, (digest, size))| PutResult { name, digest, size }).collect(), closed: false })
     })
     .await
 }

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use signalbox_adapters::executor::{
-    Abilities, Anchor, Bytes as Stream, Executor, ExecutorError, Fenced, Found, Fut, Intent, LogChunk, LogCursor, Order, OutputRef,
-    Outputs, Pace, PartRef, Pick, Scope, Started, Tracked,
+    Abilities, Anchor, BuildIdentity, Bytes as Stream, Executor, ExecutorError, Fenced, Found, Fut, Intent, LogChunk, LogCursor, Order, OutputRef,
+    Outputs, Pace, PartRef, Pick, Scope, Started, Tracked, Unidentified,
 };
 use signalbox_contract::build::{BuildState, Observation, PartState, Stamp};
 use signalbox_contract::{AttemptKey, CommitSha, Failure, FailureClass, FailureCode, RunId, Verdict};
+use signalbox_service::secret::{ExposeSecret as _, SecretString};
 
 use super::World;
 
@@ -207,6 +209,25 @@ impl Executor for Elsewhere {
             pieces.push(Err(ExecutorError::Unknown("the connection broke".into())));
         }
         Self::now(Ok(stream::iter(pieces).boxed()))
+    }
+
+    /// Its tokens are `far BUILD REPOSITORY REF COMMIT`, and it believes all of them.
+    fn identify<'a>(&'a self, token: &'a SecretString) -> BoxFuture<'a, Result<BuildIdentity, Unidentified>> {
+        let words: Vec<&str> = token.expose_secret().split(' ').collect();
+        let identity = match words.as_slice() {
+            ["far", build, repo, ref_name, sha] => Ok(BuildIdentity {
+                build: build.parse().expect("a build"),
+                repo: repo.parse().expect("a name"),
+                ref_name: ref_name.parse().expect("a ref"),
+                sha: sha.parse().expect("a commit"),
+                part: "700".to_owned(),
+                expires_at: jiff::Timestamp::MAX,
+            }),
+            ["busy"] => Err(Unidentified::NotNow { after: Duration::from_secs(7) }),
+            ["late"] => Err(Unidentified::Untimely("the token has expired")),
+            _ => Err(Unidentified::Elsewhere),
+        };
+        async move { identity }.boxed()
     }
 
     fn forget<'a>(&'a self, _: &'a AttemptKey, _: &'a Anchor) -> Fut<'a, ()> {

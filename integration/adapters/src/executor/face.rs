@@ -4,10 +4,11 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use signalbox_contract::build::Observation;
 use signalbox_contract::{AttemptKey, RepoName};
+use signalbox_service::secret::SecretString;
 
 use super::{
-    Abilities, Anchor, ExecutorError, Fenced, Finding, Found, Intent, LogChunk, LogCursor, Order, OutputRef, PartRef, Pick, Scope, Started,
-    Tracked,
+    Abilities, Anchor, BuildIdentity, ExecutorError, Fenced, Finding, Found, Intent, LogChunk, LogCursor, Order, OutputRef, PartRef, Pick,
+    Scope, Started, Tracked, Unidentified,
 };
 
 /// What each call answers, some time later.
@@ -57,6 +58,13 @@ pub trait Executor: Send + Sync {
 
     /// Lets the executor throw away what it keeps of the attempt. The attempt still cannot start again.
     fn forget<'a>(&'a self, key: &'a AttemptKey, anchor: &'a Anchor) -> Fut<'a, ()>;
+
+    /// Of which of its builds a token is the identity, where it gives its builds such. Waits for the executor for a moment at
+    /// most.
+    fn identify<'a>(&'a self, token: &'a SecretString) -> BoxFuture<'a, Result<BuildIdentity, Unidentified>> {
+        let _ = token;
+        Box::pin(async { Err(Unidentified::Elsewhere) })
+    }
 
     /// Whether it can be used as it is configured, for these repositories, and what to do where it cannot. Changes nothing.
     fn examine<'a>(&'a self, repos: &'a [RepoName]) -> BoxFuture<'a, Vec<Finding>> {

@@ -6,6 +6,7 @@ pub mod conformance;
 mod face;
 mod failure;
 pub mod gitlab;
+mod identity;
 pub mod local;
 mod order;
 mod word;
@@ -13,6 +14,7 @@ mod word;
 pub use crate::mirror::{Finding, Severity};
 pub use face::{Bytes, Executor, Fut};
 pub use failure::ExecutorError;
+pub use identity::{BuildIdentity, Unidentified};
 pub use order::{
     Abilities, Definition, Fenced, Found, Intent, LogChunk, NativeBuild, Order, OutputRef, Outputs, Pace, PartRef, Pick, ProvenSource,
     Started, Tracked,

@@ -253,7 +253,7 @@ impl GitLab {
     }
 
     /// The whole body, if it is no larger than `limit`.
-    async fn read(&self, mut response: reqwest::Response, limit: usize, reads: bool) -> Result<Bytes, GitLabError> {
+    pub(super) async fn read(&self, mut response: reqwest::Response, limit: usize, reads: bool) -> Result<Bytes, GitLabError> {
         let mut body = BytesMut::new();
         loop {
             match response.chunk().await {
@@ -275,6 +275,14 @@ impl GitLab {
     pub(super) fn is_ours(&self, url: &Url) -> bool {
         let api = format!("{}api/v4/", self.0.base.path());
         url.origin() == self.0.base.origin() && url.path().starts_with(&api) && url.username().is_empty() && url.password().is_none()
+    }
+
+    pub(super) fn http(&self) -> &reqwest::Client {
+        &self.0.http
+    }
+
+    pub(super) fn breaker(&self) -> &Breaker {
+        &self.0.breaker
     }
 
     pub(super) fn outside(&self) -> &Outside {

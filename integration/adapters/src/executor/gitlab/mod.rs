@@ -15,6 +15,8 @@ mod begin;
 mod doctor;
 mod gather;
 mod hook;
+mod identity;
+mod keyring;
 mod look;
 mod outputs;
 mod part;
@@ -33,14 +35,16 @@ use futures_util::future::BoxFuture;
 use signalbox_contract::build::Observation;
 use signalbox_contract::{AttemptKey, RepoName};
 use signalbox_service::clock::SharedClock;
+use signalbox_service::secret::SecretString;
 
 pub use hook::HookState;
 
 use super::{
-    Abilities, Anchor, Bytes, Executor, Fenced, Finding, Found, Fut, Intent, LogChunk, LogCursor, Order, OutputRef, Outputs, Pace, PartRef,
-    Pick, Scope, Severity, Started, Tracked,
+    Abilities, Anchor, BuildIdentity, Bytes, Executor, Fenced, Finding, Found, Fut, Intent, LogChunk, LogCursor, Order, OutputRef, Outputs,
+    Pace, PartRef, Pick, Scope, Severity, Started, Tracked, Unidentified,
 };
 use crate::gitlab::{GitLab, ProjectRef};
+use identity::Identities;
 use look::Memory;
 
 const ABILITIES: Abilities = Abilities { jobs: false, native: true, keyed: false, outputs: Outputs::Fetched, pace: PACE };
@@ -55,6 +59,7 @@ pub struct GitLabExecutor {
     group: String,
     clock: SharedClock,
     memory: Arc<Memory>,
+    identities: Option<Arc<Identities>>,
 }
 
 impl std::fmt::Debug for GitLabExecutor {
@@ -66,7 +71,14 @@ impl std::fmt::Debug for GitLabExecutor {
 impl GitLabExecutor {
     /// The executor in the group of this full path, where the mirror keeps a project for each repository.
     pub fn new(gitlab: GitLab, group: &str, clock: SharedClock) -> Self {
-        Self { gitlab, group: group.trim_matches('/').to_owned(), clock, memory: Arc::default() }
+        Self { gitlab, group: group.trim_matches('/').to_owned(), clock, memory: Arc::default(), identities: None }
+    }
+
+    /// The same, taking the identities of jobs that are for this audience.
+    #[must_use]
+    pub fn identifying(mut self, audience: &str) -> Self {
+        self.identities = Some(Arc::new(Identities::new(self.gitlab.base(), audience)));
+        self
     }
 
     /// The client, for what else is asked of this GitLab.
@@ -127,6 +139,10 @@ impl Executor for GitLabExecutor {
 
     fn forget<'a>(&'a self, _key: &'a AttemptKey, _anchor: &'a Anchor) -> Fut<'a, ()> {
         Box::pin(async { Ok(()) })
+    }
+
+    fn identify<'a>(&'a self, token: &'a SecretString) -> BoxFuture<'a, Result<BuildIdentity, Unidentified>> {
+        Box::pin(self.recognise(token))
     }
 
     fn examine<'a>(&'a self, repos: &'a [RepoName]) -> BoxFuture<'a, Vec<Finding>> {
