@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 use reqwest::StatusCode;
-use signalbox_contract::api::store::{BlobInfo, CloseRequest, CloseResult, PutResult, ResolveRequest, UnpinRequest};
+use signalbox_contract::api::store::{BlobInfo, CloseRequest, CloseResult, GrantInfo, PutResult, ResolveRequest, UnpinRequest};
 use signalbox_contract::api::{Answer, Nothing};
-use signalbox_contract::token::Capability;
+use signalbox_contract::token::{Capability, Service};
 use signalbox_contract::{ArtifactName, AttemptKey, FailureCode};
 use signalbox_service::auth::sha256;
+use signalbox_service::secret::ExposeSecret as _;
 
 use crate::house::{House, attempt, noise, problem};
 
@@ -19,6 +20,14 @@ impl House {
         let names = ["app", "doc/page", "close", "big"].map(name).to_vec();
         let capability = self.capability(key, Capability::PutGrant { names, max_bytes });
         self.http.put(self.url(path)).bearer_auth(capability).body(bytes).send().await.expect("an answer")
+    }
+
+    async fn in_grant(&self, key: AttemptKey) -> GrantInfo {
+        let path = format!("/grants/{key}");
+        let token = self.signer.act(Service::ArtifactStore, &format!("GET {path}"), None, sha256(b"")).expect("a token");
+        let response = self.http.get(self.url(&path)).bearer_auth(token.expose_secret()).send().await.expect("an answer");
+        assert_eq!(response.status(), StatusCode::OK);
+        response.json().await.expect("what is in it")
     }
 
     async fn close_grant(&self, key: AttemptKey, publish: bool, line: i64) -> CloseResult {
@@ -61,6 +70,25 @@ async fn what_a_build_puts_is_public_only_when_it_passed() {
     assert_eq!(house.close_grant(key, true, 1000).await, result, "after a restart too");
     let other = CloseRequest { publish: false, line: Timestamp::UNIX_EPOCH, pin: key.run };
     assert_eq!(house.raw_act(&format!("/grants/{key}/close"), key, &other).await.status(), 422);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn the_controller_sees_what_lies_in_a_grant_and_nobody_else_does() {
+    let house = House::open().await;
+    let (key, other) = (attempt(), attempt());
+    assert_eq!(house.in_grant(key).await, GrantInfo { artifacts: Vec::new(), closed: false });
+    for bytes in [noise(1, 100), noise(2, 50)] {
+        assert_eq!(house.put_as(key, &format!("/grants/{key}/doc/page"), bytes, 1000).await.status(), StatusCode::OK);
+    }
+    let put = PutResult { name: name("doc/page"), digest: sha256(&noise(2, 50)), size: 50 };
+    assert_eq!(house.in_grant(key).await, GrantInfo { artifacts: vec![put], closed: false });
+    assert_eq!(house.in_grant(other).await.artifacts, []);
+    let capability = house.capability(key, Capability::PutGrant { names: vec![name("doc/page")], max_bytes: 1000 });
+    let asked = house.http.get(house.url(&format!("/grants/{key}"))).bearer_auth(capability).send().await.expect("an answer");
+    assert_eq!(problem(asked).await.status, 403);
+    house.close_grant(key, true, 1000).await;
+    assert_eq!(house.in_grant(key).await, GrantInfo { artifacts: Vec::new(), closed: true });
     house.close().await;
 }
 

@@ -31,7 +31,7 @@ pub enum ExecutorKind {
         url: Url,
     },
     /// A group in a GitLab.
-    GitLab(GitLabConfig),
+    GitLab(Box<GitLabConfig>),
 }
 
 /// A group in a GitLab, in which projects are built.
@@ -100,7 +100,7 @@ pub(super) fn read(name: &str, reader: &mut Reader) -> Option<(ExecutorName, Exe
     let word = reader.or("kind", "local".to_owned());
     let kind = match word.as_str() {
         "local" => reader.required_service("url").map(|url| ExecutorKind::Local { url }),
-        "gitlab" => gitlab(reader).map(ExecutorKind::GitLab),
+        "gitlab" => gitlab(reader).map(Box::new).map(ExecutorKind::GitLab),
         _ => {
             reader.refuse("kind", "must be \"local\" or \"gitlab\"");
             None

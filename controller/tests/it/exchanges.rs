@@ -45,7 +45,10 @@ async fn what_a_build_uploads_by_its_identity_is_deployed_and_not_fetched() {
     assert_eq!(response.headers()["cache-control"], "no-store");
     let given: Exchanged = response.json().await.expect("an answer");
     assert_eq!((given.token_type.as_str(), given.issued_token_type.as_str()), ("Bearer", ACCESS_TOKEN));
-    assert_eq!((given.artifacts.iter().map(ToString::to_string).collect::<Vec<_>>(), given.attempt.run), (vec!["site/hello".to_owned()], run));
+    assert_eq!(
+        (given.artifacts.iter().map(ToString::to_string).collect::<Vec<_>>(), given.attempt.run),
+        (vec!["site/hello".to_owned()], run)
+    );
     assert!(given.expires_in > 0 && given.max_bytes > 0);
     refused(put(&house, &given, "site/other", b"x"), 403).await;
     refused(house.by(&given.access_token, Method::GET, "/status"), 403).await;
@@ -59,7 +62,7 @@ async fn what_a_build_uploads_by_its_identity_is_deployed_and_not_fetched() {
     assert_eq!(house.world.far().breaks, 1, "nothing was read there");
     // Threat: a token that is shown again when it is over.
     let problem = refused(exchange(&house, &token(&house, "7/1")), 403).await;
-    assert!(problem.detail.contains("no attempt"), "{problem}");
+    assert!(problem.detail.contains("attempt that is at work"), "{problem}");
     house.close().await;
 }
 
@@ -70,8 +73,8 @@ async fn an_identity_is_good_for_its_own_build_of_its_own_commit_alone() {
     house.builds(run).await;
     let good = token(&house, "7/1");
     for (token, words) in [
-        (token(&house, "7/2"), "no attempt"),
-        (token(&house, "8/1"), "no attempt"),
+        (token(&house, "7/2"), "attempt that is at work"),
+        (token(&house, "8/1"), "attempt that is at work"),
         (good.replace("native", "hello"), "another repository"),
         (good.replace("heads/cd", "heads/other"), "another ref"),
         (good.replace("heads/cd", "tags/cd"), "another ref"),

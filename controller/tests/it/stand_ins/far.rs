@@ -9,8 +9,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use signalbox_adapters::executor::{
-    Abilities, Anchor, BuildIdentity, Bytes as Stream, Executor, ExecutorError, Fenced, Found, Fut, Intent, LogChunk, LogCursor, Order, OutputRef,
-    Outputs, Pace, PartRef, Pick, Scope, Started, Tracked, Unidentified,
+    Abilities, Anchor, BuildIdentity, Bytes as Stream, Executor, ExecutorError, Fenced, Found, Fut, Intent, LogChunk, LogCursor, Order,
+    OutputRef, Outputs, Pace, PartRef, Pick, Scope, Started, Tracked, Unidentified,
 };
 use signalbox_contract::build::{BuildState, Observation, PartState, Stamp};
 use signalbox_contract::{AttemptKey, CommitSha, Failure, FailureClass, FailureCode, RunId, Verdict};

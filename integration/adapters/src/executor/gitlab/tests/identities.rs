@@ -158,7 +158,7 @@ async fn a_token_that_gitlab_did_not_sign_so_is_none() {
         format!("{front}.{signature}.{signature}"),
         format!("{}.{signature}", other.rsplit_once('.').expect("a signature").0),
     ] {
-        assert_eq!(story.identify(&token).await, Err(Unidentified::Unverifiable), "{:.80}", token);
+        assert_eq!(story.identify(&token).await, Err(Unidentified::Unverifiable), "{token:.80}");
     }
 }
 
