@@ -219,6 +219,12 @@ impl World {
             return;
         }
         let unclear = [FailureCode::WorkerUnavailable, FailureCode::Internal];
+        // As often as not it is tried again.
+        if dice.chance(2) {
+            let failure = (!dice.chance(4)).then(|| failure(dice.pick(&unclear)));
+            self.letters.push(Letter { run: effect.key.run, event: Event::Troubled { key: effect.key, kind, failure }, done: None });
+            return;
+        }
         let refusals = [FailureCode::ExecutorRefused, FailureCode::EnvironmentNotFound, FailureCode::SourceDenied];
         // Who has done it, or may still do it, does not refuse it.
         let refused = !self.outside.has_done(effect) && dice.chance(2);

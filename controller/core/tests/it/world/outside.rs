@@ -39,6 +39,8 @@ pub(crate) struct Outside {
     pub(crate) late: BTreeSet<AttemptKey>,
     /// The attempts whose ref was pushed where that begins builds.
     pub(crate) moved: BTreeSet<AttemptKey>,
+    /// Those whose ref showed their commit already, so that nothing was pushed.
+    pub(crate) unmoved: BTreeSet<AttemptKey>,
     /// What an executor will never run.
     pub(crate) fenced: BTreeSet<AttemptKey>,
     /// What could not be fenced, so that nobody can be sure of it.

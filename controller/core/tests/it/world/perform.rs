@@ -85,7 +85,11 @@ impl Outside {
     /// The ref is pushed. Where that begins builds, ours comes now, late, or never; and somebody else may push over it.
     fn publish(&mut self, key: AttemptKey, request: &RefsRequest, dice: &mut Dice) -> Event {
         let begins = request.mirror.is_some() && request.naming == Naming::Same;
-        let moved = !begins || self.moved.contains(&key) || !dice.chance(6);
+        // Whoever asks again is answered the same.
+        if begins && !self.moved.contains(&key) && dice.chance(6) {
+            self.unmoved.insert(key);
+        }
+        let moved = !self.unmoved.contains(&key);
         if begins && moved && self.moved.insert(key) {
             match dice.below(5) {
                 0 => {}
@@ -151,7 +155,7 @@ impl Outside {
     pub(crate) fn has_done(&self, effect: &Effect) -> bool {
         match &effect.act {
             Act::Start(_) => self.builds.contains_key(&effect.key) || self.late.contains(&effect.key),
-            Act::Publish(_) => self.moved.contains(&effect.key),
+            Act::Publish(_) => self.moved.contains(&effect.key) || self.unmoved.contains(&effect.key),
             Act::Deploy(_) | Act::Activate(_) => self.deployed.contains(&effect.key),
             _ => false,
         }
