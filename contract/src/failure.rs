@@ -96,6 +96,8 @@ failures! {
     ArtifactTooLarge = "artifact_too_large", Work;
     /// The build ended without success; the detail is what its executor says.
     BuildFailed = "build_failed", Work;
+    /// The build was stopped at its executor, by somebody there.
+    BuildStopped = "build_stopped", Unknown;
     /// Nobody knows how the build ended.
     BuildLost = "build_lost", Infrastructure;
     /// The commit was handed over, and no build of it ever began.

@@ -115,17 +115,13 @@ impl Change {
             BuildState::Waiting { .. } | BuildState::Running => {
                 attempt.phase = Phase::Tracking { seen: observation.state.clone() };
             }
-            BuildState::Ended { verdict, class, reason } => {
-                // Once it was called off it ends as that: an executor may call it failed, or may just have finished it.
-                self.seal(key, cancel.unwrap_or(*verdict), *class, reason);
-            }
+            // Once it was called off it ends as that: an executor may call it failed, or may just have finished it. What is said
+            // of it is about that, and not about why it was called off.
+            BuildState::Ended { .. } | BuildState::Gone if let Some(cancel) = cancel => self.seal(key, cancel, None, ""),
+            BuildState::Ended { verdict, class, reason } => self.seal(key, *verdict, *class, reason),
             BuildState::Gone => {
-                self.seal(
-                    key,
-                    cancel.unwrap_or(Verdict::Lost),
-                    Some(FailureClass::Infrastructure),
-                    "The executor knows nothing of the build any more.",
-                );
+                let why = "The executor knows nothing of the build any more.";
+                self.seal(key, Verdict::Lost, Some(FailureClass::Infrastructure), why);
             }
         }
         true
@@ -325,6 +321,7 @@ pub(super) fn failure_of(verdict: Verdict, reason: String) -> Option<Failure> {
         Verdict::TimedOut => Some(Failure::new(FailureCode::DeadlinePassed, reason)),
         _ if reason.is_empty() => None,
         Verdict::Lost => Some(Failure::new(FailureCode::BuildLost, reason)),
-        _ => Some(Failure::new(FailureCode::BuildFailed, reason)),
+        Verdict::Aborted => Some(Failure::new(FailureCode::BuildStopped, reason)),
+        Verdict::Failed | Verdict::Unstable | Verdict::Skipped => Some(Failure::new(FailureCode::BuildFailed, reason)),
     }
 }

@@ -3,7 +3,7 @@
 use signalbox_contract::api::deploy::HostOutcome;
 use signalbox_contract::api::run::{Outcome, RerunFrom, RunState};
 use signalbox_contract::build::BuildState;
-use signalbox_contract::{FailureCode, Verdict};
+use signalbox_contract::{FailureClass, FailureCode, Verdict};
 use signalbox_controller_core::effect::Kind;
 use signalbox_controller_core::{Act, Event, Phase};
 
@@ -52,6 +52,34 @@ fn a_cancelled_build_is_never_deployed() {
         assert!(story.rerun(RerunFrom::Failed).is_ok());
         assert_eq!(story.phase(BUILD), "preparing", "it is built anew");
     }
+}
+
+#[test]
+fn what_was_stopped_did_not_fail() {
+    let cancelled = |verdict| BuildState::Ended { verdict, class: Some(FailureClass::Work), reason: "It was cancelled.".to_owned() };
+    for end in [cancelled(Verdict::Aborted), cancelled(Verdict::Failed), BuildState::Gone] {
+        let mut ours = Story::of(main_job());
+        ours.tracking();
+        assert!(ours.stop().is_ok());
+        assert!(ours.observed(2, end));
+        ours.sealed();
+        assert_eq!((&ours.attempt(BUILD).failure, ours.attempt(BUILD).class), (&None, None), "the run says who stopped it");
+        assert_eq!(ours.run().reason, "Stopped by bob.");
+    }
+    let mut theirs = Story::of(main_job());
+    theirs.tracking();
+    assert!(theirs.observed(2, cancelled(Verdict::Aborted)));
+    theirs.sealed();
+    let failure = theirs.attempt(BUILD).failure.as_ref();
+    assert_eq!(failure.map(|failure| failure.code), Some(FailureCode::BuildStopped), "by somebody at the executor");
+    assert_eq!((theirs.outcome(), &*theirs.run().reason), (Some(Outcome::Stopped), "It was cancelled."));
+    let mut late = Story::of(main_job());
+    late.tracking();
+    late.late(BUILD);
+    assert!(late.observed(2, cancelled(Verdict::Aborted)));
+    late.sealed();
+    let failure = late.attempt(BUILD).failure.as_ref().expect("it is said why");
+    assert_eq!((failure.code, &*failure.detail), (FailureCode::DeadlinePassed, "The time that it may take is over."));
 }
 
 #[test]
