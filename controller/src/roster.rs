@@ -1,11 +1,13 @@
-//! Which environments there are, as the deployment worker last said. So a request that names another one is refused at once,
-//! and not when everything is built.
+//! Which environments there are and what may be published in them, as the deployment worker last said. So a request that names
+//! another one is refused at once, and not when everything is built.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use signalbox_contract::EnvironmentName;
+use signalbox_contract::grant::Glob;
+use signalbox_controller_core::plan::DeployTarget;
 use signalbox_service::shutdown::Shutdown;
 use signalbox_service::telemetry::causes;
 use tokio::sync::{Mutex, watch};
@@ -22,12 +24,21 @@ const SOON: Duration = Duration::from_secs(2);
 /// How long the background waits for an answer.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// How long a request that names an unknown environment waits until it is known whether there is one by now. Beside the
-/// pages of environments, this is the one thing that a handler waits for.
+/// How long a request that names an unknown environment, or a name that it does not allow, waits until it is known whether
+/// that holds by now. Beside the pages of environments, this is the one thing that a handler waits for.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
-/// The names of all environments.
-pub(crate) type Names = Arc<BTreeSet<EnvironmentName>>;
+/// All environments, each with the patterns of the names that it allows, where the worker says them.
+pub(crate) type Environments = Arc<BTreeMap<EnvironmentName, Option<Vec<Glob>>>>;
+
+/// Why nothing can be deployed somewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    /// There is no such environment; there are these.
+    Environment(Environments),
+    /// The environment allows other names: those of these patterns.
+    Name(Vec<Glob>),
+}
 
 #[derive(Debug, Clone)]
 enum Known {
@@ -36,7 +47,19 @@ enum Known {
     /// It was asked, and has never answered.
     Never,
     /// What it answered last, and when it was asked that.
-    Names(Names, Instant),
+    Environments(Environments, Instant),
+}
+
+impl Known {
+    /// What speaks against a target, as far as is known.
+    fn against(&self, DeployTarget { environment, name }: &DeployTarget) -> Option<Unfit> {
+        let Self::Environments(all, _) = self else { return None };
+        match all.get(environment) {
+            None => Some(Unfit::Environment(Arc::clone(all))),
+            Some(Some(names)) if !names.iter().any(|glob| glob.matches(name.as_str())) => Some(Unfit::Name(names.clone())),
+            Some(_) => None,
+        }
+    }
 }
 
 /// The environments that the deployment worker has. Clones are handles on the same list.
@@ -61,7 +84,7 @@ impl Roster {
                 asked = timeout(ANSWER, self.ask(begun)) => if asked.is_err() { self.unanswered() },
                 () = shutdown.requested() => return,
             }
-            let pace = if matches!(*self.known.borrow(), Known::Names(..)) { PACE } else { SOON };
+            let pace = if matches!(*self.known.borrow(), Known::Environments(..)) { PACE } else { SOON };
             tokio::select! {
                 () = tokio::time::sleep(pace) => {}
                 () = shutdown.requested() => return,
@@ -69,43 +92,38 @@ impl Roster {
         }
     }
 
-    /// The names of all environments, if `name` is not among them; `None` if it is, or if nobody can tell because the worker
-    /// has never answered: then the run that is asked for waits for it.
-    pub(crate) async fn without(&self, name: &EnvironmentName) -> Option<Names> {
+    /// Why nothing can be deployed there, if so; `None` also if nobody can tell because the worker has never answered: then
+    /// the run that is asked for waits for it.
+    pub(crate) async fn against(&self, target: &DeployTarget) -> Option<Unfit> {
         let begun = Instant::now();
-        if let Known::Names(names, _) = &*self.known.borrow()
-            && names.contains(name)
-        {
+        let known = self.known.borrow().clone();
+        if matches!(known, Known::Environments(..)) && known.against(target).is_none() {
             return None;
         }
         // It may have been added a moment ago. Where the first answer is still under way, that is the one that is waited for.
-        let first = matches!(*self.known.borrow(), Known::Asking);
         let waiting = async {
-            if first {
-                let _ = self.known.subscribe().wait_for(|known| !matches!(known, Known::Asking)).await;
-            } else if matches!(*self.known.borrow(), Known::Names(..)) {
-                self.ask(begun).await;
+            match known {
+                Known::Asking => drop(self.known.subscribe().wait_for(|known| !matches!(known, Known::Asking)).await),
+                Known::Environments(..) => self.ask(begun).await,
+                Known::Never => {}
             }
         };
         // When it does not answer in time, its last answer counts.
         let _ = timeout(PATIENCE, waiting).await;
-        match &*self.known.borrow() {
-            Known::Names(names, _) if !names.contains(name) => Some(Arc::clone(names)),
-            Known::Names(..) | Known::Asking | Known::Never => None,
-        }
+        self.known.borrow().against(target)
     }
 
     /// Asks the worker, unless somebody else has had its answer to a question from after `begun`.
     async fn ask(&self, begun: Instant) {
         let _turn = self.asking.lock().await;
-        if matches!(*self.known.borrow(), Known::Names(_, asked) if asked >= begun) {
+        if matches!(*self.known.borrow(), Known::Environments(_, asked) if asked >= begun) {
             return;
         }
         let asked = Instant::now();
         match self.workers.environments().await {
             Ok(environments) => {
-                let names = environments.into_iter().map(|environment| environment.name).collect();
-                self.known.send_replace(Known::Names(Arc::new(names), asked));
+                let all = environments.into_iter().map(|environment| (environment.name, environment.names)).collect();
+                self.known.send_replace(Known::Environments(Arc::new(all), asked));
             }
             Err(error) => {
                 tracing::warn!(error = %causes(&error), "the deployment worker could not be asked for its environments");

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::grant::Glob;
 use crate::{ArtifactName, Digest, EnvironmentName, Failure, HostName, PublishedName, RunId};
 
 /// `POST /deploy`: bring these bytes to each host of the environment and switch to them. The capability to read the digest
@@ -111,6 +112,9 @@ pub struct EnvironmentInfo {
     pub name: EnvironmentName,
     /// Its hosts.
     pub hosts: Vec<HostName>,
+    /// Patterns of the names under which something may be published; absent if the worker does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<Vec<Glob>>,
     /// What each host shows. Only in the answer for one environment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shown: Vec<HostState>,

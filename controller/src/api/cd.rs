@@ -31,7 +31,7 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
         (status = 401, description = "No valid token.", body = Problem),
         (status = 403, description = "The token's grants do not cover it.", body = Problem),
         (status = 409, description = "The repository's name belongs to another source.", body = Problem),
-        (status = 422, description = "Something is not configured, such as the repository or the environment, or the ref is a commit's id, or the key was used with another body.", body = Problem),
+        (status = 422, description = "Something is not configured, such as the repository or the environment, or the environment does not allow the published name, or the ref is a commit's id, or the key was used with another body.", body = Problem),
         (status = 503, description = "The queue is full; nothing was accepted.", body = Problem),
     )
 )]
@@ -56,10 +56,10 @@ pub(super) async fn post(
     };
     let mut order = order(&api, name, repository, request)?;
     order.artifacts = publishable(&operator, name);
-    if let Some((artifact, DeployTarget { environment, name: published })) = &order.deploy {
-        let target = Target { repo: Some(name), artifact: Some(artifact), environment: Some(environment), name: Some(published) };
+    if let Some((artifact, to)) = &order.deploy {
+        let target = Target { repo: Some(name), artifact: Some(artifact), environment: Some(&to.environment), name: Some(&to.name) };
         operator.require(Action::Deploy, &target)?;
-        api.check_environment(&operator, "environment", environment).await?;
+        api.check_target(&operator, "environment", to).await?;
     }
     let run = NewRun { principal: operator.principal().to_owned(), request: Request::Cd(Box::new(order)), idempotency };
     accepted(api.store.accept(run).await.map_err(refused)?)

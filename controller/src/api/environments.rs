@@ -5,7 +5,7 @@ use axum::response::Response;
 use http::HeaderMap;
 use signalbox_contract::api::deploy::EnvironmentInfo;
 use signalbox_contract::api::run::{Accepted, DeployArtifactRequest, Environments, RollbackRequest};
-use signalbox_contract::grant::{Action, Target};
+use signalbox_contract::grant::{Action, Glob, Target};
 use signalbox_contract::{Code, Digest, EnvironmentName, Problem};
 use signalbox_controller_core::plan::{DeployTarget, Request};
 use signalbox_service::auth::Operator;
@@ -13,9 +13,10 @@ use signalbox_service::http::{self as service_http, Json, Path};
 
 use super::cd::{accepted, idempotency};
 use super::{Api, not_answered, refused};
+use crate::roster::Unfit;
 use crate::store::NewRun;
 
-/// How many environments a refusal names.
+/// How many environments, or patterns of names, a refusal names.
 const NAMED: usize = 20;
 
 /// The environments that the deployment worker's configuration defines, as far as the reader may see them.
@@ -47,7 +48,7 @@ pub(super) async fn get(
     (status = 202, description = "A run is recorded durably and goes on by itself.", body = Accepted),
     (status = 400, description = "The body is not valid; `errors` names the fields.", body = Problem),
     (status = 403, description = "The token's grants do not cover it.", body = Problem),
-    (status = 422, description = "There is no such environment, or the key was used with another body.", body = Problem),
+    (status = 422, description = "There is no such environment, or it does not allow the name, or the key was used with another body.", body = Problem),
     (status = 503, description = "The queue is full; nothing was accepted.", body = Problem),
 ))]
 pub(super) async fn deploy(
@@ -61,8 +62,9 @@ pub(super) async fn deploy(
     let DeployArtifactRequest { artifact_id, published_name } = request;
     let target = Target { artifact: Some(&artifact_id), environment: Some(&environment), name: Some(&published_name), ..Target::default() };
     operator.require(Action::Deploy, &target)?;
-    api.check_environment(&operator, "name", &environment).await?;
-    let request = Request::Deploy { artifact: artifact_id, target: DeployTarget { environment, name: published_name } };
+    let target = DeployTarget { environment, name: published_name };
+    api.check_target(&operator, "name", &target).await?;
+    let request = Request::Deploy { artifact: artifact_id, target };
     accepted(api.accept(&operator, request, idempotency).await?)
 }
 
@@ -71,7 +73,7 @@ pub(super) async fn deploy(
     (status = 202, description = "A run is recorded durably and goes on by itself.", body = Accepted),
     (status = 400, description = "The body is not valid; `errors` names the fields.", body = Problem),
     (status = 403, description = "The token's grants do not cover it.", body = Problem),
-    (status = 422, description = "There is no such environment, or the key was used with another body.", body = Problem),
+    (status = 422, description = "There is no such environment, or it does not allow the name, or the key was used with another body.", body = Problem),
     (status = 503, description = "The queue is full; nothing was accepted.", body = Problem),
 ))]
 pub(super) async fn rollback(
@@ -93,15 +95,30 @@ impl Api {
         Ok(Environments { environments })
     }
 
-    /// Refuses an environment that the deployment worker does not have, and names those that the reader may see.
-    pub(super) async fn check_environment(&self, operator: &Operator, field: &str, name: &EnvironmentName) -> Result<(), Problem> {
-        let Some(names) = self.roster.without(name).await else { return Ok(()) };
-        let seen = |name: &&EnvironmentName| operator.sees(&Target { environment: Some(name), ..Target::default() });
-        let seen: Vec<&str> = names.iter().filter(seen).map(AsRef::as_ref).take(NAMED).collect();
-        let there = if seen.is_empty() { String::new() } else { format!(" There is: {}.", seen.join(", ")) };
-        Err(Problem::new(Code::NotConfigured)
-            .detail(format!("The deployment worker's configuration has no such environment.{there}"))
-            .field(field, "is not the name of an environment"))
+    /// Refuses an environment that the deployment worker does not have, naming those that the reader may see; and a name that
+    /// the environment does not allow. `field` is where the request says the environment.
+    pub(super) async fn check_target(&self, operator: &Operator, field: &str, target: &DeployTarget) -> Result<(), Problem> {
+        let problem = Problem::new(Code::NotConfigured);
+        Err(match self.roster.against(target).await {
+            None => return Ok(()),
+            Some(Unfit::Environment(all)) => {
+                let seen = |name: &&EnvironmentName| operator.sees(&Target { environment: Some(name), ..Target::default() });
+                let seen: Vec<&str> = all.keys().filter(seen).map(AsRef::as_ref).take(NAMED).collect();
+                let there = if seen.is_empty() { String::new() } else { format!(" There is: {}.", seen.join(", ")) };
+                let detail = format!("The deployment worker's configuration has no such environment.{there}");
+                problem.detail(detail).field(field, "is not the name of an environment")
+            }
+            Some(Unfit::Name(allowed)) => {
+                let DeployTarget { environment, name } = target;
+                let allowed: Vec<&str> = allowed.iter().map(Glob::as_str).take(NAMED).collect();
+                let allowed = if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") };
+                let detail = format!(
+                    "The environment {environment} does not allow the name {name}; its `names` in the deployment worker's configuration \
+                     allow: {allowed}."
+                );
+                problem.detail(detail).field("published_name", format!("is not allowed in the environment {environment}"))
+            }
+        })
     }
 
     /// One environment, as far as a reader may see it.
@@ -128,8 +145,9 @@ impl Api {
         let RollbackRequest { published_name, digest } = request;
         let target = Target { environment: Some(&environment), name: Some(&published_name), ..Target::default() };
         operator.require(Action::Rollback, &target)?;
-        self.check_environment(operator, "name", &environment).await?;
-        let request = Request::Rollback { target: DeployTarget { environment, name: published_name }, digest };
+        let target = DeployTarget { environment, name: published_name };
+        self.check_target(operator, "name", &target).await?;
+        let request = Request::Rollback { target, digest };
         self.accept(operator, request, idempotency).await
     }
 

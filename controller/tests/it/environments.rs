@@ -137,3 +137,31 @@ async fn while_nobody_can_tell_which_environments_there_are_all_are_accepted() {
     assert!(house.ends(run, Outcome::Failed).await.summary.reason.contains("moon"));
     house.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_its_environment_does_not_allow_is_refused_before_anything_begins() {
+    let mut house = House::open().await;
+    house.world.hosts().names = Some(globs(&["tool", "site-*"]));
+    // What is known and does not speak against a request is not asked for anew, so it begins with this.
+    house.stops().await;
+    house.comes_back().await;
+    let cd = |name: Option<&str>| json!({ "repo": "hello", "ref": "main", "artifact": "site/hello", "environment": "test", "published_name": name });
+    let deploy = |name: &str| json!({ "artifact_id": "tool", "published_name": name });
+    let back = |name: &str| json!({ "published_name": name });
+    let asked =
+        [("/cd", cd(Some("other"))), ("/environments/test/deploy", deploy("other")), ("/environments/test/rollback", back("other"))];
+    for (path, body) in &asked {
+        let problem = refused(house.by(house.token(), Method::POST, path).json(body), 422).await;
+        assert_eq!((problem.code, problem.errors[0].field.as_str()), (Code::NotConfigured, "published_name"), "{path}");
+        assert!(problem.detail.contains("allow: tool, site-*."), "{}", problem.detail);
+    }
+    let status: Status = expect(house.get("/status"), StatusCode::OK).await;
+    assert!(status.builds.is_empty(), "nothing was accepted");
+
+    // One that is allowed since a moment ago is taken.
+    house.world.blobs().publish("tool", b"1");
+    house.world.hosts().names = Some(globs(&["tool", "other"]));
+    let run = ask(&house, "/environments/test/deploy", &deploy("other")).await;
+    house.ends(run, Outcome::Passed).await;
+    house.close().await;
+}

@@ -74,7 +74,7 @@ impl Deployer {
 
 fn described(environment: &Environment) -> EnvironmentInfo {
     let hosts = environment.hosts.iter().map(|host| host.name.clone()).collect();
-    EnvironmentInfo { name: environment.name.clone(), hosts, shown: Vec::new() }
+    EnvironmentInfo { name: environment.name.clone(), hosts, names: Some(environment.names.clone()), shown: Vec::new() }
 }
 
 /// What a name shows, since when and by whom, from the host's own record.

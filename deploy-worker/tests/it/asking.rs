@@ -65,6 +65,8 @@ async fn environments_are_listed_without_asking_their_hosts() {
     let call = Call::get(Service::DeployWorker, "/environments");
     let listed: Vec<EnvironmentInfo> = world.client.read(&world.signer, &call).await.expect("a list");
     assert_eq!((listed.len(), listed[0].name.as_str(), listed[0].hosts.len(), listed[0].shown.len()), (1, "test", 1, 0));
+    let names = listed[0].names.as_deref().expect("the patterns of the names that it allows");
+    assert!(names.iter().any(|glob| glob.matches("hello")), "{names:?}");
     let call = Call::get(Service::DeployWorker, "/environments/none");
     assert_eq!(refused(world.client.read::<EnvironmentInfo>(&world.signer, &call).await).code, Code::NotFound);
     world.end().await;

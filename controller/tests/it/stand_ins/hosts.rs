@@ -9,6 +9,7 @@ use axum::routing::{get, post};
 use signalbox_contract::api::deploy::{
     ActivateRequest, DeployRequest, DeployResult, EnvironmentInfo, HostOutcome, HostResult, HostState, ReleaseInfo,
 };
+use signalbox_contract::grant::Glob;
 use signalbox_contract::{Digest, EnvironmentName, Failure, FailureCode, HostName, Problem, PublishedName, RunId};
 use signalbox_service::auth::Act;
 use signalbox_service::clock::{Clock as _, SystemClock};
@@ -30,6 +31,8 @@ pub(crate) struct Hosts {
     releases: BTreeMap<(EnvironmentName, PublishedName), Vec<Release>>,
     /// Environments that were added since.
     pub(crate) added: Vec<&'static str>,
+    /// Patterns of the names that every environment allows, if it says so.
+    pub(crate) names: Option<Vec<Glob>>,
     /// A host that cannot be switched, if any.
     pub(crate) stuck: Option<&'static str>,
 }
@@ -130,8 +133,12 @@ fn names() -> Vec<HostName> {
 }
 
 async fn list(State(desk): State<Desk>, _: Act<()>) -> Response {
-    let info = |name| EnvironmentInfo { name, hosts: names(), shown: Vec::new() };
-    desk.look_in_passing(|world| Ok(world.hosts().environments().into_iter().map(info).collect::<Vec<_>>())).await
+    desk.look_in_passing(|world| {
+        let hosts = world.hosts();
+        let info = |name| EnvironmentInfo { name, hosts: names(), names: hosts.names.clone(), shown: Vec::new() };
+        Ok(hosts.environments().into_iter().map(info).collect::<Vec<_>>())
+    })
+    .await
 }
 
 async fn one(State(desk): State<Desk>, Path(name): Path<EnvironmentName>, _: Act<()>) -> Response {
@@ -149,7 +156,7 @@ async fn one(State(desk): State<Desk>, Path(name): Path<EnvironmentName>, _: Act
             })
             .collect();
         let shown = names().into_iter().map(|host| HostState { host, failure: None, releases: releases.clone() }).collect();
-        Ok(EnvironmentInfo { name: name.clone(), hosts: names(), shown })
+        Ok(EnvironmentInfo { name: name.clone(), hosts: names(), names: hosts.names.clone(), shown })
     })
     .await
 }
