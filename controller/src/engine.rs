@@ -26,6 +26,7 @@ use signalbox_controller_core::{Effect, Event};
 use signalbox_service::clock::SharedClock;
 use signalbox_service::shutdown::Shutdown;
 use signalbox_service::telemetry::causes;
+use signalbox_service::telemetry::request_id::{self, RequestId};
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
@@ -124,9 +125,12 @@ impl Engine {
 
     fn perform(&self, leased: Leased, report: mpsc::Sender<(Lease, Result<Option<Event>, Fault>)>) {
         let outside = Arc::clone(&self.outside);
-        let span = tracing::info_span!("effect", run = %leased.run, key = %leased.effect.key, kind = leased.effect.act.kind().word(), tries = leased.tries);
+        let (key, kind) = (leased.effect.key, leased.effect.act.kind().word());
+        // One for all tries: whoever is asked again is asked the same.
+        let id = RequestId::of_attempt(&key, kind);
+        let span = tracing::info_span!("effect", %id, run = %leased.run, %key, kind, tries = leased.tries);
         let task = async move {
-            let performed = AssertUnwindSafe(outside.perform(&leased.effect)).catch_unwind().await;
+            let performed = AssertUnwindSafe(request_id::scope(id, outside.perform(&leased.effect))).catch_unwind().await;
             let result = performed.unwrap_or_else(|_| {
                 tracing::error!("performing panicked");
                 Err(Fault::Again {
@@ -134,6 +138,12 @@ impl Engine {
                     why: Failure::new(FailureCode::Internal, "The controller met a fault of its own.").hint("Its log has more."),
                 })
             });
+            match &result {
+                Ok(_) => tracing::info!("effect.performed"),
+                Err(Fault::Failed(failure)) => tracing::info!(code = failure.code.as_str(), "effect.failed"),
+                Err(Fault::Again { why, .. }) => tracing::debug!(code = why.code.as_str(), "effect.tried_in_vain"),
+                Err(Fault::Working | Fault::NotYet(_)) => tracing::debug!("effect.goes_on"),
+            }
             // The dispatcher ends only with the service.
             let _ = report.send((leased.lease, result)).await;
         };
@@ -192,10 +202,7 @@ impl Engine {
             }
             match self.store.live().await {
                 Ok(live) => {
-                    looks.extend(reconciler.due(self.clock.now(), &live).into_iter().map(|look| async {
-                        let seen = self.outside.observe(&look).await;
-                        (look, seen)
-                    }));
+                    looks.extend(reconciler.due(self.clock.now(), &live).into_iter().map(|look| self.look(look)));
                 }
                 Err(error) => tracing::warn!(error = %causes(&error), "the live attempts could not be read"),
             }
@@ -212,6 +219,13 @@ impl Engine {
                 }
             }
         }
+    }
+
+    async fn look(&self, look: Look) -> (Look, Option<Vec<Observation>>) {
+        let id = RequestId::random();
+        let span = tracing::info_span!("look", %id, executor = %look.executor);
+        let seen = request_id::scope(id, self.outside.observe(&look)).instrument(span).await;
+        (look, seen)
     }
 
     async fn observed(&self, observation: Observation) {
@@ -244,9 +258,14 @@ impl Engine {
 
     async fn read_on(&self, live: Live) -> AttemptKey {
         let reading = Reading { key: live.key, executor: &live.executor, build: live.build.as_deref(), parts: &live.parts };
-        if let Err(error) = self.collector.read_on(&reading).await {
-            tracing::debug!(key = %live.key, error = %causes(&error), "a log could not be read on");
-        }
+        let id = RequestId::of_attempt(&live.key, "log");
+        let span = tracing::info_span!("log", %id, run = %live.key.run, key = %live.key);
+        let reading = async {
+            if let Err(error) = self.collector.read_on(&reading).await {
+                tracing::debug!(error = %causes(&error), "a log could not be read on");
+            }
+        };
+        request_id::scope(id, reading).instrument(span).await;
         live.key
     }
 }

@@ -18,6 +18,7 @@ use super::verifier::check_body;
 use super::{Verifier, sha256};
 use crate::http::{Refusal, parse_json, require_json, whole_body};
 use crate::secret::{ExposeSecret as _, SecretString};
+use crate::telemetry::request_id;
 
 /// The largest body of an act, in bytes.
 pub const MAX_ACT_BODY: usize = 256 * 1024;
@@ -76,6 +77,9 @@ where
         let verifier = Arc::<Verifier>::from_ref(state);
         // The token first: a stranger's body is not waited for.
         let claims = verifier.act_before_body(bearer(&parts)?.expose_secret(), &op)?;
+        if let Some(key) = &claims.key {
+            request_id::serves(key);
+        }
         let capability = capability(&parts.headers)?;
         let wait = wait(&parts.headers);
         let bytes = buffer(body).await?;

@@ -14,6 +14,7 @@ use super::bearer::bearer_or_password;
 use super::{Denied, Verifier};
 use crate::http::Refusal;
 use crate::secret::ExposeSecret as _;
+use crate::telemetry::request_id;
 
 /// The user as whom git gives a capability, which is the password.
 pub const GIT_USER: &str = "signalbox";
@@ -92,6 +93,8 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, CapableRefusal> {
         let token = bearer_or_password(parts)?;
         let verifier = Arc::<Verifier>::from_ref(state);
-        Ok(Self(verifier.capability(token.expose_secret())?))
+        let claims = verifier.capability(token.expose_secret())?;
+        request_id::serves(&claims.key);
+        Ok(Self(claims))
     }
 }

@@ -93,7 +93,8 @@ async fn converse(State(shared): State<Arc<Conversation>>, mut request: Request<
     let method = method_label(request.method());
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
-    let span = tracing::info_span!("request", id = %id, method, route);
+    // Which attempt it is for is known once its token is checked.
+    let span = tracing::info_span!("request", id = %id, method, route, key = tracing::field::Empty);
     let version = request.version();
     conceal(request.headers_mut());
     let work = async {

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use signalbox_contract::AttemptKey;
 
 /// The header in which the id travels.
 pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
@@ -29,6 +30,12 @@ impl RequestId {
         // The system's random generator does not fail once the process runs; if it ever did, an id of zeros harms nobody.
         let _ = aws_lc_rs::rand::fill(&mut bytes);
         Self(format!("{:032x}", u128::from_be_bytes(bytes)).into())
+    }
+
+    /// The id of something that is done for an attempt. It begins with the attempt's key, so that whoever searches all logs
+    /// for the key finds also what a service says of a request before it knows whether it is genuine.
+    pub fn of_attempt(key: &AttemptKey, what: &str) -> Self {
+        format!("{key}.{what}").parse().unwrap_or_else(|NotARequestId| Self::random())
     }
 
     /// The id that a request brought, if it brought exactly one that is plain.
@@ -81,6 +88,11 @@ pub fn current() -> Option<RequestId> {
     CURRENT.try_with(Clone::clone).ok()
 }
 
+/// Has each further line of the log that the present request causes name the attempt that it is for.
+pub(crate) fn serves(key: &AttemptKey) {
+    tracing::Span::current().record("key", tracing::field::display(key));
+}
+
 /// Runs work on behalf of the request with this id.
 pub async fn scope<F: Future>(id: RequestId, work: F) -> F::Output {
     CURRENT.scope(id, work).await
@@ -111,6 +123,13 @@ mod tests {
         assert_eq!(RequestId::from_headers(&headers).map(|id| id.to_string()), Some("one".to_owned()));
         headers.append(HEADER, HeaderValue::from_static("two"));
         assert_eq!(RequestId::from_headers(&headers), None, "which of the two is meant is unclear");
+    }
+
+    #[test]
+    fn what_is_done_for_an_attempt_has_an_id_that_names_it() {
+        let key: AttemptKey = "7zzzzzzzzzzzzzzzzzzzzzzzzz-65535-65535".parse().expect("the longest key there is");
+        assert_eq!(RequestId::of_attempt(&key, "unpublish").as_str(), format!("{key}.unpublish"));
+        assert_eq!(RequestId::of_attempt(&key, "not plain").as_str().len(), 32, "an id is always one");
     }
 
     #[tokio::test]

@@ -114,7 +114,7 @@ pub(crate) async fn upload_pack(
     let copy = api.mirrors.find(&name)?;
     still_shown(&copy, &capable).await?;
     let room = api.mirrors.enter().await?;
-    tracing::debug!(repo = %name, attempt = %capable.0.key, "mirror.read");
+    tracing::debug!(repo = %name, "mirror.read");
     let program = api.mirrors.upload_pack(&copy, &headers).arg("--stateless-rpc").operands([copy.path()]);
     let running = program.start().map_err(internal)?;
     let answered = output::stream(running, input::Input::new(body, gzipped), api.mirrors.deadline, room);

@@ -9,6 +9,7 @@ use signalbox_service::telemetry::causes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::input::Input;
 
@@ -22,7 +23,7 @@ const CHUNK: usize = 64 * 1024;
 /// all that it started end too, and the reader's place is free.
 pub(super) fn stream(running: Running, input: Input, deadline: Duration, room: OwnedSemaphorePermit) -> Body {
     let (sender, receiver) = mpsc::channel(CHUNKS);
-    tokio::spawn(async move {
+    let work = async move {
         let gone = sender.clone();
         let outcome = tokio::select! {
             outcome = tokio::time::timeout(deadline, converse(running, input, &sender)) => {
@@ -36,7 +37,8 @@ pub(super) fn stream(running: Running, input: Input, deadline: Duration, room: O
             let _ = sender.send(Err(error)).await;
         }
         drop(room);
-    });
+    };
+    tokio::spawn(work.in_current_span());
     let chunks = futures_util::stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|chunk| (chunk, receiver)) });
     Body::from_stream(chunks)
 }

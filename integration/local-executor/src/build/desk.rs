@@ -15,7 +15,7 @@ use signalbox_service::clock::SharedClock;
 use signalbox_service::git::Git;
 use signalbox_service::secret::SecretString;
 use signalbox_service::shutdown::Shutdown;
-use signalbox_service::telemetry::causes;
+use signalbox_service::telemetry::{causes, request_id};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -112,10 +112,11 @@ impl Desk {
         let (answer, answered) = oneshot::channel();
         let desk = Arc::clone(self);
         // A caller that goes away between the row and the work must not leave the row alone.
-        self.parts.shutdown.spawn("accept", async move {
+        let taking = async move {
             // Nobody may be there to hear it.
             let _ = answer.send(desk.take(key, request).await);
-        });
+        };
+        self.parts.shutdown.spawn("accept", request_id::inherit(taking));
         answered.await.map_err(|_| AcceptError::Ending)?
     }
 
@@ -159,11 +160,12 @@ impl Desk {
         };
         tracing::info!(%key, repo = %order.repo, build = order.number, "build.accepted");
         let desk = Arc::clone(&self);
-        self.parts.shutdown.spawn("build", async move {
+        let work = async move {
             desk.work(order, cancel).await;
             desk.live().remove(&key);
             desk.parts.metrics.live.dec();
-        });
+        };
+        self.parts.shutdown.spawn("build", request_id::inherit(work));
         Ok(BuildAccepted { build })
     }
 
