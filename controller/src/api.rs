@@ -1,6 +1,8 @@
 //! The controller's HTTP API. Handlers translate and authorise; what is decided, the core decides; what takes long, the
 //! engine does: a handler records the intention and says where to look.
 
+mod attempts;
+mod caching;
 mod cd;
 mod deliveries;
 mod doctor;
@@ -91,6 +93,7 @@ fn described() -> (OpenApiRouter<Api>, OpenApiRouter<Api>, OpenApiRouter<Api>) {
         .routes(routes!(runs::status))
         .routes(routes!(runs::list))
         .routes(routes!(runs::get))
+        .routes(routes!(attempts::get))
         .routes(routes!(runs::events))
         .routes(routes!(runs::stop))
         .routes(routes!(runs::rerun))

@@ -312,6 +312,9 @@ pub enum StepState {
 pub struct AttemptView {
     /// Its key.
     pub key: AttemptKey,
+    /// Where it is by itself. Once it has ended, what is there may be kept for ever.
+    #[serde(default)]
+    pub attempt_url: String,
     /// Whether it is over: then nothing of it ever changes.
     pub ended: bool,
     /// How far it is, in words: `starting`, `running`, `storing`.

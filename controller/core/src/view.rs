@@ -111,9 +111,17 @@ fn reason(step: &Step) -> String {
     }
 }
 
+/// One attempt of a run, if it has it.
+pub fn attempt(run: &Run, key: &AttemptKey) -> Option<AttemptView> {
+    let step = run.steps.get(usize::from(key.step)).filter(|_| key.run == run.id)?;
+    let attempt = step.attempts.get(usize::from(key.attempt).checked_sub(1)?)?;
+    Some(attempt_view(*key, attempt))
+}
+
 fn attempt_view(key: AttemptKey, attempt: &Attempt) -> AttemptView {
     AttemptView {
         key,
+        attempt_url: format!("/runs/{}/steps/{}/attempts/{}", key.run, key.step, key.attempt),
         ended: attempt.ended(),
         phase: attempt.phase.word().to_owned(),
         verdict: attempt.verdict,

@@ -6,18 +6,20 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, RANGE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use signalbox_contract::api::executor::log::{COMPLETE, NEXT};
 use signalbox_contract::build::PartState;
 use signalbox_contract::{AttemptKey, Code, Problem, RunId};
 use signalbox_controller_core::{Attempt, Run, Work};
-use signalbox_service::auth::Operator;
+use signalbox_service::auth::{Operator, sha256};
 use signalbox_service::http::{self as service_http, Path, Query};
 use utoipa::IntoParams;
 
 use super::Api;
+use super::attempts::named;
+use super::caching::{Caching, matches_tag};
 use crate::log::{LogBook, MAX_READ, PART};
 
 /// How many parts are listed to somebody who has to choose one.
@@ -42,7 +44,7 @@ pub(crate) struct LogQuery {
 ///
 /// While the build runs, the answer is what there is; the headers `signalbox-log-next` and `signalbox-log-complete` say from
 /// which byte on to ask again (`Range: bytes=N-`), and whether that makes sense. The log of an attempt that has ended never
-/// changes.
+/// changes: named by its number it is immutable; else it has an `ETag`, to ask again with `If-None-Match`.
 #[utoipa::path(get, path = "/runs/{id}/steps/{step}/log", tag = "runs", params(
     ("id" = RunId, Path, description = "The run."),
     ("step" = String, Path, description = "The step's name or index."),
@@ -51,6 +53,7 @@ pub(crate) struct LogQuery {
 ), responses(
     (status = 200, description = "The log.", content_type = "text/plain"),
     (status = 206, description = "A part of it.", content_type = "text/plain"),
+    (status = 304, description = "It has not changed."),
     (status = 400, description = "Several parts of the build have a log, and `part` says none; the problem lists them.", body = Problem),
     (status = 404, description = "There is no such run, step, attempt or part, or the step keeps no log.", body = Problem),
     (status = 416, description = "The log does not reach that far (yet).", body = Problem),
@@ -74,8 +77,15 @@ pub(super) async fn get(
         state = api.book.close(&key, &part).await.map_err(service_http::internal)?;
     }
     let complete = state.complete;
-    let caching = if complete { "private, max-age=31536000, immutable" } else { "no-store" };
-    let range = wanted(headers.get(RANGE), query.tail, state.length)?;
+    // Without a number it is the log of whatever attempt is the last one by then.
+    let caching = Caching::of(ended && complete && query.attempt.is_some());
+    let tag = format!("\"{key}-{}-{}-{complete}\"", sha256(part.as_bytes()).hex(), state.length);
+    if matches_tag(&headers, &tag) {
+        return caching.unchanged(&tag);
+    }
+    // A piece makes sense only to whoever has the rest of the same.
+    let whole = headers.get(IF_RANGE).is_some_and(|had| had.as_bytes() != tag.as_bytes());
+    let range = wanted(headers.get(RANGE).filter(|_| !whole), query.tail, state.length)?;
     let (status, bytes) = match range {
         // A tail of nothing is nothing, which no range of bytes can say.
         Some(range) if range.is_empty() => (StatusCode::OK, range),
@@ -87,9 +97,9 @@ pub(super) async fn get(
         (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (ACCEPT_RANGES, HeaderValue::from_static("bytes")),
         (CONTENT_LENGTH, HeaderValue::from(bytes.end - bytes.start)),
-        (CACHE_CONTROL, HeaderValue::from_static(caching)),
     ]
     .into_iter()
+    .chain(caching.headers(&tag)?)
     .collect::<HeaderMap>();
     answer.insert(NEXT, HeaderValue::from(bytes.end));
     answer.insert(COMPLETE, HeaderValue::from_static(if complete && bytes.end == state.length { "true" } else { "false" }));
@@ -122,17 +132,11 @@ fn body(book: LogBook, key: AttemptKey, part: String, bytes: Range<u64>) -> Body
 
 /// The attempt whose log is meant.
 pub(crate) fn attempt_of(run: &Run, step: &str, attempt: Option<u16>) -> Result<AttemptKey, Problem> {
-    let found = (0_u16..).zip(&run.steps).find(|(index, candidate)| candidate.plan.name == step || index.to_string() == step);
-    let (index, step) = found.ok_or_else(Problem::not_found)?;
-    if !matches!(step.plan.work, Work::Build { .. }) {
+    let key = named(run, step, attempt)?;
+    if !matches!(run.steps[usize::from(key.step)].plan.work, Work::Build { .. }) {
         return Err(Problem::not_found().detail("This step keeps no log; its events say what it did."));
     }
-    let last = u16::try_from(step.attempts.len()).unwrap_or(u16::MAX);
-    let attempt = attempt.unwrap_or(last);
-    if attempt == 0 || attempt > last {
-        return Err(Problem::not_found().detail("The step has no such attempt (yet)."));
-    }
-    Ok(AttemptKey { run: run.id, step: index, attempt })
+    Ok(key)
 }
 
 /// The part whose log is meant, by its id or by its name. Of several of one name it is the last: the others were tried before.

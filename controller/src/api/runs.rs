@@ -2,8 +2,7 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::HeaderMap;
 use serde::Deserialize;
 use signalbox_contract::api::Page;
 use signalbox_contract::api::run::{Accepted, EventView, RerunFrom, RerunRequest, RunState, RunSummary, RunView, Status};
@@ -14,6 +13,7 @@ use signalbox_service::auth::Operator;
 use signalbox_service::http::{self as service_http, Json, Path, Query};
 use utoipa::IntoParams;
 
+use super::caching::{Caching, matches_tag};
 use super::cd::{accepted, of, publishable};
 use super::{Api, page_size, reach_of, refused, target_of};
 use crate::store::RunFilter;
@@ -96,21 +96,11 @@ pub(super) async fn get(
     headers: HeaderMap,
 ) -> service_http::Result<Response> {
     let run = api.run(&operator, id).await?;
-    let tag = format!("\"{}-{}\"", run.id, run.version);
-    let validators = [
-        (ETAG, HeaderValue::try_from(&tag).map_err(service_http::internal)?),
-        (CACHE_CONTROL, HeaderValue::from_static("private, no-cache")),
-    ];
+    let (tag, caching) = (format!("\"{}-{}\"", run.id, run.version), Caching::Revalidated);
     if matches_tag(&headers, &tag) {
-        return Ok((StatusCode::NOT_MODIFIED, validators).into_response());
+        return caching.unchanged(&tag);
     }
-    Ok((validators, Json(view::view(&run))).into_response())
-}
-
-/// Whether `If-None-Match` names the tag (RFC 9110, section 13.1.2: weak comparison).
-pub(super) fn matches_tag(headers: &HeaderMap, tag: &str) -> bool {
-    let named = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    named.flat_map(|value| value.split(',')).map(str::trim).any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
+    Ok((caching.headers(&tag)?, Json(view::view(&run))).into_response())
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

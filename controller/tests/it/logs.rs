@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use base64::Engine as _;
 use reqwest::StatusCode;
 use serde_json::json;
-use signalbox_contract::api::run::Outcome;
+use signalbox_contract::api::run::{AttemptView, Outcome};
 use signalbox_contract::{RunId, Verdict};
 
 use crate::house::{House, Setup, answer, phase, refused};
@@ -37,7 +37,7 @@ async fn a_log_can_be_read_while_it_is_written() {
         (&response.headers()["signalbox-log-next"], &response.headers()["signalbox-log-complete"]),
         (&"4".parse().expect("a header"), &"false".parse().expect("a header"))
     );
-    assert_eq!(response.headers()["cache-control"], "no-store");
+    assert_eq!(response.headers()["cache-control"], "private, no-cache");
     assert!(refused(house.get(&path(run)).header("range", "bytes=4-"), 416).await.detail.contains('4'));
     house.world.builds().write(run, b"two\n");
     house.sees("the second line", async || text(&house, run).await == b"one\ntwo\n").await;
@@ -47,8 +47,62 @@ async fn a_log_can_be_read_while_it_is_written() {
     house.world.build_ends(run, Verdict::Success);
     house.ends(run, Outcome::Passed).await;
     let response = answer(house.get(&path(run)), StatusCode::OK).await;
-    assert!(response.headers()["cache-control"].to_str().expect("text").contains("immutable"), "it never changes any more");
+    assert_eq!(response.headers()["cache-control"], "private, no-cache", "a rerun would make this the log of another attempt");
     assert_eq!(response.headers()["signalbox-log-complete"], "true");
+    house.close().await;
+}
+
+/// The same again, by somebody who has what `response` said.
+async fn again(house: &House, path: &str, response: &reqwest::Response) -> reqwest::Response {
+    house.get(path).header("if-none-match", &response.headers()["etag"]).send().await.expect("an answer")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_names_an_ended_attempt_is_immutable_and_nothing_else() {
+    const FOR_EVER: &str = "private, max-age=31536000, immutable";
+    let house = House::open().await;
+    let run = build(&house, "wait").await;
+    house.builds(run).await;
+    let (first, log) = (format!("/runs/{run}/steps/1/attempts/1"), format!("{}?attempt=1", path(run)));
+    for goes_on in [&first, &log] {
+        let response = answer(house.get(goes_on), StatusCode::OK).await;
+        assert_eq!(response.headers()["cache-control"], "private, no-cache", "{goes_on}");
+    }
+    let latest = answer(house.get(&path(run)), StatusCode::OK).await;
+    assert_eq!(again(&house, &path(run), &latest).await.status(), StatusCode::NOT_MODIFIED);
+    house.world.builds().write(run, b"one\n");
+    house.sees("what was written", async || again(&house, &path(run), &latest).await.status() == StatusCode::OK).await;
+    house.world.build_ends(run, Verdict::Failed);
+    let view = house.ends(run, Outcome::Failed).await;
+    assert_eq!(view.steps[1].attempts[0].attempt_url, first);
+
+    let response = answer(house.get(&first), StatusCode::OK).await;
+    assert_eq!(response.headers()["cache-control"], FOR_EVER);
+    let shown: AttemptView = response.json().await.expect("an attempt");
+    assert_eq!(shown, view.steps[1].attempts[0], "it is what the run shows of it");
+    let of_first = answer(house.get(&log), StatusCode::OK).await;
+    assert_eq!(of_first.headers()["cache-control"], FOR_EVER);
+    let latest = answer(house.get(&path(run)), StatusCode::OK).await;
+    assert_eq!(latest.headers()["cache-control"], "private, no-cache");
+    for (path, response) in [(&path(run), &latest), (&log, &of_first)] {
+        assert_eq!(again(&house, path, response).await.status(), StatusCode::NOT_MODIFIED, "{path}");
+    }
+
+    answer(house.post(&format!("/runs/{run}/rerun"), &json!({})), StatusCode::ACCEPTED).await;
+    let view = house.until("it is built again", run, |view| view.steps[1].attempts.len() == 2 && phase(view) == "running").await;
+    assert_eq!(view.steps[1].attempts[0], shown, "nothing of the first has changed");
+    assert_eq!(again(&house, &path(run), &latest).await.status(), StatusCode::OK, "it is the log of another attempt now");
+    let resumed = house.get(&path(run)).header("range", "bytes=2-").header("if-range", &latest.headers()["etag"]);
+    assert_eq!(answer(resumed, StatusCode::OK).await.text().await.expect("text"), "", "the rest of one log is not that of another");
+    let response = answer(house.get(&log), StatusCode::OK).await;
+    assert_eq!(
+        (&response.headers()["cache-control"], &response.headers()["etag"]),
+        (&FOR_EVER.parse().expect("a header"), &of_first.headers()["etag"])
+    );
+    for missing in ["1/attempts/0", "1/attempts/3", "x/attempts/1", "9/attempts/1"] {
+        refused(house.get(&format!("/runs/{run}/steps/{missing}")), 404).await;
+    }
+    answer(house.get(&format!("/runs/{run}/steps/mirror/attempts/1")), StatusCode::OK).await;
     house.close().await;
 }
 
@@ -201,7 +255,7 @@ async fn the_log_of_a_build_that_never_began_is_empty_for_ever() {
     answer(house.post(&format!("/runs/{run}/stop"), &json!({})), StatusCode::ACCEPTED).await;
     house.ends(run, Outcome::Stopped).await;
     for _ in 0..2 {
-        let response = answer(house.get(&path(run)), StatusCode::OK).await;
+        let response = answer(house.get(&format!("{}?attempt=1", path(run))), StatusCode::OK).await;
         assert_eq!(response.headers()["signalbox-log-complete"], "true");
         assert!(response.headers()["cache-control"].to_str().expect("text").contains("immutable"), "nothing will ever stand there");
         assert!(response.bytes().await.expect("bytes").is_empty());
