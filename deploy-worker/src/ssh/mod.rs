@@ -72,6 +72,29 @@ pub enum SshError {
     },
 }
 
+impl SshError {
+    /// Whether the host was not even asked to let us in, which may be otherwise in a moment.
+    fn is_unreached(&self) -> bool {
+        let Self::NotConnected { said } = self else { return false };
+        UNREACHED.iter().any(|words| said.contains(words)) && !ANSWERED.iter().any(|words| said.contains(words))
+    }
+}
+
+/// The words in which `ssh` says that it did not come as far as exchanging keys.
+const UNREACHED: [&str; 8] = [
+    "Connection refused",
+    "Connection reset",
+    "Connection timed out",
+    "No route to host",
+    "Network is unreachable",
+    "Temporary failure in name resolution",
+    "kex_exchange_identification",
+    "banner exchange",
+];
+
+/// The words in which it says that the host did answer, and that asking again has the same answer.
+const ANSWERED: [&str; 2] = ["Permission denied", "Host key verification failed"];
+
 struct Readable(Duration);
 
 impl std::fmt::Display for Readable {

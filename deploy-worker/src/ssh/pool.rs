@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use signalbox_service::clock::SharedClock;
 use signalbox_service::shutdown::Shutdown;
@@ -12,6 +12,9 @@ use super::connection::Connection;
 use super::control::ControlFolder;
 use super::exchange::{Exchange, exchange};
 use super::{ControlFolderError, Destination, Heard, Remote, SshError};
+
+/// How long after a host was not reached it is tried again; as often as there are entries.
+const AGAIN: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
 
 /// How long connections may take, and stay.
 #[derive(Debug, Clone, Copy)]
@@ -115,9 +118,30 @@ impl Inner {
             connection.touch();
             return Ok((Arc::clone(connection), true));
         }
-        let connection = Arc::new(Connection::establish(to, self.control.socket(), self.times.connect).await?);
+        let connection = Arc::new(self.reach(to).await?);
         *slot = Some(Arc::clone(&connection));
         Ok((connection, false))
+    }
+
+    /// Connects, and again when the host was not reached at all: one lost packet or a server that is being restarted must
+    /// not fail a deployment. All of it takes no longer than one connection may.
+    async fn reach(&self, to: &Destination) -> Result<Connection, SshError> {
+        let begun = Instant::now();
+        let mut pauses = AGAIN.iter();
+        let mut left = self.times.connect;
+        loop {
+            let error = match Connection::establish(to, self.control.socket(), left).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => error,
+            };
+            left = self.times.connect.saturating_sub(begun.elapsed());
+            let Some(pause) = pauses.next().filter(|pause| error.is_unreached() && **pause < left) else {
+                return Err(error);
+            };
+            tracing::debug!(address = %to.address, error = %error, "ssh.tried_again");
+            tokio::time::sleep(*pause).await;
+            left = left.saturating_sub(*pause);
+        }
     }
 
     /// Takes a connection out of its slot, unless another one is there already.

@@ -18,13 +18,18 @@ fn read(folder: &Path, environment: &str) -> Result<(), String> {
 fn folder() -> tempfile::TempDir {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("key"), "a key").expect("written");
+    std::fs::write(folder.path().join("key"), KEY).expect("written");
     std::fs::set_permissions(folder.path().join("key"), std::fs::Permissions::from_mode(0o600)).expect("private");
-    std::fs::write(folder.path().join("open_key"), "a key").expect("written");
+    std::fs::write(folder.path().join("open_key"), KEY).expect("written");
     std::fs::set_permissions(folder.path().join("open_key"), std::fs::Permissions::from_mode(0o644)).expect("open");
-    std::fs::write(folder.path().join("known_hosts"), "").expect("written");
+    std::fs::write(folder.path().join("public_half"), "ssh-ed25519 AAAA deploy").expect("written");
+    std::fs::set_permissions(folder.path().join("public_half"), std::fs::Permissions::from_mode(0o600)).expect("private");
+    std::fs::write(folder.path().join("known_hosts"), "a.example.org ssh-ed25519 AAAA\n192.0.2.7 ssh-ed25519 AAAA\n").expect("written");
+    std::fs::write(folder.path().join("nobody"), "").expect("written");
     folder
 }
+
+const KEY: &str = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n";
 
 const GOOD: &str = "[environments.test]\nroot = \"/srv/www\"\nuser = \"deploy\"\nkey = \"key\"\nknown_hosts = \"known_hosts\"\nnames = [\"hello\"]\nhosts = [\"a.example.org\", \"192.0.2.7\"]\n";
 
@@ -68,6 +73,9 @@ fn hostile_values_are_refused_with_their_key() {
         ("\"key\"", "\"open_key\"", "environments.test.key"),
         ("\"key\"", "\"missing\"", "environments.test.key"),
         ("\"key\"", "\"%h\"", "environments.test.key"),
+        ("\"key\"", "\"public_half\"", "environments.test.key: names a file that holds no private key"),
+        ("\"known_hosts\"", "\"nobody\"", "environments.test.known_hosts: names a file that has no key for a.example.org, 192.0.2.7;"),
+        ("\"192.0.2.7\"", "{ name = \"b\", port = 2222 }", "environments.test.known_hosts: names a file that has no key for [b]:2222;"),
         ("\"known_hosts\"", "\"missing\"", "environments.test.known_hosts"),
         ("names =", "keep = 0\nnames =", "environments.test.keep"),
         ("names =", "file_mode = \"4755\"\nnames =", "environments.test.file_mode"),

@@ -27,6 +27,23 @@ async fn a_connection_is_kept_warm_and_closed_when_nobody_uses_it() {
     world.end().await;
 }
 
+#[tokio::test]
+async fn a_host_whose_server_comes_up_a_moment_later_is_waited_for() {
+    let mut world = World::with_hosts(1).await;
+    let mut host = world.hosts.remove(0);
+    host.down().await;
+    // What stands in the host's place hangs up on the first who comes; then the server is there.
+    let place = tokio::net::TcpListener::bind(("127.0.0.1", host.port)).await.expect("the port is free");
+    let comes_up = async {
+        drop(place.accept().await.expect("somebody comes"));
+        drop(place);
+        host.up().await.expect("the host comes up");
+    };
+    let (results, ()) = tokio::join!(world.deploy(b"one", 1), comes_up);
+    assert_all(&results, &HostOutcome::Switched);
+    world.end().await;
+}
+
 // OpenSSH's server allows ten sessions over one connection; more must wait, not fail.
 #[tokio::test]
 async fn many_deployments_at_once_share_one_connection() {

@@ -22,6 +22,9 @@ async fn a_host_that_hangs_fails_alone_and_in_time() {
     let mut world = World::with(1, "connect_timeout = \"2s\"", "").await;
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = silent.local_addr().expect("an address").port();
+    let known = std::fs::read_to_string(&world.hosts[0].known_hosts).expect("known hosts");
+    let also = known.replace(&format!(":{} ", world.hosts[0].port), &format!(":{port} "));
+    std::fs::write(&world.hosts[0].known_hosts, format!("{known}{also}")).expect("written");
     world
         .restart(|config| format!("{config}[[environments.test.hosts]]\nname = \"silent\"\naddress = \"127.0.0.1\"\nport = {port}\n"))
         .await;
