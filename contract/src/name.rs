@@ -9,6 +9,10 @@ use crate::text::{Invalid, text_type};
 /// The longest artifact name, in bytes.
 pub const MAX_ARTIFACT_NAME: usize = 200;
 
+/// What, behind an artifact's name, stands for the history of that name. No name ends in it, so that nothing can be shown
+/// where a history is asked for.
+pub const HISTORY: &str = "/versions";
+
 const fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
 }
@@ -60,7 +64,12 @@ fn repo(text: &str) -> Result<(), Invalid> {
 }
 
 fn artifact(text: &str) -> Result<(), Invalid> {
-    path("an artifact name", text, MAX_ARTIFACT_NAME, b"._-+~@=,")
+    const WHAT: &str = "an artifact name";
+    path(WHAT, text, MAX_ARTIFACT_NAME, b"._-+~@=,")?;
+    if text.ends_with(HISTORY) {
+        return Err(Invalid::new(WHAT, "must not end in /versions: there the artifact store shows the history of the name before it"));
+    }
+    Ok(())
 }
 
 fn published(text: &str) -> Result<(), Invalid> {
@@ -102,7 +111,7 @@ text_type! {
 }
 text_type! {
     /// The name of an artifact: what a job declares, what the artifact store keeps as a blob's name, what a deployment
-    /// asks for. May have parts divided by `/`.
+    /// asks for. May have parts divided by `/`, of which the last of several is not `versions`.
     ArtifactName, artifact, "^[A-Za-z0-9][A-Za-z0-9._+~@=,-]*(/[A-Za-z0-9][A-Za-z0-9._+~@=,-]*)*$"
 }
 text_type! {
@@ -183,6 +192,7 @@ mod tests {
         assert!("a/b".parse::<PublishedName>().is_err());
         assert!("x.git/hooks".parse::<RepoName>().is_err());
         assert!("a".repeat(201).parse::<ArtifactName>().is_err());
+        assert!("a/versions".parse::<ArtifactName>().is_err_and(|error| error.to_string().contains("the history")));
     }
 
     #[test]
@@ -190,7 +200,7 @@ mod tests {
         for name in ["hello", "mediawiki/core", "a-b_c.d"] {
             assert!(name.parse::<RepoName>().is_ok(), "{name}");
         }
-        for name in ["hello", "site/hello-2.10.tar.gz", "x@1.2", "libstdc++_12"] {
+        for name in ["hello", "site/hello-2.10.tar.gz", "x@1.2", "libstdc++_12", "versions", "versions/1", "a/subversions"] {
             assert!(name.parse::<ArtifactName>().is_ok(), "{name}");
         }
         assert!("hello-2.10~rc1".parse::<PublishedName>().is_ok());

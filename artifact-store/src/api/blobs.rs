@@ -4,10 +4,12 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde::Deserialize;
 use signalbox_contract::api::Page;
 use signalbox_contract::api::store::BlobInfo;
 use signalbox_contract::grant::{Action, Target};
-use signalbox_contract::{ArtifactName, Problem};
+use signalbox_contract::name::HISTORY;
+use signalbox_contract::{ArtifactName, Invalid, Problem};
 use signalbox_service::auth::Operator;
 use signalbox_service::http::{Json, Path, Query, Result, internal};
 
@@ -33,7 +35,7 @@ pub(super) fn target(name: &ArtifactName) -> Target<'_> {
     params(
         ("name" = ArtifactName, Path, description = "The name; may have parts divided by `/`."),
         ("Content-Type" = Option<String>, Header, description = "Kept as it is given. `application/octet-stream` if it is not."),
-        ("Content-Digest" = Option<String>, Header, description = "RFC 9530, `sha-256=:BASE64:`. Bytes that have another digest are refused."),
+        ("Content-Digest" = Option<String>, Header, description = "RFC 9530, `sha-256=:BASE64:`. Bytes that have another digest are refused, and so is a digest without `sha-256`, which could not be compared."),
         ("If-Match" = Option<String>, Header, description = "Only if the name shows these bytes now."),
         ("If-None-Match" = Option<String>, Header, description = "`*`: only if the name shows nothing now."),
     ),
@@ -86,11 +88,32 @@ pub(super) async fn put_blob(
 #[error("the catalog mixed up its answers")]
 struct Mixed;
 
+/// What is read below `/blobs/`.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) enum Wanted {
+    /// What a name shows.
+    Bytes(ArtifactName),
+    /// What it shows and has shown.
+    History(ArtifactName),
+}
+
+impl TryFrom<String> for Wanted {
+    type Error = Invalid;
+
+    fn try_from(path: String) -> std::result::Result<Self, Invalid> {
+        match path.strip_suffix(HISTORY) {
+            Some(name) => name.parse().map(Self::History),
+            None => path.parse().map(Self::Bytes),
+        }
+    }
+}
+
 /// Get the bytes that a name shows.
 ///
 /// The entity tag is the digest. The bytes are proven before they are sent; if some rotted, none of them is sent, or the
-/// connection is cut. `GET /blobs/NAME/versions` answers with the history of `NAME`, like `GET /versions/NAME`, unless
-/// there is an artifact of that whole name.
+/// connection is cut. `GET /blobs/NAME/versions` answers with the history of `NAME`, like `GET /versions/NAME`: no artifact
+/// has a name that ends like that.
 #[utoipa::path(
     get, path = "/blobs/{name}", tag = "blobs", security(("operator" = [])),
     params(
@@ -112,12 +135,18 @@ struct Mixed;
 )]
 pub(super) async fn get_blob(
     operator: Operator,
-    Path(name): Path<ArtifactName>,
+    Path(wanted): Path<Wanted>,
     State(app): State<App>,
     method: Method,
     headers: HeaderMap,
     Query(page): Query<VersionsQuery>,
 ) -> Result<Response> {
+    let name = match wanted {
+        Wanted::Bytes(name) => name,
+        Wanted::History(name) => {
+            return versions(&app, &operator, &name, &page).await.map(|page: Json<Page<BlobInfo>>| page.into_response());
+        }
+    };
     if operator.may(Action::BlobRead, &target(&name)) {
         // What is found may be overwritten and collected before it is opened; then the name shows something else.
         for last in [false, true] {
@@ -131,9 +160,6 @@ pub(super) async fn get_blob(
                 Err(NoAnswer::Gone(_)) => {}
             }
         }
-    }
-    if let Some(name) = name.as_str().strip_suffix("/versions").and_then(|name| name.parse().ok()) {
-        return versions(&app, &operator, &name, &page).await.map(|page: Json<Page<BlobInfo>>| page.into_response());
     }
     Err(Problem::not_found().into())
 }

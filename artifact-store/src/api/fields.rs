@@ -27,9 +27,10 @@ pub(super) fn structured(digest: &Digest) -> String {
     format!("sha-256=:{}:", STANDARD.encode(digest.as_bytes()))
 }
 
-/// The SHA-256 that an upload is announced to have, from whichever header; two that differ are refused.
+/// The SHA-256 that an upload is announced to have, from whichever header; two that differ are refused. So are digests of
+/// other algorithms alone: RFC 9530 lets them be ignored, but whoever sends one believes that it was compared.
 pub(super) fn announced_digest(headers: &HeaderMap) -> Result<Option<Digest>> {
-    let mut found = None;
+    let (mut found, mut ignored) = (None, None);
     for (name, colons) in [(CONTENT_DIGEST, true), (REPR_DIGEST, true), (DIGEST, false)] {
         for line in headers.get_all(&name) {
             let invalid = || problem::header(name.as_str(), "must hold digests, such as sha-256=:BASE64:");
@@ -37,6 +38,7 @@ pub(super) fn announced_digest(headers: &HeaderMap) -> Result<Option<Digest>> {
                 let (algorithm, value) = entry.trim().split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(invalid)?;
                 // Other algorithms may stand beside; only this one is checked.
                 if !algorithm.eq_ignore_ascii_case("sha-256") {
+                    ignored.get_or_insert(name.clone());
                     continue;
                 }
                 let value =
@@ -49,7 +51,10 @@ pub(super) fn announced_digest(headers: &HeaderMap) -> Result<Option<Digest>> {
             }
         }
     }
-    Ok(found)
+    match (found, ignored) {
+        (None, Some(name)) => Err(problem::header(name.as_str(), "must hold a sha-256 digest: no other is compared here")),
+        _ => Ok(found),
+    }
 }
 
 /// The media type that the uploader gives, as it is given; generic if none is. Never guessed from the bytes.
@@ -107,9 +112,8 @@ mod tests {
         let text = structured(&digest);
         assert_eq!(announced_digest(&with(CONTENT_DIGEST, &text)).expect("valid"), Some(digest));
         assert_eq!(announced_digest(&with(CONTENT_DIGEST, &format!("sha-512=:AAAA:, {text}"))).expect("valid"), Some(digest));
-        assert_eq!(announced_digest(&with(CONTENT_DIGEST, "sha-512=:AAAA:")).expect("valid"), None);
         assert_eq!(announced_digest(&with(DIGEST, &text.replace(':', ""))).expect("valid"), Some(digest));
-        for bad in ["sha-256=AAAA", "sha-256=:AAAA:", "sha-256=:!:", "sha-256", "=", "sha-256=::"] {
+        for bad in ["sha-256=AAAA", "sha-256=:AAAA:", "sha-256=:!:", "sha-256", "=", "sha-256=::", "sha-512=:AAAA:"] {
             assert!(announced_digest(&with(CONTENT_DIGEST, bad)).is_err(), "{bad}");
         }
         let mut two = with(CONTENT_DIGEST, &text);

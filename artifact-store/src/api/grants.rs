@@ -27,7 +27,7 @@ use crate::store::Announced;
     params(
         ("key" = AttemptKey, Path, description = "The attempt."),
         ("name" = ArtifactName, Path, description = "The artifact's name."),
-        ("Content-Digest" = Option<String>, Header, description = "RFC 9530, `sha-256=:BASE64:`."),
+        ("Content-Digest" = Option<String>, Header, description = "RFC 9530, `sha-256=:BASE64:`, as for `PUT /blobs/{name}`."),
     ),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
