@@ -124,8 +124,10 @@ async fn a_capability_is_for_one_attempt_some_names_and_so_many_bytes() {
     assert_eq!(status(put(format!("/grants/{key}/big"), 10_001).await), 413);
     let anybody = house.request(reqwest::Method::PUT, &format!("/grants/{key}/app")).body("x").send().await.expect("an answer");
     assert_eq!(anybody.status(), 403, "an operator is no attempt");
-    let wrong = house.put_as(key, "/grants/nonsense/app", vec![1], 10).await;
-    assert_eq!(problem(wrong).await.status, 400);
+    for (path, field) in [("nonsense/app", "key".to_owned()), (&format!("{key}/a..b"), "name".to_owned())] {
+        let problem = problem(house.put_as(key, &format!("/grants/{path}"), vec![1], 10).await).await;
+        assert_eq!((problem.status, problem.errors.first().map(|error| error.field.clone())), (400, Some(field)), "{path}");
+    }
     house.close().await;
 }
 

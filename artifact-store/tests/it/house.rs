@@ -138,14 +138,17 @@ impl House {
     }
 
     pub(crate) async fn raw_act(&self, path: &str, key: AttemptKey, body: &impl Serialize) -> Response {
-        let body = serde_json::to_vec(body).expect("JSON");
-        let token = self.signer.act(Service::ArtifactStore, &format!("POST {path}"), Some(key), sha256(&body)).expect("a token");
+        self.raw_text(path, key, &serde_json::to_string(body).expect("JSON")).await
+    }
+
+    pub(crate) async fn raw_text(&self, path: &str, key: AttemptKey, body: &str) -> Response {
+        let token = self.signer.act(Service::ArtifactStore, &format!("POST {path}"), Some(key), sha256(body.as_bytes())).expect("a token");
         self.http
             .post(self.url(path))
             .bearer_auth(token.expose_secret())
             .header("content-type", "application/json")
             .header("prefer", "wait=20")
-            .body(body)
+            .body(body.to_owned())
             .send()
             .await
             .expect("an answer")

@@ -64,6 +64,9 @@ async fn hostile_names_are_refused_and_touch_nothing() {
             let _ = socket.read_to_end(&mut answer).await;
             let answer = String::from_utf8_lossy(&answer);
             assert!(answer.starts_with("HTTP/1.1 4"), "{method} {name}: {answer}");
+            if answer.starts_with("HTTP/1.1 400") && method != "HEAD" {
+                assert!(answer.contains(r#""errors":[{"field":"name""#), "{method} {name}: {answer}");
+            }
             assert!(!answer.to_ascii_lowercase().contains("set-cookie"), "{answer}");
         }
     }

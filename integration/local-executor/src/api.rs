@@ -189,8 +189,10 @@ fn check(request: &BuildRequest) -> Result<()> {
             return wrong(field, "must be http or https, without credentials");
         }
     }
-    if request.read.is_empty() || request.put.is_empty() {
-        return wrong("read", "must be given, as must put: they are capabilities");
+    for (field, capability) in [("read", &request.read), ("put", &request.put)] {
+        if capability.is_empty() {
+            return wrong(field, "must be a capability");
+        }
     }
     Ok(())
 }

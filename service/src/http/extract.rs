@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::de::value::SeqDeserializer;
 use signalbox_contract::{Code, Problem};
 
 use super::body::body_refusal;
@@ -85,6 +86,10 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
         if error.is_data() {
             return words::at_field(Code::InvalidBody, &path, &strip_position(&error.to_string()));
         }
+        // In the place of a word, serde_json says of a number what it says of a text that is no JSON at all.
+        if error.is_syntax() && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() {
+            return words::at_field(Code::InvalidBody, &path, "must be one of the words that are documented");
+        }
         not_json(&error)
     })?;
     deserializer.end().map_err(|error| not_json(&error))?;
@@ -126,21 +131,32 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
             Err(error) => return Err(internal(error)),
         };
         let invalid = |field: &str, detail: &str| words::at_field(Code::InvalidRequest, field, detail).into();
-        // A handler with one plain parameter learns no name from serde; the route has it.
-        let only = match RawPathParams::from_request_parts(parts, state).await {
-            Ok(names) => names.iter().next().map_or_else(String::new, |(name, _)| name.to_owned()),
+        // A handler whose parameters are no structure learns no name from serde; the route has it.
+        let fault = match RawPathParams::from_request_parts(parts, state).await {
+            Ok(params) => at_fault::<T>(&params),
             Err(_) => String::new(),
         };
         Err(match error {
             ErrorKind::ParseErrorAtKey { key, expected_type, .. } => invalid(&key, &format!("must be a {expected_type}")),
             ErrorKind::ParseErrorAtIndex { expected_type, .. } | ErrorKind::ParseError { expected_type, .. } => {
-                invalid(&only, &format!("must be a {expected_type}"))
+                invalid(&fault, &format!("must be a {expected_type}"))
             }
             ErrorKind::InvalidUtf8InPathParam { key } => invalid(&key, "must be UTF-8"),
             ErrorKind::DeserializeError { key, message, .. } => invalid(&key, &message),
-            ErrorKind::Message(message) => invalid(&only, &message),
+            ErrorKind::Message(message) => invalid(&fault, &message),
             // The route and its handler disagree: our fault, not the caller's.
             error => internal(anyhow::anyhow!("a path cannot be taken apart: {error}")),
         })
     }
+}
+
+/// The name of the parameter at which taking one after another fails: the only one, if there is but one.
+fn at_fault<T: DeserializeOwned>(params: &RawPathParams) -> String {
+    let mut reached = params.iter().next().map_or_else(String::new, |(name, _)| name.to_owned());
+    let values = params.iter().map(|(name, value)| {
+        name.clone_into(&mut reached);
+        value.to_owned()
+    });
+    let _ = T::deserialize(SeqDeserializer::<_, serde::de::value::Error>::new(values));
+    reached
 }

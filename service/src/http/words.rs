@@ -90,6 +90,7 @@ mod tests {
             (r#"{"repo":"x","inner":{"count":"hunter2"}}"#, "inner.count", "must be u32"),
             (r#"{"repo":"x","inner":{"count":-1}}"#, "inner.count", "must be u32"),
             (r#"{"repo":"x","inner":{"count":1,"verdict":"hunter2"}}"#, "inner.verdict", "expected one of"),
+            (r#"{"repo":"x","inner":{"count":1,"verdict":7}}"#, "inner.verdict", "must be one of the words"),
             (r#"{"repo":"x","inner":{"count":1,"commit":"hunter2"}}"#, "inner.commit", "hexadecimal"),
             (r#"{"repo":"x","inner":{"count":1,"nope":1}}"#, "inner.nope", "is not known here"),
             (r#"{"repo":"x","nope":1}"#, "nope", "is not known here"),

@@ -208,9 +208,9 @@ impl House {
         answer.json().await.expect("an answer")
     }
 
-    /// What reading something is answered with.
-    pub(crate) async fn get_status(&self, path: &str) -> u16 {
-        self.ask_for(path).await.status().as_u16()
+    /// The problem with which reading something is refused.
+    pub(crate) async fn get_problem(&self, path: &str) -> Problem {
+        self.ask_for(path).await.json().await.expect("a problem")
     }
 
     async fn ask_for(&self, path: &str) -> reqwest::Response {
@@ -222,12 +222,21 @@ impl House {
 
     /// Asks for something that no ledger keeps.
     pub(crate) async fn act<R: DeserializeOwned>(&self, path: &str, body: &Value) -> R {
+        let answer = self.ask_to(path, body).await;
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
+        answer.json().await.expect("an answer")
+    }
+
+    /// The problem with which it is refused.
+    pub(crate) async fn act_problem(&self, path: &str, body: &Value) -> Problem {
+        self.ask_to(path, body).await.json().await.expect("a problem")
+    }
+
+    async fn ask_to(&self, path: &str, body: &Value) -> reqwest::Response {
         let body = serde_json::to_vec(body).expect("JSON");
         let token = self.signer.act(Service::VcsWorker, &format!("POST {path}"), None, sha256(&body)).expect("a token");
         let request = self.http.post(format!("http://{}{path}", self.address)).bearer_auth(token.expose_secret());
-        let answer = request.header("content-type", "application/json").body(body).send().await.expect("an answer");
-        assert!(answer.status().is_success(), "{path}: {}", answer.status());
-        answer.json().await.expect("an answer")
+        request.header("content-type", "application/json").body(body).send().await.expect("an answer")
     }
 
     /// Whether the worker has written down that the attempt's ref is to go.

@@ -2,7 +2,9 @@
 
 use http::StatusCode;
 use serde_json::{Value, json};
-use signalbox_contract::api::Answer;
+use signalbox_contract::Code;
+use signalbox_contract::api::mirrors::MirrorInfo;
+use signalbox_contract::api::{Answer, Page};
 use signalbox_contract::token::Service;
 use signalbox_service::auth::sha256;
 use signalbox_service::secret::ExposeSecret as _;
@@ -69,6 +71,65 @@ async fn what_could_be_misread_is_refused_and_the_field_is_named() {
     }
     assert!(house.server.seen().is_empty());
     assert!(house.copies().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_shown_and_where_is_named_whole_and_what_is_refused_is_forgotten() {
+    let house = House::open().await;
+    let sha = house.mirror(&house.order("main")).await.sha;
+    let attempt = key();
+    let good = json!({ "name": "team/hello", "sha": sha, "action": "publish" });
+    let cases: &[(&str, &[Value])] = &[
+        ("name", &[json!("../x"), json!("x.git/hooks"), json!(""), json!("-x"), json!("a\nb"), json!(7)]),
+        ("sha", &[json!("HEAD"), json!("0".repeat(40)), json!("abc"), json!("-x"), Value::Null]),
+        ("action", &[json!("force"), json!(""), json!(1), Value::Null]),
+        ("mirror", &[json!("../x"), json!("-x"), json!("a/b"), json!(""), json!("x".repeat(64))]),
+        ("naming", &[json!("other"), json!(""), json!(1), Value::Null]),
+        ("original", &[json!("--upload-pack=x"), json!("a..b"), json!("a@{1}"), json!("x.lock"), json!("a\0b"), json!("a".repeat(4096))]),
+        ("surplus", &[json!(1)]),
+    ];
+    for (field, values) in cases {
+        for value in *values {
+            let mut body = good.clone();
+            body[*field] = value.clone();
+            let problem = house.post::<()>("/refs", attempt, &body).await.expect_err(&body.to_string());
+            let told = (problem.status, problem.code, problem.errors.first().map(|error| error.field.as_str()));
+            assert_eq!(told, (400, Code::InvalidBody, Some(*field)), "{body}");
+        }
+    }
+    for field in ["name", "sha", "action"] {
+        let mut body = good.clone();
+        body.as_object_mut().expect("an object").remove(field);
+        let problem = house.post::<()>("/refs", attempt, &body).await.expect_err(field);
+        assert_eq!((problem.status, problem.errors[0].field.as_str()), (400, field));
+    }
+    // The key is free for the right body.
+    assert_eq!(house.publish(attempt, &sha).await.sha, sha);
+}
+
+#[tokio::test]
+async fn a_list_of_mirrors_and_their_cleaning_take_what_is_documented_and_no_more() {
+    let house = House::open().await;
+    let sha = house.mirror(&house.order("main")).await.sha;
+    house.publish(key(), &sha).await;
+    for (parameters, field) in
+        [("limit=0", "limit"), ("limit=101", "limit"), ("limit=x", "limit"), ("limit=-1", "limit"), ("limit=", "limit"), ("x=1", "x")]
+    {
+        let problem = house.get_problem(&format!("/mirrors?{parameters}")).await;
+        let told = (problem.status, problem.code, problem.errors.first().map(|error| error.field.as_str()));
+        assert_eq!(told, (400, Code::InvalidRequest, Some(field)), "{parameters}");
+    }
+    for (body, field) in [(json!({ "dry_run": "yes" }), "dry_run"), (json!({ "dry_run": null }), "dry_run"), (json!({ "age": 0 }), "age")] {
+        let problem = house.act_problem("/mirrors/collect", &body).await;
+        let told = (problem.status, problem.code, problem.errors.first().map(|error| error.field.as_str()));
+        assert_eq!(told, (400, Code::InvalidBody, Some(field)), "{body}");
+    }
+    for body in [json!([true]), json!("x"), json!(1)] {
+        let problem = house.act_problem("/mirrors/collect", &body).await;
+        assert_eq!((problem.status, problem.code), (400, Code::InvalidBody), "{body}");
+    }
+    let page: Page<MirrorInfo> = house.get("/mirrors").await;
+    assert!(page.items.len() == 1 && page.items[0].refs.len() == 1, "nothing went: {page:?}");
 }
 
 #[tokio::test]

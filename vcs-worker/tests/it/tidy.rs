@@ -40,9 +40,6 @@ async fn what_is_at_the_mirrors_is_told_with_age_and_size() {
     assert_eq!(first.items.len(), 2);
     let rest: Page<MirrorInfo> = house.get(&format!("/mirrors?limit=2&cursor={}", first.next.expect("there is more"))).await;
     assert_eq!((rest.items.len(), rest.next), (1, None));
-    for wrong in ["/mirrors?limit=0", "/mirrors?limit=101", "/mirrors?x=1"] {
-        assert_eq!(house.get_status(wrong).await, 400, "{wrong}");
-    }
 }
 
 #[tokio::test]

@@ -83,6 +83,9 @@ async fn bad_requests_are_told_the_field_at_fault_and_leave_nothing() {
         ("/repo", serde_json::json!("../x"), "repo"),
         ("/deadline", serde_json::json!("soon"), "deadline"),
         ("/read", serde_json::json!(""), "read"),
+        ("/put", serde_json::json!(""), "put"),
+        ("/source/branch", serde_json::json!("a..b"), "source.branch"),
+        ("/env", serde_json::json!([]), "env"),
     ] {
         let mut bad = request.clone();
         *bad.pointer_mut(pointer).expect("there") = value;
@@ -90,9 +93,15 @@ async fn bad_requests_are_told_the_field_at_fault_and_leave_nothing() {
         assert_eq!(problem.code, Code::InvalidBody, "{pointer}: {problem:?}");
         assert!(problem.errors.iter().any(|error| error.field.starts_with(field)), "{pointer}: {problem:?}");
     }
+    let mut bad = request.clone();
+    bad["surplus"] = serde_json::json!(1);
+    let problem = refused(&stage, Call::post(Service::LocalExecutor, "/builds", good.key), &bad).await;
+    assert_eq!((problem.code, problem.errors[0].field.as_str()), (Code::InvalidBody, "surplus"));
     let many = ObserveRequest { keys: vec![good.key; 1001] };
     let problem = refused(&stage, Call::post(Service::LocalExecutor, "/observe", good.key), &many).await;
-    assert_eq!(problem.code, Code::InvalidBody);
+    assert_eq!((problem.code, problem.errors[0].field.as_str()), (Code::InvalidBody, "keys"));
+    let problem = refused(&stage, Call::post(Service::LocalExecutor, "/observe", good.key), &serde_json::json!({"keys": ["x"]})).await;
+    assert_eq!((problem.code, problem.errors[0].field.as_str()), (Code::InvalidBody, "keys[0]"));
     let build = stage.known(good.key, String::new().try_into().expect("valid"));
     assert_eq!(build.observe().await.state, signalbox_contract::build::BuildState::Gone);
     stage.close().await;
@@ -125,6 +134,36 @@ async fn logs_and_ends_of_what_never_was_are_not_found() {
     let answer = client(&stage).read::<serde_json::Value>(&stage.signer, &Call::get(Service::LocalExecutor, &call)).await;
     assert!(matches!(&answer, Err(CallError::Refused(problem)) if problem.code == Code::NotFound), "{answer:?}");
     stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_attempts_key_is_refused_on_every_path() {
+    let stage = Stage::with("").await;
+    let key: AttemptKey = stage.order_of(Script::new("true")).key;
+    let field = |problem: &Problem| problem.errors.first().map(|error| error.field.clone());
+    for wrong in ["nonsense", "a..b", "..%2F..%2Fetc", "x%00y", "%FF", "-1-1-1", &format!("{key}-1"), &"a".repeat(500)] {
+        for what in ["cancel", "fence", "forget"] {
+            let path = format!("/builds/{wrong}/{what}");
+            let problem = refused(&stage, Call::post(Service::LocalExecutor, &path, key), &Nothing {}).await;
+            assert_eq!((problem.status, problem.code, field(&problem)), (400, Code::InvalidRequest, Some("key".to_owned())), "{path}");
+        }
+        let problem = not_read(&stage, &format!("/builds/{wrong}/log")).await;
+        assert_eq!((problem.status, problem.code, field(&problem)), (400, Code::InvalidRequest, Some("key".to_owned())), "{wrong}");
+    }
+    for (parameters, name) in [("from=x", "from"), ("from=-1", "from"), ("from=", "from"), ("to=1", "to")] {
+        let problem = not_read(&stage, &format!("/builds/{key}/log?{parameters}")).await;
+        assert_eq!((problem.status, problem.code, field(&problem)), (400, Code::InvalidRequest, Some(name.to_owned())), "{parameters}");
+    }
+    // None of it fenced the attempt: it still builds.
+    assert_eq!(stage.start(&stage.order_of(Script::new("true"))).await.ended().await.0, signalbox_contract::Verdict::Success);
+    stage.close().await;
+}
+
+async fn not_read(stage: &Stage, path: &str) -> Problem {
+    match client(stage).read::<serde_json::Value>(&stage.signer, &Call::get(Service::LocalExecutor, path)).await {
+        Err(CallError::Refused(problem)) => problem,
+        other => panic!("must be refused: {other:?}"),
+    }
 }
 
 #[test]

@@ -26,6 +26,8 @@ fn routes() -> Router {
         .route("/body", post(async |Json(body): Json<Body>| Json(body)))
         .route("/query", get(async |Query(body): Query<Body>| Json(body)))
         .route("/runs/{run}", get(async |Path(run): Path<RunId>| run.to_string()))
+        .route("/runs/{run}/then/{other}", get(async |Path((run, other)): Path<(RunId, RunId)>| format!("{run}{other}")))
+        .route("/count/{step}/{number}", get(async |Path((_, number)): Path<(String, u32)>| number.to_string()))
         .route("/fail", get(async || Err::<(), _>(internal(Outer(Inner)))))
         .route("/panic", get(panicking))
         .route("/slow", get(async || std::future::pending::<()>().await))
@@ -67,6 +69,9 @@ async fn everything_that_is_refused_is_a_problem_with_the_requests_id() {
         ("GET /query?count=1&more=2", Code::InvalidRequest, "more"),
         ("GET /runs/hunter2", Code::InvalidRequest, "run"),
         ("GET /runs/%ff", Code::InvalidRequest, "run"),
+        ("GET /runs/hunter2/then/hunter2", Code::InvalidRequest, "run"),
+        ("GET /runs/01m82hp5x6eyrtk84r2rzzhsvh/then/hunter2", Code::InvalidRequest, "other"),
+        ("GET /count/1/hunter2", Code::InvalidRequest, "number"),
         ("GET /fail", Code::Internal, ""),
         ("GET /panic", Code::Internal, ""),
         ("GET /slow", Code::Timeout, ""),
