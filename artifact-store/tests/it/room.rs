@@ -1,40 +1,15 @@
 //! Disks and quotas that are full.
 
-use std::path::{Path, PathBuf};
-
 use reqwest::Method;
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use signalbox_contract::Code;
+use signalbox_service::testing::SmallDisk;
 
 use crate::house::{House, noise, problem};
-
-/// A small disk, if the machine lets us make one.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mount(at: &Path, size: &str) -> Option<Self> {
-        std::fs::create_dir_all(at).expect("a folder");
-        let options = std::ffi::CString::new(format!("size={size},mode=0700")).expect("text");
-        match mount("tmpfs", at, "tmpfs", MountFlags::empty(), options.as_c_str()) {
-            Ok(()) => Some(Self(at.to_owned())),
-            Err(error) => {
-                eprintln!("skipped: this machine lets no disk be mounted ({error})");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = unmount(&self.0, UnmountFlags::DETACH);
-    }
-}
 
 #[tokio::test]
 async fn a_full_disk_is_507_and_loses_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
-    let Some(disk) = Disk::mount(&folder.path().join("data"), "12m") else { return };
+    let Some(disk) = SmallDisk::mount(&folder.path().join("data"), "size=12m") else { return };
     let house = House::at(folder, "").await;
     let (small, large) = (noise(1, 4000), noise(2, 2_000_000));
     house.put("small", small.clone()).await;
@@ -70,7 +45,7 @@ async fn a_full_disk_is_507_and_loses_nothing() {
 #[tokio::test]
 async fn a_disk_without_inodes_is_507_and_loses_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
-    let Some(disk) = Disk::mount(&folder.path().join("data"), "40m,nr_inodes=290") else { return };
+    let Some(disk) = SmallDisk::mount(&folder.path().join("data"), "size=40m,nr_inodes=290") else { return };
     let house = House::at(folder, "").await;
     let mut kept = 0;
     let refused = loop {

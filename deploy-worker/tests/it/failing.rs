@@ -9,7 +9,7 @@ use signalbox_contract::{Code, FailureCode};
 use signalbox_deploy_worker::testing::HostOptions;
 use signalbox_service::auth::sha256;
 use signalbox_service::client::CallError;
-use signalbox_service::testing::eventually;
+use signalbox_service::testing::{eventually, not_run};
 
 use crate::store::Mood;
 use crate::world::{NAME, World, assert_all, done, reason};
@@ -85,8 +85,7 @@ async fn a_host_whose_key_is_another_is_not_spoken_to() {
 #[tokio::test]
 async fn a_full_disk_leaves_the_old_version_and_nothing_half_done() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("not run: needs root for a small disk");
-        return;
+        return not_run("root, for a small disk");
     }
     let special = [HostOptions { disk: Some(512 * 1024), ..HostOptions::default() }];
     let world = World::with_special(&special, "", "").await;

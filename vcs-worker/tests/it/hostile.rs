@@ -8,6 +8,7 @@ use signalbox_contract::FailureCode;
 use signalbox_contract::api::Answer;
 use signalbox_contract::api::vcs::RepoResult;
 use signalbox_service::git::testing::{Fixture, GitServer, Misbehaviour, SshServer};
+use signalbox_service::testing::SmallDisk;
 
 use crate::house::{House, config_errors, key};
 
@@ -178,6 +179,62 @@ async fn ssh_is_fetched_with_the_pinned_host_key_alone() {
     let house = House::with(&entry("wrong_hosts"), "").await;
     let failure = house.mirror_fails(&order, FailureCode::SourceUnreachable).await;
     assert!(failure.to_string().contains("host key"), "{failure}");
+}
+
+#[tokio::test]
+async fn https_is_fetched_with_the_named_authority_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let repo = Fixture::new(folder.path(), "repo").await;
+    let sha = repo.commit("refs/heads/main", &[("x", "y")]).await;
+    let server = GitServer::start(folder.path()).await;
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).expect("a certificate");
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, cert.pem()).expect("written");
+    let port = server.behind_tls(cert.der().to_vec(), signing_key.serialize_der()).await;
+    let entry = format!("[[sources]]\nurl = \"https://127.0.0.1:{port}/\"\nprivate = true\n");
+    let order = json!({ "git": format!("https://127.0.0.1:{port}/repo"), "ref": "main", "name": "x" });
+    let house = House::with(&format!("{entry}ca = \"{}\"\n", ca.display()), "").await;
+    assert_eq!(house.mirror(&order).await.sha, sha);
+    server.forget();
+    let house = House::with(&entry, "").await;
+    let failure = house.mirror_fails(&order, FailureCode::SourceUnreachable).await;
+    assert!(failure.hint.contains("certificate authority as `ca`"), "{failure}");
+    assert!(server.seen().is_empty(), "nothing was asked before the certificate was believed");
+}
+
+// Threat 29.
+#[tokio::test]
+async fn a_full_disk_is_told_as_such_and_what_fits_is_mirrored_again() {
+    let mut disk = None;
+    let house = House::open().await.reopen(|data| disk = SmallDisk::mount(&data.join("copies"), "size=1m")).await;
+    if disk.is_none() {
+        return;
+    }
+    house.mirror(&house.order("main")).await;
+    let noise = (0..200_000_u64).fold(String::new(), |noise, n| noise + &(n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 8).to_string());
+    house.source.commit("refs/heads/large", &[("noise", &noise)]).await;
+    let failure = house.mirror_fails(&house.order("large"), FailureCode::DiskFull).await;
+    assert!(failure.hint.contains("Make room"), "{failure}");
+    let sha = house.source.commit("refs/heads/main", &[("small", "x")]).await;
+    assert_eq!(house.mirror(&house.order("main")).await.sha, sha, "nothing of what did not fit is left");
+    drop(house.vacate().await);
+    drop(disk);
+}
+
+// One copy has one writer, whoever asks for what.
+#[tokio::test]
+async fn refs_of_one_copy_are_fetched_one_after_another() {
+    let house = House::with("max_concurrent = 16", "").await;
+    house.mirror(&house.order("main")).await;
+    let mut shas = Vec::new();
+    for n in 0..8 {
+        shas.push(house.source.commit(&format!("refs/heads/branch-{n}"), &[("n", &format!("{n}"))]).await);
+    }
+    let orders: Vec<_> = (0..8).map(|n| house.order(&format!("branch-{n}"))).collect();
+    let brought = futures_util::future::join_all(orders.iter().map(|order| house.mirror(order))).await;
+    assert_eq!(brought.into_iter().map(|brought| brought.sha).collect::<Vec<_>>(), shas);
+    assert_eq!(house.server.most_fetches_at_once(), 1);
 }
 
 #[test]

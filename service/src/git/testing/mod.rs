@@ -6,6 +6,7 @@
 mod fixture;
 mod server;
 mod ssh;
+mod tls;
 
 pub use fixture::Fixture;
 pub use server::{GitServer, Misbehaviour, Seen};

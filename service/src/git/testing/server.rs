@@ -78,6 +78,27 @@ struct Shared {
     misbehaviour: Mutex<Misbehaviour>,
     seen: Mutex<Vec<Seen>>,
     pushed: std::sync::atomic::AtomicBool,
+    /// How many requests for objects are being answered, and how many were at once at most.
+    fetches: Mutex<(usize, usize)>,
+}
+
+/// Counts a request for objects until it is answered whole, or its client has gone away.
+struct Fetching(Arc<Shared>);
+
+impl Fetching {
+    fn begin(shared: &Arc<Shared>) -> Self {
+        let mut fetches = shared.fetches.lock().unwrap_or_else(PoisonError::into_inner);
+        fetches.0 += 1;
+        fetches.1 = fetches.1.max(fetches.0);
+        drop(fetches);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Fetching {
+    fn drop(&mut self) {
+        self.0.fetches.lock().unwrap_or_else(PoisonError::into_inner).0 -= 1;
+    }
 }
 
 impl Shared {
@@ -122,6 +143,7 @@ impl GitServer {
             misbehaviour: Mutex::default(),
             seen: Mutex::default(),
             pushed: std::sync::atomic::AtomicBool::default(),
+            fetches: Mutex::default(),
         });
         let router = axum::Router::new().fallback(answer).with_state(Arc::clone(&shared));
         let end = CancellationToken::new();
@@ -162,6 +184,11 @@ impl GitServer {
     /// Whether it has taken a push that it does not answer.
     pub fn has_taken_a_push(&self) -> bool {
         self.shared.pushed.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
+    /// How many requests for objects it was answering at once at most.
+    pub fn most_fetches_at_once(&self) -> usize {
+        self.shared.fetches.lock().unwrap_or_else(PoisonError::into_inner).1
     }
 
     /// What it was asked so far.
@@ -219,7 +246,8 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Basic realm=\"test\"")]).into_response();
     }
     let pushes = parts.uri.path().ends_with("/git-receive-pack");
-    let answer = backend(&shared.root, &parts, body).await;
+    let fetching = fetches.then(|| Fetching::begin(&shared));
+    let answer = backend(&shared.root, &parts, body, fetching).await;
     if pushes && matches!(misbehaviour, Misbehaviour::HangAfterPush | Misbehaviour::LoseAnswerToPush) {
         // Git has ended when its answer was read.
         if let Ok(answer) = answer {
@@ -295,7 +323,7 @@ fn complaint(bytes: &[u8], negotiates: bool) -> Response {
 }
 
 /// Runs the backend as a CGI program, and streams its answer.
-async fn backend(root: &Path, parts: &axum::http::request::Parts, body: Bytes) -> anyhow::Result<Response> {
+async fn backend(root: &Path, parts: &axum::http::request::Parts, body: Bytes, fetching: Option<Fetching>) -> anyhow::Result<Response> {
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let mut program = Program::new("/usr/lib/git-core/git-http-backend");
     for (key, value) in [
@@ -347,6 +375,7 @@ async fn backend(root: &Path, parts: &axum::http::request::Parts, body: Bytes) -
             }
         }
         feed.abort();
+        drop(fetching);
         let _ = running.wait_within(Duration::from_mins(1), &CancellationToken::new()).await;
     });
     let stream = futures_util::stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|chunk| (chunk, receiver)) });

@@ -21,8 +21,21 @@ impl SshServer {
     ///
     /// # Panics
     /// When OpenSSH's server is not installed or does not start.
-    #[expect(clippy::expect_used, reason = "a test without its server cannot go on")]
     pub async fn start(folder: &Path, forced: Option<&str>) -> Self {
+        let forced = forced.map(|command| format!("ForceCommand {command}\n")).unwrap_or_default();
+        Self::start_with(folder, &format!("PasswordAuthentication no\nKbdInteractiveAuthentication no\n{forced}")).await
+    }
+
+    /// Starts one that takes no key, and wants a password.
+    ///
+    /// # Panics
+    /// When OpenSSH's server is not installed or does not start.
+    pub async fn start_for_passwords(folder: &Path) -> Self {
+        Self::start_with(folder, "PubkeyAuthentication no\nPasswordAuthentication yes\nKbdInteractiveAuthentication yes\n").await
+    }
+
+    #[expect(clippy::expect_used, reason = "a test without its server cannot go on")]
+    async fn start_with(folder: &Path, settings: &str) -> Self {
         std::fs::create_dir_all(folder).expect("a folder");
         // sshd insists on this folder, and only root can make it; without root it is not needed.
         let _ = std::fs::create_dir_all("/run/sshd");
@@ -32,10 +45,11 @@ impl SshServer {
         }
         let user = run(Program::new("id").arg("-un")).await.trim().to_owned();
         let address = free_port();
-        let forced = forced.map(|command| format!("ForceCommand {command}\n")).unwrap_or_default();
+        // Root may have a password asked for where there is nothing else.
+        let root = if settings.contains("PubkeyAuthentication no") { "yes" } else { "prohibit-password" };
         let config = format!(
             "ListenAddress {address}\nHostKey \"{0}/host\"\nAuthorizedKeysFile \"{0}/client.pub\"\nStrictModes no\nUsePAM no\nPidFile none\n\
-             PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nLogLevel ERROR\n{forced}",
+             PermitRootLogin {root}\nLogLevel ERROR\n{settings}",
             folder.display()
         );
         std::fs::write(folder.join("sshd_config"), config).expect("a configuration");

@@ -4,7 +4,7 @@ use signalbox_contract::CommitSha;
 
 use super::*;
 use crate::git::testing::Misbehaviour;
-use crate::testing::{eventually, free_port};
+use crate::testing::{SmallDisk, eventually, free_port};
 
 #[tokio::test]
 async fn what_a_server_refuses_is_told_apart() {
@@ -134,21 +134,12 @@ async fn refs_are_listed_by_their_full_names_and_tags_by_their_commits() {
 
 #[tokio::test]
 async fn a_full_disk_is_said_so() {
-    use crate::process::{Bounds, Program};
     let world = World::new().await;
     let noise = (0..60_000_u64).fold(String::new(), |noise, n| noise + &(n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 8).to_string());
     world.source.commit("refs/heads/main", &[("noise", &noise)]).await;
-    let mount = |args: &[&str]| Program::new(args[0]).env("PATH", "/usr/bin:/bin").args(&args[1..]).run(Bounds::new(SOON));
     let copy = world.copy();
-    let folder = copy.to_str().expect("plain");
-    let mounted = mount(&["mount", "-t", "tmpfs", "-o", "size=256k", "none", folder]).await;
-    if !mounted.is_ok_and(|mounted| mounted.status.success()) {
-        println!("not run: only root may mount a small disk");
-        return;
-    }
+    let Some(_disk) = SmallDisk::mount(&copy, "size=256k") else { return };
     world.git.init_bare(&copy, 40).await.expect("a repository");
-    let fetched = world.fetch(&world.remote(), "refs/heads/main").await;
-    mount(&["umount", "-l", folder]).await.expect("unmounted");
-    let error = fetched.expect_err("no room");
+    let error = world.fetch(&world.remote(), "refs/heads/main").await.expect_err("no room");
     assert_eq!(error.fault, Fault::DiskFull, "{}", error.said);
 }

@@ -1,9 +1,11 @@
 //! Every line of the hardening, against the real git and a real server behind it.
 
 mod faults;
+mod fetching;
 mod hardening;
 mod hostile;
 mod ssh;
+mod surroundings;
 mod tls;
 
 use std::path::{Path, PathBuf};
