@@ -14,7 +14,7 @@ use signalbox_service::testing::eventually;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Every service, in the order in which they are started.
-pub(crate) const ALL: [Service; 5] =
+pub const ALL: [Service; 5] =
     [Service::ArtifactStore, Service::VcsWorker, Service::DeployWorker, Service::LocalExecutor, Service::Controller];
 
 /// The services of a world.

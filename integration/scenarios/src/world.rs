@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -43,6 +44,7 @@ pub struct World {
     /// The administrator's token.
     pub token: SecretString,
     controller: Client,
+    metrics: BTreeMap<&'static str, SocketAddr>,
     folder: TempDir,
 }
 
@@ -79,8 +81,10 @@ impl World {
             hosts.push(Host::start_with(&path.join("hosts"), name, special).await.expect("a host"));
         }
         let listen: BTreeMap<_, _> = ALL.iter().map(|service| (service.as_str(), free_port())).collect();
+        let metrics: BTreeMap<_, _> = ALL.iter().map(|service| (service.as_str(), free_port())).collect();
         for service in ALL {
-            let mut text = configuration(service, &listen, &git, &hosts);
+            let mut text = format!("metrics_listen = \"{}\"\n", metrics[service.as_str()]);
+            text.push_str(&configuration(service, &listen, &git, &hosts));
             text.push_str(options.besides.get(service.as_str()).map_or("", String::as_str));
             fs::write(site.join(format!("{service}.toml")), text).expect("written");
         }
@@ -91,12 +95,53 @@ impl World {
         for service in ALL {
             services.start(service).await;
         }
-        Self { services, git, repository, hosts, token, controller, folder }
+        Self { services, git, repository, hosts, token, controller, metrics, folder }
     }
 
     /// The folder with the configurations and the data.
     pub fn site(&self) -> PathBuf {
         self.folder.path().join("site")
+    }
+
+    /// The folder with everything: configurations, data, the hosts.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What a service has counted, as it says it.
+    ///
+    /// # Panics
+    /// When it does not say it.
+    #[expect(clippy::expect_used, reason = "a service that cannot be watched is a mistake")]
+    pub async fn metrics(&self, service: Service) -> String {
+        let base: Url = format!("http://{}", self.metrics[service.as_str()]).parse().expect("a URL");
+        let client = Client::new(base, None).expect("a client");
+        let mut answer = client.get_stream("/metrics", None, HeaderMap::new()).await.expect("its metrics");
+        let mut bytes = Vec::new();
+        while let Some(chunk) = answer.chunk().await.expect("all of them") {
+            bytes.extend_from_slice(&chunk);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// What a host has recorded under a published name, line by line: what was done, its number, its digest, its run, ….
+    pub fn activations(&self, host: usize, name: &str) -> Vec<Vec<String>> {
+        let path = self.hosts[host].files.join(".signalbox/releases").join(name).join("activations");
+        let text = fs::read_to_string(path).unwrap_or_default();
+        text.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+    }
+
+    /// The keys of a run's builds that the local executor took, in order, as often as it took them.
+    pub fn builds_begun(&self, run: RunId) -> Vec<String> {
+        let (log, prefix) = (self.services.log(Service::LocalExecutor), format!("{run}-"));
+        let begun = log.lines().filter(|line| line.contains("build.accepted"));
+        begun
+            .filter_map(|line| {
+                let key = &line[line.find(&prefix)?..];
+                let end = key.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-').unwrap_or(key.len());
+                Some(key[..end].to_owned())
+            })
+            .collect()
     }
 
     /// A client of a service.

@@ -63,6 +63,25 @@ async fn deployed(world: &World, run: RunId, killed: Service, expected: &str) {
     for host in 0..2 {
         assert_eq!(world.shown(host, "hello").as_deref(), Some(expected), "after {killed} was killed");
     }
+    assert_counted_once(world, &view, killed).await;
+}
+
+/// What those did who were asked: the executor began each attempt's build once, and each host was switched once.
+async fn assert_counted_once(world: &World, view: &RunView, killed: Service) {
+    let run = view.summary.id;
+    let build = view.steps.iter().find(|step| step.name == "build").expect("a build");
+    let attempts: Vec<String> = build.attempts.iter().map(|attempt| attempt.key.to_string()).collect();
+    assert_eq!(world.builds_begun(run), attempts, "{killed} was killed: each attempt is one build, and nothing else is");
+    let log = world.step_log(run, "build").await;
+    assert_eq!(log.matches("signalbox: checked out").count(), 1, "{killed} was killed: the build that counts began once\n{log}");
+    for host in 0..2 {
+        let lines = world.activations(host, "hello");
+        let of_run: Vec<&str> = lines.iter().filter(|line| line.get(3) == Some(&run.to_string())).map(|line| line[0].as_str()).collect();
+        assert_eq!(of_run.iter().filter(|word| **word == "shown").count(), 1, "{killed} was killed: {lines:?}");
+        assert!(of_run.iter().all(|word| ["asked", "shown"].contains(word)), "{killed} was killed: {lines:?}");
+        let numbers: Vec<u64> = lines.iter().filter(|line| line[0] == "shown").filter_map(|line| line[1].parse().ok()).collect();
+        assert!(numbers.is_sorted_by(|one, next| one < next), "{killed} was killed: {lines:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,8 @@ mod mirrors;
 mod native;
 mod outages;
 mod plan;
+mod planted;
 mod reviews;
 mod secrets;
+mod sources;
 mod yard;
