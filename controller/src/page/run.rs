@@ -133,8 +133,10 @@ fn lines(step: &StepView, attempt: &AttemptView, latest: bool) -> Vec<String> {
         None => {}
     }
     lines.extend(attempt.artifacts.iter().map(|made| {
-        // The browser has no token for the store, so there is nothing that a link could open; the digest is what one asks for.
-        format!("made {} ({} bytes, {})", made.name, made.size, made.digest)
+        // The browser has no token for the store, and none may stand in an address, so there is nothing that a link could open:
+        // what works is the command, with whatever token of the store its user has.
+        let file = made.name.as_str().rsplit('/').next().unwrap_or_default();
+        format!("made {} ({} bytes); fetch it: signalbox blobs get {} --output {file}", made.name, made.size, made.digest)
     }));
     lines.extend(attempt.hosts.iter().map(host_line));
     lines.extend(attempt.remarks.iter().cloned());

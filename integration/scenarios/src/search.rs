@@ -153,8 +153,9 @@ fn look(planted: &[Planted], known: &mut BTreeMap<u32, Vec<u8>>, found: &mut BTr
     let me = std::process::id();
     let parents: BTreeMap<u32, (u32, String)> =
         fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| program(&entry)).collect();
-    for (id, (_, name)) in &parents {
-        if *id == me || !descends(*id, me, &parents) {
+    for id in parents.keys() {
+        let above = above(*id, &parents);
+        if !above.contains(&me) {
             continue;
         }
         let read = |what: &str| fs::read(format!("/proc/{id}/{what}")).unwrap_or_default();
@@ -163,7 +164,11 @@ fn look(planted: &[Planted], known: &mut BTreeMap<u32, Vec<u8>>, found: &mut BTr
             continue;
         }
         let (command, environment) = (String::from_utf8_lossy(&line).into_owned(), String::from_utf8_lossy(&read("environ")).into_owned());
-        let git = name.starts_with("git");
+        // It is asked for its name last: it may have become another program since it was listed.
+        let name = String::from_utf8_lossy(&read("comm")).trim().to_owned();
+        let is_git = |id: &u32| parents.get(id).is_some_and(|(_, name)| name.starts_with("git"));
+        // What git starts gets git's environment.
+        let git = name.starts_with("git") || above.iter().any(is_git);
         for secret in planted {
             if secret.stands_in(&command) {
                 found.insert(format!("{} in the command line of {name}", secret.what));
@@ -189,14 +194,56 @@ fn program(entry: &fs::DirEntry) -> Option<(u32, (u32, String))> {
     Some((id, (parent, name.rsplit_once(')')?.0.to_owned())))
 }
 
-fn descends(mut id: u32, from: u32, parents: &BTreeMap<u32, (u32, String)>) -> bool {
+/// The programs above one, the nearest first.
+fn above(mut id: u32, parents: &BTreeMap<u32, (u32, String)>) -> Vec<u32> {
+    let mut above = Vec::new();
     // Programs come and go while they are listed, so the way up is bounded.
-    for _ in 0..64 {
-        match parents.get(&id) {
-            Some((parent, _)) if *parent == from => return true,
-            Some((parent, _)) if *parent > 1 => id = *parent,
-            _ => return false,
-        }
+    while let Some((parent, _)) = parents.get(&id).filter(|_| above.len() < 64) {
+        above.push(*parent);
+        id = *parent;
     }
-    false
+    above
+}
+
+#[cfg(test)]
+mod tests {
+    use signalbox_service::process::{Bounds, Program};
+
+    use super::*;
+
+    const SECRET: &str = "a/secret+with \"many\" faces=";
+
+    #[test]
+    fn a_secret_is_found_however_it_is_written() {
+        let planted = [Planted::new("it", SECRET)];
+        let basic = STANDARD_NO_PAD.encode(format!("somebody:{SECRET}"));
+        for text in [SECRET, &basic, "?x=a%2Fsecret%2Bwith+%22many%22+faces%3D", "{\"x\":\"a/secret+with \\\"many\\\" faces=\"}"] {
+            let found = leaks_in_texts(&planted, &[("here".to_owned(), text.to_owned())]);
+            assert_eq!(found, ["it in here"], "{text}");
+        }
+        let token = "Bearer eyJ0eXAiOiJKV1QiLCJhbGciOiJFZERTQSJ9.eyJpc3MiOiJzaWduYWxib3gifQ.c2lnbmF0dXJlLW9mLWl0";
+        assert!(holds_token(token) && !holds_token("eyJ is no token, eyJhbGciOiJFZERTQSJ9 alone neither"));
+    }
+
+    #[test]
+    fn a_secret_in_a_file_is_found_but_at_home() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::create_dir(folder.path().join("below")).expect("made");
+        for name in ["home", "below/elsewhere"] {
+            fs::write(folder.path().join(name), format!("x{SECRET}x")).expect("written");
+        }
+        let planted = [Planted::new("it", SECRET).at(folder.path().join("home"))];
+        let found = leaks_in_files(&planted, &files(folder.path()));
+        assert_eq!(found, [format!("it in {}", folder.path().join("below/elsewhere").display())]);
+    }
+
+    #[tokio::test]
+    async fn what_a_program_shows_is_seen_while_it_runs() {
+        let watch = Watch::begin(vec![Planted::new("it", "shown-by-a-program-7c21")]);
+        let shown = Program::new("/bin/sh").args(["-c", "sleep 1; : shown-by-a-program-7c21"]).env("X", "shown-by-a-program-7c21");
+        shown.env("PATH", "/usr/bin:/bin").run(Bounds::new(Duration::from_secs(20))).await.expect("it ends");
+        let found = watch.end().into_iter().collect::<Vec<_>>();
+        assert!(found.contains(&"it in the command line of sh".to_owned()), "{found:?}");
+        assert!(found.contains(&"it in the environment of sleep".to_owned()), "{found:?}");
+    }
 }

@@ -280,7 +280,8 @@ impl World {
         self.text(&format!("/runs/{run}/steps/{step}/log")).await
     }
 
-    async fn text(&self, path: &str) -> String {
+    /// What the controller says there, as text; nothing where it refuses.
+    pub async fn text(&self, path: &str) -> String {
         let Ok(mut log) = self.controller.get_stream(path, Some(&self.token), HeaderMap::new()).await else { return String::new() };
         let mut bytes = Vec::new();
         while let Ok(Some(chunk)) = log.chunk().await {

@@ -103,6 +103,11 @@ const KNOWN: &[(&str, Fault)] = &[
     ("[rejected]", Fault::Rejected),
     (".lock': file exists", Fault::Locked),
     ("connection reset", Fault::Unreachable),
+    ("gnutls recv error", Fault::Unreachable),
+    ("gnutls send error", Fault::Unreachable),
+    ("unexpected eof while reading", Fault::Unreachable),
+    ("recv failure", Fault::Unreachable),
+    ("send failure", Fault::Unreachable),
     ("connection closed", Fault::Unreachable),
     ("transfer closed", Fault::Unreachable),
     ("the remote end hung up", Fault::Unreachable),
@@ -169,4 +174,26 @@ pub(super) fn harmless(text: &str, secrets: &[SecretString]) -> String {
         }
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_that_is_cut_may_be_tried_again_whichever_library_says_so() {
+        for said in [
+            "GnuTLS recv error (-110): The TLS connection was non-properly terminated.",
+            "GnuTLS, handshake failed: gnutls_handshake() failed: The TLS connection was non-properly terminated.",
+            "OpenSSL SSL_read: error:0A000126:SSL routines::unexpected eof while reading, errno 0",
+            "Recv failure: Connection reset by peer",
+            "Send failure: Broken pipe",
+        ] {
+            let stderr = format!("fatal: unable to access 'https://127.0.0.1:7481/mirrors/hello.git/': {said}\n");
+            let error = judge(stderr.as_bytes(), b"", ExitStatus::from_raw(128 << 8), &[], false);
+            assert_eq!(error.fault, Fault::Unreachable, "{said}");
+        }
+    }
 }

@@ -21,6 +21,11 @@ async fn a_commit_becomes_a_file_on_every_host_and_goes_back_again() {
         assert_eq!(world.shown(host, "hello").as_deref(), Some("hello, world\n"));
     }
 
+    // The page says how to get what was made: no address could hold a token.
+    let made = &view.steps[1].attempts[0].artifacts[0];
+    let page = world.text(&format!("/view/runs/{first}")).await;
+    assert!(page.contains(&format!("signalbox blobs get {} --output hello", made.digest)), "{page}");
+
     // The same again moves no bytes.
     let again = world.deploy_hello().await;
     let view = world.ends(again, Outcome::Passed).await;

@@ -36,11 +36,13 @@ const VARIABLE: &str = "canary-variable-a8f1c60e4b2d97";
 
 const GITLAB_JOB: &str = "compile: {script: [make]}\n";
 
-/// The first line of a key.
+/// A line of a key that no other key has.
 fn line(pem: &Path) -> String {
     let pem = fs::read_to_string(pem).expect("a key");
-    // The lines of an OpenSSH key begin with what all of them share.
-    pem.lines().filter(|line| !line.starts_with('-')).last().map(|last| last.trim_end_matches('=').to_owned()).expect("a line")
+    let lines: Vec<&str> = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    // An OpenSSH key begins with what all of them share, and its last line may be short.
+    let last = lines[lines.len().saturating_sub(2)..].iter().max_by_key(|line| line.len());
+    last.map(|line| line.trim_end_matches('=').to_owned()).expect("a line")
 }
 
 /// Everything that has a secret to lose.
@@ -220,7 +222,7 @@ async fn answers(world: &World, runs: &[RunId]) -> Vec<(String, String)> {
     texts
 }
 
-// Threats 15 and 16.
+// Threats 11 and 65.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_planted_secret_is_found_nowhere_else_neither_afterwards_nor_on_the_way() {
     let stage = Stage::set().await;

@@ -4,7 +4,7 @@ use serde_json::json;
 use signalbox_contract::api::run::Outcome;
 use signalbox_contract::token::Service;
 use signalbox_scenarios::{Front, World, WorldOptions, job_file};
-use signalbox_service::git::testing::{Fixture, GitServer, SshServer};
+use signalbox_service::git::testing::{Fixture, GitServer, Seen, SshServer};
 use signalbox_service::testing::free_port;
 
 const TOKEN: &str = "the-token-for-the-source-5b1c";
@@ -45,6 +45,6 @@ async fn a_commit_comes_over_ssh_and_over_https_all_the_way_to_a_host() {
         assert_eq!(view.summary.sha.as_ref(), Some(&sha));
         assert_eq!(world.shown(0, name), Some(text));
     }
-    assert!(git.seen().iter().any(|seen| seen.fetches()), "it was fetched through the front");
+    assert!(git.seen().iter().any(Seen::fetches), "it was fetched through the front");
     world.close().await;
 }
