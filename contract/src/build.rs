@@ -1,5 +1,7 @@
 //! What an executor's build can be, and how it can end.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -157,4 +159,13 @@ impl PartState {
             url: None,
         }
     }
+}
+
+/// How often an executor with builds of ours is looked at. A hook makes the next look come at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// The shortest time between two looks.
+    pub quickest: Duration,
+    /// The longest, which is come to while nothing new is seen.
+    pub slowest: Duration,
 }

@@ -1,11 +1,9 @@
 //! What carries out decisions: the dispatcher performs effects, the reconciler looks at what is true, the collector keeps
 //! the logs. Each pass of theirs is a step function without I/O; the loops here feed them.
 
-pub mod dispatcher;
 mod nudges;
 mod outputs;
 pub mod perform;
-pub mod reconciler;
 mod report;
 mod resolve;
 mod workers;
@@ -18,10 +16,10 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use jiff::Timestamp;
 use signalbox_adapters::executor::Executor;
 use signalbox_contract::build::Observation;
 use signalbox_contract::{AttemptKey, ExecutorName, Failure, FailureCode, RunId};
+use signalbox_controller_core::reconciler;
 use signalbox_controller_core::{Effect, Event};
 use signalbox_service::clock::SharedClock;
 use signalbox_service::shutdown::Shutdown;
@@ -33,12 +31,12 @@ use tracing::Instrument as _;
 use crate::log::{Collector, Reading};
 use crate::store::{Lease, Leased, Live, Store, StoreError};
 
-pub use dispatcher::{Dispatcher, Fault, Settlement};
 pub use nudges::Nudges;
 pub use perform::Outside;
-pub use reconciler::{Look, Reconciler};
 pub(crate) use report::subject;
 pub use report::{Forges, Reporter};
+pub use signalbox_controller_core::dispatcher::{Dispatcher, Fault, Settlement};
+pub use signalbox_controller_core::reconciler::{Look, Reconciler};
 pub use workers::Workers;
 
 /// The executors, by name.
@@ -268,9 +266,4 @@ impl Engine {
         request_id::scope(id, reading).instrument(span).await;
         live.key
     }
-}
-
-/// `wait` after `now`.
-pub(crate) fn after(now: Timestamp, wait: Duration) -> Timestamp {
-    now.saturating_add(wait).unwrap_or(Timestamp::MAX)
 }

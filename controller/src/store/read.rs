@@ -11,7 +11,7 @@ use sqlx::{QueryBuilder, Sqlite};
 
 use super::aside::run_of;
 use super::rows::{Raw, moment, state_word, text, to_json};
-use super::{Store, StoreError};
+use super::{Live, Store, StoreError};
 
 /// What lists are made of: for each run whether it was set aside, beside what was written for them.
 const LISTED: &str = "SELECT id, summary, EXISTS (SELECT 1 FROM aside WHERE kind = 'run' AND aside.id = run.id) FROM run";
@@ -47,21 +47,6 @@ pub struct RunFilter {
     pub state: Option<RunState>,
     /// Older than this one.
     pub before: Option<RunId>,
-}
-
-/// An attempt that is at an executor.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Live {
-    /// The attempt.
-    pub key: AttemptKey,
-    /// The executor.
-    pub executor: ExecutorName,
-    /// What was newest there before its start.
-    pub anchor: Option<String>,
-    /// The executor's own name for the build.
-    pub build: Option<String>,
-    /// The parts whose logs are read.
-    pub parts: Vec<String>,
 }
 
 impl Store {

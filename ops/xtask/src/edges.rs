@@ -37,6 +37,13 @@ const VOCABULARY: &[&str] = &["jiff", "serde", "serde_json", "thiserror", "url",
 const RULES: &[Rule] = &[
     Rule { name: CONTRACT, may_link: &[], may_test_with: &[], may_use: Some(VOCABULARY) },
     Rule { name: CORE, may_link: &[CONTRACT], may_test_with: &[], may_use: Some(VOCABULARY) },
+    // It sees what the core sees, and a clock for its own figures.
+    Rule {
+        name: "signalbox-simulator",
+        may_link: &[CONTRACT, CORE],
+        may_test_with: &[],
+        may_use: Some(&["clap", "jiff", "rustix", "uuid"]),
+    },
     Rule { name: SERVICE, may_link: &[CONTRACT], may_test_with: &[], may_use: None },
     Rule { name: "signalbox-artifact-store", may_link: &[CONTRACT, SERVICE], may_test_with: &[], may_use: None },
     Rule { name: "signalbox-deploy-worker", may_link: &[CONTRACT, SERVICE], may_test_with: &[], may_use: None },

@@ -40,6 +40,12 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Plays histories of the controller's heart in which everything goes wrong that can; `-- --help` says more.
+    Simulate {
+        /// What the simulator is told: `--seeds N`, `--seed N`, …
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -70,5 +76,10 @@ fn run(task: &Task) -> Result<Vec<String>> {
         Task::CheckDependencies { duplicates } => dependencies::check(*duplicates),
         Task::CheckDocuments => documents::faults(&cargo::root()?),
         Task::Openapi { check } => openapi::run(*check),
+        Task::Simulate { arguments } => {
+            let simulator = ["run", "--release", "--quiet", "--package", "signalbox-simulator", "--"];
+            let arguments: Vec<&str> = simulator.into_iter().chain(arguments.iter().map(String::as_str)).collect();
+            cargo::show(&arguments).map(|()| Vec::new())
+        }
     }
 }

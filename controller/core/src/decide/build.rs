@@ -8,6 +8,7 @@ use signalbox_contract::build::{BuildState, Observation};
 use signalbox_contract::{ArtifactName, AttemptKey, Failure, FailureClass, FailureCode, RefName, Verdict};
 
 use super::change::{Change, End};
+use super::control::leaves_open;
 use crate::attempt::{Attempt, Phase, Published};
 use crate::effect::{Act, AtExecutor, BuildOrder, Intent};
 use crate::plan::{Definition, Request, Work};
@@ -70,8 +71,7 @@ impl Change {
     /// Publishing failed where it may itself begin the build: unless it was refused, it may have come through.
     pub(super) fn not_pushed(&mut self, key: &AttemptKey, failure: &Failure) {
         let cancel = self.run.current(key).and_then(|attempt| attempt.cancel);
-        let unclear = matches!(failure.code.class(), FailureClass::Infrastructure | FailureClass::Unknown);
-        match (cancel, unclear) {
+        match (cancel, leaves_open(failure)) {
             (Some(then), _) => self.fence(key, then),
             (None, true) => self.not_started(key, failure),
             (None, false) => self.end(*key, End::failed(failure.clone())),

@@ -103,7 +103,7 @@ impl Change {
             }
             (Kind::Deploy | Kind::Activate, Phase::Deploying) => self.not_deployed(key, failure),
             // A refusal is an answer. Anything else leaves open whether an earlier try came through.
-            (Kind::Start, Phase::Starting) if matches!(failure.code.class(), FailureClass::Infrastructure | FailureClass::Unknown) => {
+            (Kind::Start, Phase::Starting) if leaves_open(failure) => {
                 self.not_started(key, failure);
             }
             (Kind::Publish, Phase::Publishing) if self.work(key).is_some_and(Work::begins_by_push) => self.not_pushed(key, failure),
@@ -180,4 +180,10 @@ impl Change {
             .filter_map(|(index, _)| self.run.latest_key(index))
             .collect()
     }
+}
+
+/// Whether what was tried may have come through all the same, so that nobody knows what it began: its receiver was still at
+/// it when its time was over, or nobody can say what became of it. Anything else is a refusal.
+pub(super) fn leaves_open(failure: &Failure) -> bool {
+    failure.code == FailureCode::DeadlinePassed || matches!(failure.code.class(), FailureClass::Infrastructure | FailureClass::Unknown)
 }

@@ -113,6 +113,15 @@ fn a_ref_that_may_have_been_published_is_removed() {
 }
 
 #[test]
+fn a_start_that_its_executor_was_still_at_when_its_time_was_over_is_fenced_before_it_fails() {
+    let (mut story, _) = Story::reach(&Phase::Starting);
+    assert!(story.fails(BUILD, Kind::Start, FailureCode::DeadlinePassed));
+    assert_eq!(story.phase(BUILD), "stopping", "it may begin the build a moment later");
+    assert!(story.fenced());
+    assert_eq!(story.attempt(BUILD).failure.as_ref().map(|failure| failure.code), Some(FailureCode::DeadlinePassed));
+}
+
+#[test]
 fn a_start_that_was_given_up_may_have_come_through_and_is_fenced_before_it_fails() {
     let (mut story, _) = Story::reach(&Phase::Starting);
     assert!(story.fails(BUILD, Kind::Start, FailureCode::ExecutorUnreachable));

@@ -16,7 +16,8 @@ pub use face::{Bytes, Executor, Fut};
 pub use failure::ExecutorError;
 pub use identity::{BuildIdentity, Unidentified};
 pub use order::{
-    Abilities, Definition, Fenced, Found, Intent, LogChunk, NativeBuild, Order, OutputRef, Outputs, Pace, PartRef, Pick, ProvenSource,
-    Started, Tracked,
+    Abilities, Definition, Fenced, Found, Intent, LogChunk, NativeBuild, Order, OutputRef, Outputs, PartRef, Pick, ProvenSource, Started,
+    Tracked,
 };
+pub use signalbox_contract::build::Pace;
 pub use word::{Anchor, BuildRef, LogCursor, Scope};

@@ -1,10 +1,9 @@
 //! What is said between us and an executor.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use jiff::Timestamp;
 use signalbox_contract::api::vcs::Naming;
+use signalbox_contract::build::Pace;
 use signalbox_contract::git::RepoPath;
 use signalbox_contract::job::{JobSpec, Variables};
 use signalbox_contract::{ArtifactName, AttemptKey, CommitSha, RefName, RepoName};
@@ -125,15 +124,6 @@ pub struct Abilities {
     pub outputs: Outputs,
     /// How often it is looked at.
     pub pace: Pace,
-}
-
-/// How often an executor with builds of ours is looked at. A hook makes the next look come at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pace {
-    /// The shortest time between two looks.
-    pub quickest: Duration,
-    /// The longest, which is come to while nothing new is seen.
-    pub slowest: Duration,
 }
 
 /// How artifacts come from an executor.

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use signalbox_contract::{AttemptKey, Failure, FailureCode, RunId};
-use signalbox_controller_core::effect::Kind;
-use signalbox_controller_core::{Event, Lane};
 
-use super::after;
-use crate::store::{Lease, Leased};
+use crate::after;
+use crate::effect::{Kind, Lane};
+use crate::event::Event;
+use crate::lease::{Lease, Leased};
 
 /// How long a lease lasts. Its holder renews it when half of that is over.
 const LEASE: Duration = Duration::from_mins(1);

@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, btree_map};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use signalbox_adapters::executor::Pace;
-use signalbox_contract::build::{BuildState, Observation, Stamp};
+use signalbox_contract::build::{BuildState, Observation, Pace, Stamp};
 use signalbox_contract::{AttemptKey, ExecutorName};
 
-use super::after;
-use crate::store::Live;
+use crate::after;
+use crate::lease::Live;
 
 /// How often the reconciler takes a step.
 pub const PACE: Duration = Duration::from_millis(250);
