@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use signalbox_adapters::forge::Watched;
+use signalbox_adapters::forge::gitlab::GitlabForgeSettings;
+use signalbox_adapters::gitlab::{HookEvents, HookWish};
 use signalbox_contract::{ExecutorName, ForgeName, RepoName, SourceUrl};
 use signalbox_controller_core::decide::Limits;
 use signalbox_service::config::{Bytes, Common, ConfigErrors, Reader};
@@ -18,7 +20,7 @@ use url::Url;
 
 use crate::store::Retention;
 
-pub use executor::{ExecutorConfig, ExecutorKind, GitLabConfig, IdentityConfig};
+pub use executor::{ExecutorConfig, ExecutorKind, GitLabConfig, HookConfig, IdentityConfig};
 pub use forge::{ForgeConfig, ForgeKind, IntakeConfig, Rule, When};
 pub use repository::{CiConfig, RepositoryConfig};
 
@@ -87,6 +89,7 @@ impl Config {
         let repositories: BTreeMap<RepoName, RepositoryConfig> =
             reader.named_tables("repositories", |name, reader| repository::read(name, reader, &executors, &forges)).into_iter().collect();
         same_source_twice(reader, &repositories);
+        unheard_hooks(reader, &executors, &forges);
         let queue = reader.within("queue", 10_000_usize, 1..=1_000_000);
         let defaults = Limits::default();
         let mut limits = defaults;
@@ -178,6 +181,17 @@ impl Config {
         self.executors.iter().filter(move |(_, executor)| is(executor)).map(|(name, _)| name)
     }
 
+    /// The webhook that the projects of an executor are to have, where it is to have any: to the forge at the same place, with
+    /// the first of its secrets, which is the newest.
+    pub fn hook_of(&self, gitlab: &GitLabConfig) -> Option<HookWish> {
+        let hook = gitlab.hook.as_ref()?;
+        let (name, forge) = hearing(&self.forges, &gitlab.url)?;
+        let mut url = hook.address.clone().or_else(|| self.common.url())?;
+        url.set_path(&format!("{}/webhooks/{name}", url.path().trim_end_matches('/')));
+        let (secret, signing) = (forge.secrets.first().cloned(), forge.signing.first().cloned());
+        Some(HookWish { url, secret, signing, events: HookEvents::BUILDS, rewrite: false })
+    }
+
     /// The repository of this name, or of this source.
     pub fn repository(&self, named: &str) -> Option<(&RepoName, &RepositoryConfig)> {
         let by_name = named.parse::<RepoName>().ok().and_then(|name| self.repositories.get_key_value(&name));
@@ -193,8 +207,34 @@ pub(super) fn checked<T: std::str::FromStr<Err = signalbox_contract::Invalid>>(n
     name.parse().map_err(|invalid: signalbox_contract::Invalid| reader.refuse("", invalid.to_string())).ok()
 }
 
+/// The forge at a GitLab that believes what it delivers.
+fn hearing<'f>(forges: &'f BTreeMap<ForgeName, ForgeConfig>, place: &Url) -> Option<(&'f ForgeName, &'f GitlabForgeSettings)> {
+    forges.iter().find_map(|(name, forge)| match &forge.kind {
+        ForgeKind::Gitlab(settings)
+            if same_place(&settings.url, place) && !(settings.secrets.is_empty() && settings.signing.is_empty()) =>
+        {
+            Some((name, &**settings))
+        }
+        ForgeKind::Gitlab(_) | ForgeKind::Gerrit(_) => None,
+    })
+}
+
+/// A webhook leads to a forge, whose secrets it carries.
+fn unheard_hooks(reader: &mut Reader, executors: &BTreeMap<ExecutorName, ExecutorConfig>, forges: &BTreeMap<ForgeName, ForgeConfig>) {
+    for (name, executor) in executors {
+        if let ExecutorKind::GitLab(gitlab) = &executor.kind
+            && gitlab.hook.is_some()
+            && hearing(forges, &gitlab.url).is_none()
+        {
+            let words = "needs a table [forges.NAME] with kind = \"gitlab\", the same url, and secret_files or signing_files: \
+                         the webhook leads there and carries the first of them";
+            reader.refuse(&format!("executors.{name}.hook"), words);
+        }
+    }
+}
+
 /// Whether two URLs are of the same server, however their ends are written.
-fn same_place(one: &Url, other: &Url) -> bool {
+pub(crate) fn same_place(one: &Url, other: &Url) -> bool {
     one.origin() == other.origin() && one.path().trim_end_matches('/') == other.path().trim_end_matches('/')
 }
 

@@ -5,6 +5,7 @@ pub mod config;
 pub mod definition;
 mod doctor;
 pub mod engine;
+mod gitlabs;
 pub mod intake;
 pub mod log;
 mod metrics;

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use signalbox_adapters::executor::Executor;
-use signalbox_adapters::executor::gitlab::GitLabExecutor;
 use signalbox_adapters::executor::local::LocalExecutor;
 use signalbox_adapters::forge::Forge;
 use signalbox_adapters::forge::gerrit::{Gerrit, GerritSettings};
 use signalbox_adapters::forge::gitlab::{GitlabForge, GitlabForgeSettings};
-use signalbox_adapters::gitlab::{Connection, GitLab, GitLabSetUpError};
+use signalbox_adapters::gitlab::GitLabSetUpError;
 use signalbox_contract::api::Nothing;
 use signalbox_contract::api::store::UnpinRequest;
 use signalbox_contract::token::Service;
@@ -27,9 +26,10 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::api::{self, Api, Desk};
-use crate::config::{Config, ExecutorKind, ForgeConfig, ForgeKind, GitLabConfig, IntakeConfig};
+use crate::config::{Config, ExecutorKind, ForgeConfig, ForgeKind, IntakeConfig};
 use crate::doctor::Doctor;
 use crate::engine::{Engine, Executors, Forges, Nudges, Outside, Reporter, Workers};
+use crate::gitlabs::GitLabs;
 use crate::intake::{Calls, Intake, Sources};
 use crate::log::{Collector, LogBook, Mask};
 use crate::metrics::{Deliveries, Gauges};
@@ -85,8 +85,9 @@ pub async fn start(
     telemetry: Telemetry,
     shutdown: Shutdown,
 ) -> Result<(), StartError> {
-    let at_hand = AtHand { forges: forges(&config, &clock)?, executors: Executors::new() };
-    start_with(config, at_hand, listener, clock, telemetry, shutdown).await
+    let gitlabs = GitLabs::open(&config, &clock)?;
+    let at_hand = AtHand { forges: forges(&config, &gitlabs, &clock)?, executors: Executors::new() };
+    run(config, gitlabs, at_hand, listener, clock, telemetry, shutdown).await
 }
 
 /// Foreign systems that are at hand: all forges there are, and executors instead of those of their names that the
@@ -111,6 +112,19 @@ pub async fn start_with(
     telemetry: Telemetry,
     shutdown: Shutdown,
 ) -> Result<(), StartError> {
+    let gitlabs = GitLabs::open(&config, &clock)?;
+    run(config, gitlabs, at_hand, listener, clock, telemetry, shutdown).await
+}
+
+async fn run(
+    config: Config,
+    gitlabs: GitLabs,
+    at_hand: AtHand,
+    listener: TcpListener,
+    clock: SharedClock,
+    telemetry: Telemetry,
+    shutdown: Shutdown,
+) -> Result<(), StartError> {
     http::install_crypto();
     let folder = DataFolder::claim(&config.common.data, "controller")?;
     let signer = Arc::new(Signer::open(&config.keys, Arc::clone(&clock))?);
@@ -121,7 +135,7 @@ pub async fn start_with(
     let book = LogBook::open(&folder.path().join("logs.db"), READERS).await?;
     let workers = workers(&config, &signer)?;
     let AtHand { forges, executors: ready } = at_hand;
-    let executors = executors(&config, ready, &signer, &clock)?;
+    let executors = executors(&config, ready, &gitlabs, &signer)?;
     let examined = executors.clone();
     let collector = Arc::new(Collector::new(book.clone(), executors.clone(), Mask::of(&config.mask), config.max_log));
     let base = config.common.url().ok_or(StartError::Address)?;
@@ -140,6 +154,7 @@ pub async fn start_with(
     shutdown.spawn("gauges", Gauges::register(&telemetry).follow(store.clone(), shutdown.clone()));
     let roster = Roster::new(workers.clone());
     shutdown.spawn("roster", roster.clone().follow(shutdown.clone()));
+    gitlabs.follow(&config, &telemetry, &shutdown);
     let options = ServeOptions::new("controller").tls(config.common.tls.clone());
     let config = Arc::new(config);
     let calls = Calls::new(forges.keys());
@@ -191,7 +206,6 @@ pub async fn start_with(
     Ok(())
 }
 
-/// Starts what hears from forges, and what acts on it.
 /// What acts on what forges say.
 fn take_in(intake: Intake, shutdown: &Shutdown) {
     let (found, comparisons) = mpsc::channel(COMPARISONS);
@@ -213,7 +227,7 @@ fn settings(config: &Config, readiness: Readiness) -> StoreSettings {
     }
 }
 
-fn forges(config: &Config, clock: &SharedClock) -> Result<Forges, StartError> {
+fn forges(config: &Config, gitlabs: &GitLabs, clock: &SharedClock) -> Result<Forges, StartError> {
     let unusable = |name: &ForgeName, error: Box<dyn std::error::Error + Send + Sync>| StartError::Forge(name.clone(), error);
     let forge = |(name, forge): (&ForgeName, &ForgeConfig)| {
         let made: Arc<dyn Forge> = match &forge.kind {
@@ -221,8 +235,8 @@ fn forges(config: &Config, clock: &SharedClock) -> Result<Forges, StartError> {
                 Arc::new(Gerrit::new(GerritSettings::clone(settings), Arc::clone(clock)).map_err(|error| unusable(name, error.into()))?)
             }
             ForgeKind::Gitlab(settings) => {
-                let made = GitlabForge::new(GitlabForgeSettings::clone(settings), Arc::clone(clock));
-                Arc::new(made.map_err(|error| unusable(name, error.into()))?)
+                let gitlab = settings.token.as_ref().and_then(|token| gitlabs.client(&settings.url, token)).cloned();
+                Arc::new(GitlabForge::with(gitlab, GitlabForgeSettings::clone(settings), Arc::clone(clock)))
             }
         };
         Ok((name.clone(), made))
@@ -242,7 +256,7 @@ fn workers(config: &Config, signer: &Arc<Signer>) -> Result<Workers, StartError>
     })
 }
 
-fn executors(config: &Config, ready: Executors, signer: &Arc<Signer>, clock: &SharedClock) -> Result<Executors, StartError> {
+fn executors(config: &Config, ready: Executors, gitlabs: &GitLabs, signer: &Arc<Signer>) -> Result<Executors, StartError> {
     let ca = config.common.ca.as_deref();
     let mut executors = ready;
     for (name, executor) in &config.executors {
@@ -254,25 +268,14 @@ fn executors(config: &Config, ready: Executors, signer: &Arc<Signer>, clock: &Sh
                 let local = LocalExecutor::new(url.clone(), ca, Arc::clone(signer));
                 Arc::new(local.map_err(|error| StartError::Client("an executor", error))?)
             }
-            ExecutorKind::GitLab(gitlab) => Arc::new(gitlab_executor(gitlab, clock)?),
+            ExecutorKind::GitLab(_) => {
+                let Some(executor) = gitlabs.executors().get(name) else { continue };
+                Arc::clone(executor) as Arc<dyn Executor>
+            }
         };
         executors.insert(name.clone(), executor);
     }
     Ok(executors)
-}
-
-fn gitlab_executor(config: &GitLabConfig, clock: &SharedClock) -> Result<GitLabExecutor, StartError> {
-    let connection = Connection {
-        ca: config.ca.clone(),
-        calls_per_minute: config.budget,
-        storage: config.storage.clone(),
-        ..Connection::new(config.url.clone(), config.token.clone())
-    };
-    let executor = GitLabExecutor::new(GitLab::new(&connection)?, &config.group, Arc::clone(clock));
-    Ok(match &config.identity {
-        Some(identity) => executor.identifying(&identity.audience),
-        None => executor,
-    })
 }
 
 /// Lets go of finished runs that need not be kept: of what the store keeps for them, of their logs, of themselves.

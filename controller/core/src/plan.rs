@@ -345,7 +345,7 @@ fn steps(order: &CdOrder, ref_name: &RefName, definition: Definition) -> Vec<Pla
             ref_name: ref_name.clone(),
             executor: order.executor.clone(),
             mirror: order.route.mirror.clone(),
-            naming: order.route.naming_of(ref_name),
+            naming: order.route.naming_of(ref_name, !order.inputs.is_empty()),
             definition,
             inputs: order.inputs.clone(),
         },

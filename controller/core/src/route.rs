@@ -59,8 +59,9 @@ impl Route {
     /// Under which name a ref of the source is shown at the mirror.
     ///
     /// A push starts builds only where somebody else's server is the mirror. Only branches and tags have a name to keep; what
-    /// is under review has none there, and one that looks like a name of ours must not take its place.
-    pub fn naming_of(&self, ref_name: &RefName) -> Naming {
+    /// is under review has none there, and one that looks like a name of ours must not take its place. What has inputs cannot be
+    /// begun by a push, which carries none: it has a name of its own where nothing else was configured.
+    pub fn naming_of(&self, ref_name: &RefName, with_inputs: bool) -> Naming {
         if self.mirror.is_none() {
             return Naming::Run;
         }
@@ -68,6 +69,7 @@ impl Route {
         let kept = full.starts_with("refs/heads/") || full.starts_with("refs/tags/");
         match self.naming {
             Some(Naming::Replace) => Naming::Replace,
+            None if with_inputs => Naming::Run,
             Some(Naming::Same) | None if kept && !ref_name.short().starts_with("cd/") => Naming::Same,
             Some(Naming::Run | Naming::Same) | None => Naming::Run,
         }

@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use signalbox_contract::api::run::{Accepted, CdRequest, MAX_INPUT, MAX_INPUTS};
+use signalbox_contract::api::vcs::Naming;
 use signalbox_contract::grant::{Action, Glob, Target};
 use signalbox_contract::{Code, CommitSha, Digest, Origin, Problem, PublishedName, RefName, RepoName};
 use signalbox_controller_core::plan::{CdOrder, DeployTarget, Request};
@@ -129,6 +130,11 @@ fn order(api: &Api, name: &RepoName, repository: &RepositoryConfig, request: CdR
     if job.is_some() && at.kind.is_native() {
         let detail = format!("makes no sense for the executor {executor}, which builds by a definition of its own");
         return Err(Problem::new(Code::InvalidBody).field("job", detail));
+    }
+    let pushed = matches!(repository.naming, Some(Naming::Same | Naming::Replace)) && at.kind.mirror().is_some();
+    if !inputs.is_empty() && pushed {
+        let detail = "cannot be given: the repository's naming has a push begin its builds, which carries none; configure naming = \"run\"";
+        return Err(missing("inputs", detail));
     }
     let deploy = if let Some(artifact) = artifact {
         let environment = environment

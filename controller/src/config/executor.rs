@@ -1,11 +1,12 @@
 //! `[executors.NAME]`
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use signalbox_contract::git::RepoPath;
 use signalbox_contract::{ExecutorName, MirrorName, RepoName};
 use signalbox_service::config::Reader;
-use signalbox_service::secret::SecretString;
+use signalbox_service::secret::{SecretString, read_secret};
 use url::Url;
 
 use super::checked;
@@ -41,6 +42,8 @@ pub struct GitLabConfig {
     pub url: Url,
     /// The token with which it is called.
     pub token: SecretString,
+    /// The file from which it comes.
+    pub token_file: PathBuf,
     /// The VCS worker's mirror that pushes there.
     pub mirror: MirrorName,
     /// The group's full path.
@@ -53,6 +56,10 @@ pub struct GitLabConfig {
     pub storage: Vec<Url>,
     /// Whether its jobs may upload by their ID tokens.
     pub identity: Option<IdentityConfig>,
+    /// Whether a run's inputs are given to those that its definition declares, instead of as variables.
+    pub typed_inputs: bool,
+    /// The webhook of the projects in which is built, if they are to have one.
+    pub hook: Option<HookConfig>,
 }
 
 /// `[executors.NAME.identity]`: what a job's ID token must be for.
@@ -62,6 +69,15 @@ pub struct IdentityConfig {
     pub audience: String,
     /// Where its jobs reach the artifact store, where that is not the address that everybody else uses.
     pub store: Option<Url>,
+}
+
+/// The webhook by which a GitLab tells us at once how builds go.
+#[derive(Debug, Clone)]
+pub struct HookConfig {
+    /// Where the GitLab reaches us, where that is not our `public_url`.
+    pub address: Option<Url>,
+    /// How often it is looked at.
+    pub check: Duration,
 }
 
 impl ExecutorKind {
@@ -112,13 +128,28 @@ pub(super) fn read(name: &str, reader: &mut Reader) -> Option<(ExecutorName, Exe
 
 fn gitlab(reader: &mut Reader) -> Option<GitLabConfig> {
     let url: Option<Url> = reader.required("url");
-    let token = reader.required_secret("token_file");
+    let token_file: Option<PathBuf> = reader.required("token_file");
+    let token = token_file.as_deref().and_then(|file| match read_secret(file) {
+        Ok(token) => Some(token),
+        Err(error) => {
+            reader.refuse("token_file", signalbox_service::telemetry::causes(&error));
+            None
+        }
+    });
     let mirror = reader.required("mirror");
     let group: Option<String> = reader.required("group");
     let budget = reader.within("budget", BUDGET, 1..=100_000);
     let ca: Option<PathBuf> = reader.optional("ca");
     let storage = reader.or("storage", Vec::new());
     let identity = reader.table("identity", identity);
+    let inputs = reader.or("inputs", "variables".to_owned());
+    if !matches!(inputs.as_str(), "variables" | "inputs") {
+        reader.refuse("inputs", "must be \"variables\" or \"inputs\"");
+    }
+    let wanted = reader.or("hook", false);
+    let address = reader.optional_service("hook_address");
+    let check = reader.within("hook_check", Duration::from_mins(10), Duration::from_secs(1)..=Duration::from_hours(24));
+    let hook = wanted.then_some(HookConfig { address, check });
     if let Some(url) = url.as_ref().filter(|url| !matches!(url.scheme(), "https" | "http") || url.host().is_none()) {
         reader.refuse("url", format!("must be http or https with a host, not {}", url.scheme()));
     }
@@ -129,7 +160,19 @@ fn gitlab(reader: &mut Reader) -> Option<GitLabConfig> {
     if let Some(file) = ca.as_deref().filter(|file| !file.is_file()) {
         reader.refuse("ca", format!("names {}, which is not there", file.display()));
     }
-    Some(GitLabConfig { url: url?, token: token?, mirror: mirror?, group: group?, budget, ca, storage, identity })
+    Some(GitLabConfig {
+        url: url?,
+        token: token?,
+        mirror: mirror?,
+        group: group?,
+        budget,
+        ca,
+        storage,
+        identity,
+        typed_inputs: inputs == "inputs",
+        hook,
+        token_file: token_file?,
+    })
 }
 
 fn identity(reader: &mut Reader) -> Option<IdentityConfig> {

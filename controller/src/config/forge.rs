@@ -195,7 +195,9 @@ fn gerrit(reader: &mut Reader, name: Option<ForgeName>, url: Option<url::Url>) -
 }
 
 fn gitlab(reader: &mut Reader, name: Option<ForgeName>, url: Option<url::Url>) -> Option<ForgeKind> {
+    let token_file: Option<PathBuf> = reader.optional("token_file");
     let token = reader.optional_secret("token_file");
+    let calls_per_minute = reader.within("budget", 600_u32, 1..=100_000);
     let (ca, user) = (reader.optional("ca"), reader.optional("user"));
     let (secrets, signing) = (secrets(reader, "secret_files"), secrets(reader, "signing_files"));
     let tolerance = reader.within("tolerance", Duration::from_mins(5), Duration::from_secs(1)..=Duration::from_hours(24));
@@ -205,7 +207,19 @@ fn gitlab(reader: &mut Reader, name: Option<ForgeName>, url: Option<url::Url>) -
     }
     let rechecks = rechecks(reader);
     let settings = GitlabForgeSettings::new(name?, url?);
-    Some(ForgeKind::Gitlab(Box::new(GitlabForgeSettings { token, ca, user, secrets, signing, tolerance, status, rechecks, ..settings })))
+    Some(ForgeKind::Gitlab(Box::new(GitlabForgeSettings {
+        token,
+        token_file,
+        calls_per_minute,
+        ca,
+        user,
+        secrets,
+        signing,
+        tolerance,
+        status,
+        rechecks,
+        ..settings
+    })))
 }
 
 fn secrets(reader: &mut Reader, key: &'static str) -> Vec<SecretString> {

@@ -77,6 +77,9 @@ pub(super) fn read(
     let known = executors.keys().collect();
     let Source { forge, on } = super::forge::source(reader, forges, &known, executor.is_some(), environment.is_some());
     let naming = naming(reader);
+    if matches!(naming, Some(Naming::Same | Naming::Replace)) && on.iter().any(|rule| !rule.inputs.is_empty()) {
+        reader.refuse("on", "has inputs, which a build that a push begins cannot have: leave naming out, or say \"run\"");
+    }
     let ci_config = ci_config(reader);
     let artifacts = reader.named_tables("artifacts", pick);
     Some((name?, RepositoryConfig { source: source?, executor, environment, forge, on, naming, ci_config, artifacts }))

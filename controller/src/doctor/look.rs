@@ -74,9 +74,10 @@ impl Doctor {
 
     fn forge(&self, name: &ForgeName, forge: &Arc<dyn Forge>) -> Look {
         let (forge, projects) = (Arc::clone(forge), self.config.projects(name));
+        let hears_builds = self.config.executors_at(name).next().is_some();
         let looked = async move {
             let mut found = forge.examine(&projects[..projects.len().min(MOST)]).await;
-            if projects.is_empty() {
+            if projects.is_empty() && !hears_builds {
                 let hint = "Give a repository `forge` and `project`, or remove the forge.";
                 found.push(Finding::new(Severity::Warning, "No repository's changes come from it.", hint));
             }

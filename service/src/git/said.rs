@@ -90,6 +90,8 @@ const KNOWN: &[(&str, Fault)] = &[
     ("[remote rejected] (non-fast-forward)", Fault::ForceRefused),
     ("force push", Fault::ForceRefused),
     ("exists; cannot create", Fault::Rejected),
+    // The ref was moved between what was promised and what was done; also by an earlier one of the same push, whose answer was lost.
+    ("(failed to update ref)", Fault::NonFastForward),
     ("cannot lock ref", Fault::NonFastForward),
     ("failed to lock", Fault::NonFastForward),
     ("non-fast-forward", Fault::NonFastForward),
@@ -128,7 +130,13 @@ pub(super) fn judge(stderr: &[u8], stdout: &[u8], status: ExitStatus, secrets: &
     let ours = || {
         stderr.lines().filter(|line| !line.trim_start().starts_with("remote:")).chain(stdout.lines().filter(|line| line.starts_with('!')))
     };
-    let text = ours().collect::<Vec<_>>().join("\n").to_ascii_lowercase();
+    let mut text = ours().collect::<Vec<_>>().join("\n").to_ascii_lowercase();
+    // Why a ref was not updated, git says on the server's own account alone: one that is in the way of another stays there.
+    if text.contains("(failed to update ref)")
+        && let Some(why) = stderr.lines().find(|line| line.contains("exists; cannot create"))
+    {
+        text = format!("{}\n{text}", why.to_ascii_lowercase());
+    }
     let too_large = limited
         && (["died of signal 25", "file too large", "out of memory"].iter().any(|words| text.contains(words))
             // A helper that was killed by the limit says nothing; git itself only misses its output.
@@ -195,5 +203,24 @@ mod tests {
             let error = judge(stderr.as_bytes(), b"", ExitStatus::from_raw(128 << 8), &[], false);
             assert_eq!(error.fault, Fault::Unreachable, "{said}");
         }
+    }
+
+    fn fault(stderr: &str, stdout: &str) -> Fault {
+        judge(stderr.as_bytes(), stdout.as_bytes(), ExitStatus::from_raw(256), &[], false).fault
+    }
+
+    #[test]
+    fn a_ref_that_was_moved_meanwhile_is_told_from_one_that_is_in_the_way() {
+        let refused = "!\tabc:refs/heads/main\t[remote rejected] (failed to update ref)\nDone\n";
+        let moved = "remote: error: cannot lock ref 'refs/heads/main': is at a but expected b\nerror: failed to push some refs to 'x'\n";
+        assert_eq!(fault(moved, refused), Fault::NonFastForward);
+        let taken = "remote: error: cannot lock ref 'refs/heads/a/b': 'refs/heads/a' exists; cannot create 'refs/heads/a/b'\n";
+        assert_eq!(fault(taken, refused), Fault::Rejected);
+        let hook = "!\tabc:refs/heads/main\t[remote rejected] (pre-receive hook declined)\n";
+        assert_eq!(
+            fault("remote: error: cannot lock ref, says the hook\n", hook),
+            Fault::Rejected,
+            "the server's words decide nothing else"
+        );
     }
 }

@@ -18,7 +18,7 @@ struct Town {
     house: House,
     gitlab: FakeGitlab,
     sha: CommitSha,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Town {
@@ -43,7 +43,7 @@ impl Town {
         let house = House::with(&entry, "").await;
         house.source.commit("refs/heads/main", &[(".gitlab-ci.yml", "build:\n  script: [make]\n")]).await;
         let sha = house.mirror(&house.order("main")).await.sha;
-        Self { house, gitlab, sha, _folder: folder }
+        Self { house, gitlab, sha, folder }
     }
 
     fn project<R>(&self, look: impl FnOnce(&signalbox_fakes::gitlab::state::project::Project) -> R) -> R {
@@ -122,6 +122,49 @@ async fn a_branch_under_its_own_name_starts_its_pipeline_and_a_protection_is_ope
     town.house.mirror(&town.house.order("main")).await;
     assert!(town.house.publish_at("lab", key(), &second, same).await.moved);
     assert!(town.project(|project| project.protected_branches.iter().any(|rule| rule.name == "m*" && rule.allow_force_push)));
+}
+
+#[tokio::test]
+async fn a_push_under_a_branchs_own_name_whose_answer_was_lost_has_moved_it() {
+    let town = Town::open().await;
+    let same = json!({ "naming": "same", "original": "refs/heads/main" });
+    town.house.publish_at("lab", key(), &town.sha, same.clone()).await;
+    for fault in [AnswerFault::Lost, AnswerFault::Cut] {
+        let next = town.house.source.commit("refs/heads/main", &[("text", &format!("{fault:?}"))]).await;
+        town.house.mirror(&town.house.order("main")).await;
+        town.gitlab.faults().answer(Some(http::Method::POST), "git-receive-pack", fault.clone(), 1);
+        let attempt = key();
+        // Asked again as the controller does, it knows that it was its own push that moved the branch.
+        let shown = match town.house.refs_at("lab", attempt, &next, same.clone()).await {
+            Ok(signalbox_contract::api::Answer::Done { result }) => result,
+            Ok(other) => panic!("{fault:?}: {other:?}"),
+            Err(problem) => {
+                assert_eq!(problem.status, 503, "{fault:?}: {problem:?}");
+                town.house.publish_at("lab", attempt, &next, same.clone()).await
+            }
+        };
+        assert_eq!((shown.sha, shown.moved), (next, true), "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_ref_at_a_project_that_is_not_shown_any_more_is_not_believed_to_be_gone() {
+    let town = Town::open().await;
+    let attempt = key();
+    town.house.publish_at("lab", attempt, &town.sha, json!({})).await;
+    let remove = json!({ "action": "remove" });
+    // Neither git nor the API shows anything any more: the token has lost its right.
+    town.gitlab.faults().answer_some(None, "/mirrors", AnswerFault::Status(404), 1.0);
+    let refused = town.house.refs_at("lab", attempt, &town.sha, remove.clone()).await;
+    assert!(!matches!(refused, Ok(signalbox_contract::api::Answer::Done { .. })), "{refused:?}");
+    town.gitlab.faults().clear();
+    // Somebody renames it: its refs went with it, and are taken away there.
+    let (id, namespace) = town.project(|project| (project.id, project.namespace));
+    let branch = town.folder.path().join(format!("gitlab/repositories/{id}.git/refs/heads/cd/{attempt}"));
+    assert!(branch.exists());
+    town.gitlab.with(|state| state.rename_project(id, namespace, "elsewhere", "elsewhere")).expect("renamed");
+    town.house.publish_at("lab", attempt, &town.sha, remove).await;
+    assert!(!branch.exists());
 }
 
 #[tokio::test]

@@ -218,7 +218,7 @@ fn an_artifact_that_is_not_there_is_named_with_its_place() {
 #[test]
 fn only_branches_and_tags_of_a_mirror_elsewhere_keep_their_names() {
     let route = |naming| Route { mirror: Some(named("forge")), naming, native: None };
-    let of = |naming, name: &str| route(naming).naming_of(&named(name));
+    let of = |naming, name: &str| route(naming).naming_of(&named(name), false);
     assert_eq!(of(None, "refs/heads/main"), Naming::Same);
     assert_eq!(of(None, "refs/tags/v1"), Naming::Same);
     for review in ["refs/changes/41/1041/3", "refs/merge-requests/7/head", "refs/heads/cd/0abc-1-1"] {
@@ -226,6 +226,8 @@ fn only_branches_and_tags_of_a_mirror_elsewhere_keep_their_names() {
         assert_eq!(of(Some(Naming::Same), review), Naming::Run, "{review}");
     }
     assert_eq!(of(Some(Naming::Run), "refs/heads/main"), Naming::Run);
+    let with_inputs = route(None).naming_of(&named("refs/heads/main"), true);
+    assert_eq!(with_inputs, Naming::Run, "a push carries no inputs");
     assert_eq!(of(Some(Naming::Replace), "refs/changes/41/1041/3"), Naming::Replace);
-    assert_eq!(Route::default().naming_of(&named("refs/heads/main")), Naming::Run, "our own mirror begins nothing");
+    assert_eq!(Route::default().naming_of(&named("refs/heads/main"), false), Naming::Run, "our own mirror begins nothing");
 }

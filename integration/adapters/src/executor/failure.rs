@@ -7,8 +7,8 @@ use signalbox_contract::Failure;
 /// Why a call to an executor did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecutorError {
-    /// It surely never reached the executor. It may be sent again as it is.
-    #[error("the call did not reach the executor")]
+    /// It surely did nothing there: it did not reach the executor, or only asked for something. It may be sent again as it is.
+    #[error("the call did nothing at the executor")]
     NotSent(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Nobody knows whether the executor did it. A start must be searched for before it is repeated, unless the executor
     /// takes keys.

@@ -26,6 +26,8 @@ pub enum Health {
     },
     /// So many have failed that for a while it is not asked.
     Resting {
+        /// How many in a row.
+        failures: u32,
         /// For how much longer.
         left: Duration,
     },
@@ -52,7 +54,8 @@ impl Breaker {
         let Some(until) = state.rests else { return Ok(()) };
         let left = until.saturating_duration_since(now);
         if !left.is_zero() {
-            return Err(GitLabError::Unavailable { after: Some(left), remote: String::new() });
+            let remote = format!("{} calls in a row have failed, and it is left alone for {} seconds", state.failures, left.as_secs() + 1);
+            return Err(GitLabError::Unavailable { after: Some(left), remote });
         }
         state.rests = Some(now + rest(state.failures));
         Ok(())
@@ -75,7 +78,7 @@ impl Breaker {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match (state.failures, state.rests.map(|until| until.saturating_duration_since(Instant::now()))) {
             (0, _) => Health::Well,
-            (_, Some(left)) if !left.is_zero() => Health::Resting { left },
+            (failures, Some(left)) if !left.is_zero() => Health::Resting { failures, left },
             (failures, _) => Health::Failing { failures },
         }
     }

@@ -21,6 +21,7 @@ use super::budget::{Budget, date};
 use super::error::GitLabError;
 use super::outside::Outside;
 use super::request::Request;
+use super::token::Token;
 
 /// The largest JSON answer that is read, in bytes.
 const MAX_ANSWER: usize = 8 << 20;
@@ -47,6 +48,8 @@ pub struct Connection {
     pub url: Url,
     /// The token: personal, of a project or of a group.
     pub token: SecretString,
+    /// The file from which it comes, and from which it is read again when it was changed.
+    pub token_file: Option<PathBuf>,
     /// The only authorities whose certificates are believed, where it is not the system's.
     pub ca: Option<PathBuf>,
     /// How many calls a minute are made at most.
@@ -58,7 +61,7 @@ pub struct Connection {
 impl Connection {
     /// A connection with the defaults.
     pub const fn new(url: Url, token: SecretString) -> Self {
-        Self { url, token, ca: None, calls_per_minute: CALLS, storage: Vec::new() }
+        Self { url, token, token_file: None, ca: None, calls_per_minute: CALLS, storage: Vec::new() }
     }
 }
 
@@ -85,8 +88,7 @@ pub struct GitLab(Arc<Inner>);
 
 struct Inner {
     base: Url,
-    token: HeaderValue,
-    secret: SecretString,
+    token: Token,
     http: reqwest::Client,
     outside: Outside,
     budget: Budget,
@@ -118,8 +120,7 @@ impl GitLab {
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", connection.url.path()));
         }
-        let mut token = HeaderValue::try_from(connection.token.expose_secret()).map_err(|_| GitLabSetUpError::Token)?;
-        token.set_sensitive(true);
+        let token = Token::new(&connection.token, connection.token_file.clone())?;
         let authorities = connection.ca.as_deref().map(authority).transpose().map_err(GitLabSetUpError::Authority)?;
         let build = |builder: reqwest::ClientBuilder| {
             let builder = match &authorities {
@@ -135,7 +136,6 @@ impl GitLab {
         Ok(Self(Arc::new(Inner {
             base,
             token,
-            secret: connection.token.clone(),
             http,
             outside,
             budget: Budget::per_minute(connection.calls_per_minute),
@@ -222,7 +222,7 @@ impl GitLab {
         inner.breaker.pass()?;
         inner.budget.turn().await?;
         let mut headers = extra;
-        headers.insert(HeaderName::from_static("private-token"), inner.token.clone());
+        headers.insert(HeaderName::from_static("private-token"), inner.token.header());
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json, */*;q=0.5"));
         let mut builder = inner.http.request(request.method.clone(), url).headers(headers);
         if let Some(body) = &request.body {
@@ -291,7 +291,8 @@ impl GitLab {
 
     /// A server that repeats what it was sent must not bring the token into a message.
     fn without_token(&self, body: &Bytes) -> Vec<u8> {
-        let token = self.0.secret.expose_secret();
+        let secret = self.0.token.secret();
+        let token = secret.expose_secret();
         let text = String::from_utf8_lossy(body);
         if token.is_empty() { text.into_owned().into_bytes() } else { text.replace(token, "[token]").into_bytes() }
     }

@@ -11,8 +11,13 @@ use super::pipeline::Pipeline;
 use super::project::{Project, ProjectRef};
 use super::request::Request;
 
-/// How many running pipelines of a project are looked at.
+/// How many pages of anything of a project are looked at.
 const PAGES: usize = 2;
+
+/// GitLab's words for pipelines that have not ended, in the order in which they go through them: one that moves on while
+/// they are listed is listed again.
+const UNFINISHED: &[&str] =
+    &["scheduled", "manual", "created", "waiting_for_resource", "preparing", "waiting_for_callback", "pending", "running"];
 
 /// A project that is to be made.
 #[derive(Debug, Clone, Serialize)]
@@ -140,14 +145,21 @@ impl GitLab {
         Ok(measured.statistics.and_then(|statistics| statistics.storage_size.or(statistics.repository_size)))
     }
 
-    /// The pipelines of a project that have not ended, as many as are read.
+    /// The pipelines of a project that have not ended, as many as are read: those that run, those that may yet run by
+    /// themselves, and those that wait for somebody.
     ///
     /// # Errors
     /// As [`GitLabError`] tells.
     pub async fn unfinished_pipelines(&self, project: &ProjectRef) -> Result<Vec<Pipeline>, GitLabError> {
         let mut unfinished = Vec::new();
-        for scope in ["running", "pending"] {
-            unfinished.extend(self.list(Request::get(project.segments(["pipelines"])).with("scope", scope), PAGES).await?.items);
+        for status in UNFINISHED {
+            let listed = self.list(Request::get(project.segments(["pipelines"])).with("status", *status), PAGES).await;
+            match listed {
+                Ok(listed) => unfinished.extend(listed.items),
+                // A version that does not know the word has no pipeline of that state.
+                Err(GitLabError::Invalid { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(unfinished)
     }

@@ -61,7 +61,7 @@ pub enum GitLabError {
         after: Option<Duration>,
     },
     /// It cannot do it now, and did nothing.
-    #[error("GitLab is unavailable for now")]
+    #[error("GitLab is unavailable for now{}", Because(.remote))]
     Unavailable {
         /// How long to wait, where that is known.
         after: Option<Duration>,
@@ -97,6 +97,15 @@ pub struct Message {
 }
 
 struct Messages<'m>(&'m [Message]);
+
+/// What was said, where something was.
+struct Because<'m>(&'m str);
+
+impl fmt::Display for Because<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, ": {}", self.0) }
+    }
+}
 
 impl fmt::Display for Messages<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -108,8 +108,8 @@ impl HookEvents {
 pub struct HookWish {
     /// Where it leads.
     pub url: Url,
-    /// What it sends in the clear, so that we know it is GitLab.
-    pub secret: SecretString,
+    /// What it sends in the clear, so that we know it is GitLab; not needed where it signs.
+    pub secret: Option<SecretString>,
     /// What it signs with, `whsec_` and the key in base64. Older versions silently ignore it.
     pub signing: Option<SecretString>,
     /// What it sends.
@@ -122,7 +122,8 @@ pub struct HookWish {
 #[derive(Serialize)]
 struct Body<'w> {
     url: &'w Url,
-    token: &'w str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'w str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     signing_token: Option<&'w str>,
     enable_ssl_verification: bool,
@@ -134,7 +135,7 @@ impl HookWish {
     fn body(&self) -> Body<'_> {
         Body {
             url: &self.url,
-            token: self.secret.expose_secret(),
+            token: self.secret.as_ref().map(SecretString::expose_secret),
             signing_token: self.signing.as_ref().map(SecretString::expose_secret),
             enable_ssl_verification: self.url.scheme() == "https",
             events: self.events,

@@ -23,6 +23,7 @@ mod page;
 mod pipeline;
 mod project;
 mod request;
+mod token;
 mod words;
 
 #[cfg(test)]

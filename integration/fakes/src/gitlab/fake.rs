@@ -29,7 +29,8 @@ pub(crate) struct Fake {
     pub(crate) faults: Faults,
     pub(crate) git: Git,
     pub(crate) git_hooks: PathBuf,
-    pub(crate) http: reqwest::Client,
+    /// What hooks are sent by.
+    pub(crate) http: Mutex<reqwest::Client>,
     pub(crate) shutdown: Shutdown,
     pub(crate) courier: Courier,
     pub(crate) agenda: Agenda,
@@ -59,7 +60,7 @@ impl Fake {
         let git_hooks = install_hooks(&data).map_err(StartError::Folder)?;
         let git = Git::new(&data.join("home")).map_err(StartError::Git)?;
         git.version().await.map_err(StartError::Git)?;
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().map_err(StartError::Client)?;
+        let http = sender().build().map_err(StartError::Client)?;
         let url = options.public_url.as_ref().map_or_else(|| format!("http://{address}"), ToString::to_string);
         let url = url.trim_end_matches('/').to_owned();
         let (mut state, root_token) = State::new(url, options.version, options.clock.clone());
@@ -71,7 +72,7 @@ impl Fake {
             options,
             git,
             git_hooks,
-            http,
+            http: Mutex::new(http),
             shutdown: shutdown.clone(),
             courier,
             agenda: Agenda::default(),
@@ -213,4 +214,9 @@ impl Fake {
 
     /// The longest that a chore may be put off.
     pub(crate) const FAR: Duration = Duration::from_hours(24);
+}
+
+/// What hooks are sent by: nothing is followed, and nobody between is asked.
+pub(crate) fn sender() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy()
 }

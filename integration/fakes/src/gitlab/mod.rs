@@ -32,7 +32,7 @@ mod time;
 mod variables;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -116,6 +116,18 @@ impl FakeGitlab {
     /// What an older runner registers with.
     pub fn registration_token(&self) -> SecretString {
         self.with(|state| state.registration_token.clone())
+    }
+
+    /// Has hooks believe the certificates of this authority, in PEM, alone: as an administrator of a GitLab puts one of the
+    /// house's own among those that are trusted.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn believe(&self, authority: &[u8]) -> Result<(), StartError> {
+        let authorities = reqwest::Certificate::from_pem_bundle(authority).map_err(StartError::Client)?;
+        let http = fake::sender().tls_certs_only(authorities).build().map_err(StartError::Client)?;
+        *self.fake.http.lock().unwrap_or_else(PoisonError::into_inner) = http;
+        Ok(())
     }
 
     /// The faults that can be ordered.

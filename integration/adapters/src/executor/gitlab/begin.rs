@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use signalbox_contract::api::vcs::Naming;
 use signalbox_contract::{AttemptKey, Failure, FailureCode};
+use signalbox_service::telemetry::causes;
 
 use super::GitLabExecutor;
 use super::place::{PipelineRef, Place};
-use super::refusal::translate;
-use crate::executor::{Anchor, Definition, ExecutorError, Fenced, Found, Intent, Order, Started, Tracked};
+use super::refusal::{not_read, translate};
+use crate::executor::{Anchor, Definition, ExecutorError, Fenced, Found, Intent, NativeBuild, Order, Started, Tracked};
 use crate::gitlab::{GitLabError, NewPipeline, Pipeline, PipelineQuery, PipelineVariable, Project, ProjectRef};
 
 /// How many pages of pipelines are searched. Each has a hundred.
@@ -17,13 +19,22 @@ const PAGES: usize = 3;
 /// How many pipelines are looked into for variables that name their attempt.
 const LOOKED_INTO: usize = 10;
 
+/// How long a start whose answer was lost is searched for on a ref of its own, before its attempt is fenced and tried again.
+const LOST: SignedDuration = SignedDuration::from_secs(15);
+
+/// The same on a ref that others use too, where nothing can be fenced: GitLab gives up on any call before.
+const LOST_AMONG_OTHERS: SignedDuration = SignedDuration::from_secs(75);
+
+/// The version from which on pipelines take inputs.
+const TYPED_INPUTS: (u32, u32) = (18, 1);
+
 /// How soon a start is tried again when GitLab does not know the branch yet.
 const BRANCH_COMES: Duration = Duration::from_secs(2);
 
 impl GitLabExecutor {
     /// Finds out which pipeline is the newest. The project may not be there yet: the mirror makes it.
     pub(super) async fn drop_anchor(&self, intent: &Intent) -> Result<Anchor, ExecutorError> {
-        let project = self.gitlab.project(&self.project_of(&intent.repo)).await.map_err(translate)?;
+        let project = self.gitlab.project(&self.project_of(&intent.repo)).await.map_err(not_read)?;
         let mut newest = 0;
         if let Some(project) = &project {
             let query = PipelineQuery { per_page: Some(1), ..PipelineQuery::default() };
@@ -32,7 +43,7 @@ impl GitLabExecutor {
                 Ok(listed) => listed.items.iter().map(|pipeline| pipeline.id).max().unwrap_or(0),
                 // So GitLab answers where pipelines are switched off; the start says it in words.
                 Err(GitLabError::Forbidden { scope: None, .. }) => 0,
-                Err(error) => return Err(translate(error)),
+                Err(error) => return Err(not_read(error)),
             };
         }
         let ref_name = match intent.naming {
@@ -52,6 +63,9 @@ impl GitLabExecutor {
         };
         let place = Place::read(anchor)?;
         let project = self.building_project(&place, order).await?;
+        if let Some(tending) = &self.tending {
+            tending.used(project.id);
+        }
         // A start whose answer was lost has perhaps been made, and is not made twice.
         if let Some(first) = self.ours(&project, &place, &order.key).await?.first() {
             return Ok(Started::Build(PipelineRef { project: project.id, pipeline: first.id }.build()?));
@@ -59,32 +73,56 @@ impl GitLabExecutor {
         if !place.is_alone() && order.source.moved {
             return Ok(Started::Offered);
         }
-        let new = NewPipeline {
-            ref_name: order.source.ref_name.short().to_owned(),
-            variables: order.variables.iter().map(|(key, value)| PipelineVariable { key: key.to_string(), value: value.clone() }).collect(),
-            inputs: native.inputs.iter().map(|(key, value)| (key.to_string(), value.clone())).collect(),
-        };
-        let pipeline = match self.create(&project.reference(), new).await {
+        let new = self.new_pipeline(order, native).await?;
+        let dispensable = self.typed_inputs || native.inputs.is_empty();
+        let pipeline = match self.create(&project.reference(), new, dispensable).await {
             Ok(pipeline) => pipeline,
             Err(error) if error.says("reference not found") => return Err(self.unknown_branch(&project, order, error).await),
-            Err(error) => return Err(translate(error)),
+            Err(error) => {
+                if !error.changed_nothing() {
+                    self.memory.searched_for(&order.key, self.clock.now());
+                }
+                return Err(translate(error));
+            }
         };
         let build = PipelineRef { project: project.id, pipeline: pipeline.id };
         if pipeline.sha != order.source.sha.as_str() {
-            // Somebody moved the ref between the mirror's proof and the start. What was built would be something else.
-            self.gitlab.cancel_pipeline(&build.reference(), build.pipeline).await.map_err(translate)?;
-            let failure =
-                Failure::new(FailureCode::ProofFailed, "GitLab's pipeline is not of the commit that was published; it was cancelled.");
-            return Err(ExecutorError::Refused(failure.hint("Somebody else writes to the mirror's project. Nobody else should.")));
+            // Somebody moved the ref between the mirror's proof and the start. It is shown as it is: whoever observes it sees
+            // that it is of another commit, has it cancelled if it still runs, and tries ours again.
+            tracing::warn!(key = %order.key, build = build.pipeline, sha = pipeline.sha, "a pipeline is of another commit than was published");
+            if let Err(error) = self.gitlab.cancel_pipeline(&build.reference(), build.pipeline).await {
+                tracing::warn!(error = %causes(&error), build = build.pipeline, "a pipeline of another commit could not be cancelled yet");
+            }
         }
         Ok(Started::Build(build.build()?))
     }
 
+    /// What is asked for: what is ours as variables, and the run's inputs as the executor is told to give them.
+    async fn new_pipeline(&self, order: &Order, native: &NativeBuild) -> Result<NewPipeline, ExecutorError> {
+        let ref_name = order.source.ref_name.short().to_owned();
+        let typed = self.typed_inputs && !native.inputs.is_empty();
+        if typed {
+            // An older version takes no notice of them, and would build something else.
+            let version = self.gitlab.version().await.map_err(not_read)?;
+            if version.numbers().is_some_and(|numbers| numbers < TYPED_INPUTS) {
+                let detail = format!("GitLab {} takes no inputs of a pipeline.", crate::gitlab::plain(&version.version));
+                let failure = Failure::new(FailureCode::ExecutorRefused, detail);
+                return Err(ExecutorError::Refused(
+                    failure.hint("Upgrade it to 18.1, or have inputs given as variables: `inputs = \"variables\"`."),
+                ));
+            }
+        }
+        let given = order.variables.iter().filter(|(key, _)| !(typed && native.inputs.contains_key(*key)));
+        let variables = given.map(|(key, value)| PipelineVariable { key: key.to_string(), value: value.clone() }).collect();
+        let inputs = native.inputs.iter().filter(|_| typed).map(|(key, value)| (key.to_string(), value.clone())).collect();
+        Ok(NewPipeline { ref_name, variables, inputs })
+    }
+
     /// Makes a pipeline; without our variables where the project allows nobody of our role to set any. Inputs are the
-    /// user's: without them something else would be built, so a refusal of those is told.
-    async fn create(&self, project: &ProjectRef, new: NewPipeline) -> Result<Pipeline, GitLabError> {
+    /// user's: without them something else would be built, so where they are among the variables a refusal is told.
+    async fn create(&self, project: &ProjectRef, new: NewPipeline, dispensable: bool) -> Result<Pipeline, GitLabError> {
         match self.gitlab.create_pipeline(project, &new).await {
-            Err(error) if !new.variables.is_empty() && error.says("set pipeline variables") => {
+            Err(error) if dispensable && !new.variables.is_empty() && error.says("set pipeline variables") => {
                 self.gitlab.create_pipeline(project, &NewPipeline { variables: Vec::new(), ..new }).await
             }
             done => done,
@@ -94,7 +132,7 @@ impl GitLabExecutor {
     /// The project that the mirror pushed to, and that we build in: they must be one.
     async fn building_project(&self, place: &Place, order: &Order) -> Result<Project, ExecutorError> {
         let refused = |detail: String, hint: &str| ExecutorError::Refused(Failure::new(FailureCode::ExecutorRefused, detail).hint(hint));
-        let project = self.gitlab.project(&ProjectRef::Path(place.path.clone())).await.map_err(translate)?.ok_or_else(|| {
+        let project = self.gitlab.project(&ProjectRef::Path(place.path.clone())).await.map_err(not_read)?.ok_or_else(|| {
             refused(
                 format!("GitLab shows the executor's token no project {}.", place.path),
                 "Make the token's user a member of the group with the role Developer, and name the same group for the mirror and the executor.",
@@ -122,14 +160,14 @@ impl GitLabExecutor {
         match self.gitlab.commit(&project.reference(), order.source.ref_name.short()).await {
             Ok(Some(commit)) if commit.id == order.source.sha.as_str() => ExecutorError::Retry { after: Some(BRANCH_COMES) },
             Ok(_) => translate(error),
-            Err(other) => translate(other),
+            Err(other) => not_read(other),
         }
     }
 
     pub(super) async fn search(&self, key: &AttemptKey, anchor: &Anchor) -> Result<Found, ExecutorError> {
         let place = Place::read(anchor)?;
         // That a project is not shown says nothing: it may be there, and our token may have lost it.
-        let Some(project) = self.gitlab.project(&place.reference()).await.map_err(translate)? else { return Ok(Found::NotYet) };
+        let Some(project) = self.gitlab.project(&place.reference()).await.map_err(not_read)? else { return Ok(Found::NotYet) };
         let ours = self.ours(&project, &place, key).await?;
         let mut builds = Vec::with_capacity(ours.len());
         for pipeline in ours {
@@ -140,10 +178,18 @@ impl GitLabExecutor {
             (Some(build), true) => Ok(Found::One(build)),
             (Some(counts), false) => Ok(Found::Many { counts, surplus: builds.collect() }),
             (None, _) if place.is_alone() => {
-                let branch = self.gitlab.branch(&project.reference(), &place.ref_name).await.map_err(translate)?;
+                // A start makes its pipeline before it answers. One that shows none for so long was lost on its way.
+                if self.memory.searched_for(key, self.clock.now()) > LOST {
+                    return Ok(Found::Never);
+                }
+                let branch = self.gitlab.branch(&project.reference(), &place.ref_name).await.map_err(not_read)?;
                 Ok(if branch.is_some() { Found::NotYet } else { Found::Never })
             }
-            (None, _) => switched_off(&project).map_or(Ok(Found::NotYet), Err),
+            (None, _) => match switched_off(&project) {
+                Some(off) => Err(off),
+                None if self.memory.lost_for(key, self.clock.now()).is_some_and(|since| since > LOST_AMONG_OTHERS) => Ok(Found::Never),
+                None => Ok(Found::NotYet),
+            },
         }
     }
 
@@ -155,7 +201,7 @@ impl GitLabExecutor {
             Ok(listed) => listed,
             // So GitLab answers where pipelines are switched off: there are none.
             Err(GitLabError::Forbidden { scope: None, .. }) => return Ok(Vec::new()),
-            Err(error) => return Err(translate(error)),
+            Err(error) => return Err(not_read(error)),
         };
         let mut candidates: Vec<Pipeline> = listed.items.into_iter().filter(|pipeline| place.admits(pipeline)).collect();
         candidates.sort_by_key(|pipeline| pipeline.id);
@@ -183,7 +229,7 @@ impl GitLabExecutor {
         let variables = match self.gitlab.pipeline_variables(&project.reference(), pipeline.id).await {
             Ok(variables) => variables,
             Err(GitLabError::Forbidden { .. } | GitLabError::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(translate(error)),
+            Err(error) => return Err(not_read(error)),
         };
         let value = |name: &str| variables.iter().find(|variable| variable.key == name).map(|variable| variable.value.as_str());
         let Some(run) = value("SIGNALBOX_RUN") else { return Ok(None) };
@@ -196,7 +242,11 @@ impl GitLabExecutor {
         // What was never found needs no end.
         let Some(build) = PipelineRef::read(&tracked.build) else { return Ok(()) };
         match self.gitlab.cancel_pipeline(&build.reference(), build.pipeline).await {
-            Err(error) if error.is_not_found() => Ok(()),
+            // GitLab says the same of what it does not show us: the pipeline may run there all the same.
+            Err(error) if error.is_not_found() => match self.gitlab.project(&build.reference()).await.map_err(not_read)? {
+                None if !self.is_really_gone().await? => Err(ExecutorError::Retry { after: None }),
+                Some(_) | None => Ok(()),
+            },
             done => done.map_err(translate),
         }
     }
@@ -204,7 +254,7 @@ impl GitLabExecutor {
     /// Closes the door first, and then looks who is inside: a start that comes later finds no branch.
     pub(super) async fn shut(&self, key: &AttemptKey, anchor: &Anchor) -> Result<Fenced, ExecutorError> {
         let place = Place::read(anchor)?;
-        let Some(project) = self.gitlab.project(&place.reference()).await.map_err(translate)? else {
+        let Some(project) = self.gitlab.project(&place.reference()).await.map_err(not_read)? else {
             return if place.project.is_none() || self.is_really_gone().await? {
                 Ok(Fenced::Never)
             } else {
@@ -227,7 +277,7 @@ impl GitLabExecutor {
 
     /// Whether a project that is not shown is really gone: the token still sees the group that it was in.
     pub(super) async fn is_really_gone(&self) -> Result<bool, ExecutorError> {
-        Ok(self.gitlab.group(&self.group).await.map_err(translate)?.is_some())
+        Ok(self.gitlab.group(&self.group).await.map_err(not_read)?.is_some())
     }
 }
 

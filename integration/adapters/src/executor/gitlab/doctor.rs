@@ -147,6 +147,17 @@ impl GitLabExecutor {
         }
     }
 
+    /// Has a project's webhook made what it should be, and says so.
+    fn mended(&self, project: &Project) -> &'static str {
+        match &self.tending {
+            Some(tending) => {
+                tending.mend(project.id);
+                "It is being made what it should be now; look again in a minute. Meanwhile builds are looked at every few seconds."
+            }
+            None => "Set `hook` for the executor, or make it by hand.",
+        }
+    }
+
     async fn ask_hook(&self, project: &Project, wanted: &Url, findings: &mut Findings) {
         let hooks = match self.gitlab.hooks(&project.reference()).await {
             Ok(hooks) => hooks,
@@ -156,13 +167,20 @@ impl GitLabExecutor {
             }
             Err(error) => return findings.advice(format!("The webhooks cannot be looked at: {error}"), ""),
         };
+        let path = &project.path_with_namespace;
+        if let Some(trouble) = self.tending.as_ref().and_then(|tending| tending.trouble(project.id)) {
+            let advice = "Mend that; it is tried again every few minutes. Meanwhile builds are looked at every few seconds.";
+            findings.advice(format!("The webhook of {path} is not well: {trouble}"), advice);
+        }
         match hooks.iter().find(|hook| hook.url == wanted.as_str()) {
-            None => findings.advice(format!("There is no webhook to {wanted}"), "The controller makes it with the next build."),
-            Some(hook) if matches!(hook.alert_status, Some(AlertStatus::Disabled | AlertStatus::TemporarilyDisabled)) => findings.advice(
-                format!("GitLab has disabled the webhook to {wanted}"),
-                "It could not reach us. Check that GitLab may call that address; the controller tries again with the next build.",
-            ),
-            Some(hook) if !hook.events.pipeline_events => findings.advice("The webhook sends no pipeline events", "Switch them on."),
+            None => findings.advice(format!("There is no webhook of {path} to {wanted}"), self.mended(project)),
+            Some(hook) if matches!(hook.alert_status, Some(AlertStatus::Disabled | AlertStatus::TemporarilyDisabled)) => {
+                let words = format!("GitLab has disabled the webhook of {path}: it could not reach {wanted}");
+                findings.advice(words, self.mended(project));
+            }
+            Some(hook) if !hook.events.pipeline_events => {
+                findings.advice(format!("The webhook of {path} sends no pipeline events"), self.mended(project));
+            }
             Some(hook) if hook.signing_token_present == Some(true) => findings.fine("The webhook is there, and signs"),
             Some(_) => findings.fine("The webhook is there, with a secret in the clear"),
         }

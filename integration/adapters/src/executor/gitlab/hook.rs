@@ -59,17 +59,23 @@ pub(super) async fn ensure(gitlab: &GitLab, project: &ProjectRef, wish: &HookWis
             Ok(()) => None,
             // It may be tested five times a minute only; or there is no pipeline yet to make a sample of.
             Err(GitLabError::RateLimited { .. } | GitLabError::NotFound { .. }) if !disabled => None,
-            Err(error) if error.says("ensure") && !disabled => None,
+            Err(error) if error.says("ensure the project has") && !disabled => None,
             Err(error @ (GitLabError::NotSent(_) | GitLabError::Unknown(_) | GitLabError::Unavailable { .. })) => return Err(error),
-            Err(error) => Some(format!("GitLab cannot deliver to {}: {error}.", wish.url)),
+            Err(error) => Some(format!("GitLab cannot deliver to {}: {}.", wish.url, error.to_string().trim_end_matches('.'))),
         };
     }
-    Ok(HookState { id: hook.id, changed, signs: hook.signing_token_present == Some(true), trouble })
+    let signs = hook.signing_token_present == Some(true);
+    if wish.secret.is_none() && !signs {
+        let words = "This GitLab cannot sign what it sends, and there is no secret that it could send along: what it delivers is refused.";
+        trouble = Some(words.to_owned());
+    }
+    Ok(HookState { id: hook.id, changed, signs, trouble })
 }
 
 fn is_as_wished(hook: &Hook, wish: &HookWish) -> bool {
     let verifies = hook.enable_ssl_verification.is_none_or(|verifies| verifies || wish.url.scheme() != "https");
     // Where GitLab says that a key is missing, it can sign; where it says nothing, it cannot.
     let signs = wish.signing.is_none() || hook.signing_token_present != Some(false);
-    hook.events.cover(wish.events) && verifies && signs && hook.token_present != Some(false)
+    let carries = wish.secret.is_none() || hook.token_present != Some(false);
+    hook.events.cover(wish.events) && verifies && signs && carries
 }

@@ -5,7 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt as _};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use signalbox_contract::AttemptKey;
 use signalbox_contract::build::{BuildState, Observation, Stamp};
 use signalbox_service::telemetry::causes;
 
@@ -36,6 +37,8 @@ const REMEMBERED: usize = 4096;
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     builds: Mutex<BTreeMap<PipelineRef, Remembered>>,
+    /// Since when attempts are searched for in vain.
+    searches: Mutex<BTreeMap<AttemptKey, Timestamp>>,
 }
 
 #[derive(Debug, Clone)]
@@ -48,6 +51,22 @@ struct Remembered {
 }
 
 impl Memory {
+    /// For how long the answer to an attempt's start has been missing; `None` if we do not know of that.
+    pub(super) fn lost_for(&self, key: &AttemptKey, now: Timestamp) -> Option<SignedDuration> {
+        let searches = self.searches.lock().unwrap_or_else(PoisonError::into_inner);
+        searches.get(key).map(|since| now.duration_since(*since))
+    }
+
+    /// For how long an attempt has been searched for in vain, of which this is one more time.
+    pub(super) fn searched_for(&self, key: &AttemptKey, now: Timestamp) -> SignedDuration {
+        let mut searches = self.searches.lock().unwrap_or_else(PoisonError::into_inner);
+        if searches.len() >= REMEMBERED && !searches.contains_key(key) {
+            // The oldest keys are those of runs that are over.
+            searches.pop_first();
+        }
+        now.duration_since(*searches.entry(*key).or_insert(now))
+    }
+
     fn of(&self, build: PipelineRef) -> Option<Remembered> {
         self.builds.lock().unwrap_or_else(PoisonError::into_inner).get(&build).cloned()
     }

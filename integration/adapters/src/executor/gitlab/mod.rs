@@ -23,6 +23,7 @@ mod part;
 mod place;
 mod refusal;
 mod state;
+mod tend;
 mod tests_part;
 mod trace;
 
@@ -38,6 +39,7 @@ use signalbox_service::clock::SharedClock;
 use signalbox_service::secret::SecretString;
 
 pub use hook::HookState;
+pub use tend::Tally;
 
 use super::{
     Abilities, Anchor, BuildIdentity, Bytes, Executor, Fenced, Finding, Found, Fut, Intent, LogChunk, LogCursor, Order, OutputRef, Outputs,
@@ -46,6 +48,7 @@ use super::{
 use crate::gitlab::{GitLab, ProjectRef};
 use identity::Identities;
 use look::Memory;
+use tend::Tending;
 
 const ABILITIES: Abilities = Abilities { jobs: false, native: true, keyed: false, outputs: Outputs::Fetched, pace: PACE };
 
@@ -60,6 +63,8 @@ pub struct GitLabExecutor {
     clock: SharedClock,
     memory: Arc<Memory>,
     identities: Option<Arc<Identities>>,
+    tending: Option<Arc<Tending>>,
+    typed_inputs: bool,
 }
 
 impl std::fmt::Debug for GitLabExecutor {
@@ -71,13 +76,28 @@ impl std::fmt::Debug for GitLabExecutor {
 impl GitLabExecutor {
     /// The executor in the group of this full path, where the mirror keeps a project for each repository.
     pub fn new(gitlab: GitLab, group: &str, clock: SharedClock) -> Self {
-        Self { gitlab, group: group.trim_matches('/').to_owned(), clock, memory: Arc::default(), identities: None }
+        Self {
+            gitlab,
+            group: group.trim_matches('/').to_owned(),
+            clock,
+            memory: Arc::default(),
+            identities: None,
+            tending: None,
+            typed_inputs: false,
+        }
     }
 
     /// The same, taking the identities of jobs that are for this audience.
     #[must_use]
     pub fn identifying(mut self, audience: &str) -> Self {
         self.identities = Some(Arc::new(Identities::new(self.gitlab.base(), audience)));
+        self
+    }
+
+    /// The same, giving a run's inputs to the inputs that its definition declares, instead of setting variables.
+    #[must_use]
+    pub const fn with_typed_inputs(mut self, typed: bool) -> Self {
+        self.typed_inputs = typed;
         self
     }
 
@@ -146,6 +166,6 @@ impl Executor for GitLabExecutor {
     }
 
     fn examine<'a>(&'a self, repos: &'a [RepoName]) -> BoxFuture<'a, Vec<Finding>> {
-        Box::pin(self.doctor(repos, None))
+        Box::pin(self.doctor(repos, self.tending.as_ref().map(|tending| tending.url())))
     }
 }

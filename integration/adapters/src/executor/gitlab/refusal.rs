@@ -42,6 +42,15 @@ pub(super) fn translate(error: GitLabError) -> ExecutorError {
     }
 }
 
+/// What an error of a call that only reads means: whatever became of it, nothing was done, and it may be made again. So it
+/// never leaves open whether a build was started.
+pub(super) fn not_read(error: GitLabError) -> ExecutorError {
+    match translate(error) {
+        ExecutorError::Unknown(source) => ExecutorError::NotSent(source),
+        other => other,
+    }
+}
+
 /// Why GitLab made no pipeline.
 fn definition(error: &GitLabError) -> (FailureCode, &'static str) {
     if error.says("missing ci config") {
@@ -51,6 +60,11 @@ fn definition(error: &GitLabError) -> (FailureCode, &'static str) {
         let hint = "The rules of `.gitlab-ci.yml` select no job for this branch and for pipelines started by the API; \
                     with `naming = \"same\"` it is built under its own name, by a push.";
         return (FailureCode::DefinitionInvalid, hint);
+    }
+    if error.says("set pipeline variables") {
+        let hint = "The project lets the token's role set no variables, and the run has inputs, which are given so: give the token's user the \
+                    role Maintainer, or have inputs given to `spec: inputs` (`inputs = \"inputs\"` for the executor).";
+        return (FailureCode::ExecutorRefused, hint);
     }
     if error.says("reference not found") {
         return (FailureCode::ExecutorRefused, "The branch is not in the project: is the mirror the executor's own project?");

@@ -20,7 +20,7 @@ pub use admission::MAX_DELIVERY;
 pub use settings::GitlabForgeSettings;
 
 use super::{Admitted, Finding, Forge, ForgeError, Forged, Fut, Happening, Knock, Review, Streamed, Told, Untranslated, Watched};
-use crate::gitlab::{Connection, GitLab, GitLabSetUpError};
+use crate::gitlab::{GitLab, GitLabSetUpError};
 use call::Turns;
 
 /// One GitLab.
@@ -43,12 +43,13 @@ impl GitlabForge {
     /// # Errors
     /// When it cannot be used so.
     pub fn new(settings: GitlabForgeSettings, clock: SharedClock) -> Result<Self, GitLabSetUpError> {
-        let gitlab = settings.token.clone().map(|token| {
-            let mut connection = Connection::new(settings.url.clone(), token);
-            connection.ca.clone_from(&settings.ca);
-            GitLab::new(&connection)
-        });
-        Ok(Self { gitlab: gitlab.transpose()?, settings, clock, turns: Turns::default() })
+        let gitlab = settings.connection().map(|connection| GitLab::new(&connection)).transpose()?;
+        Ok(Self::with(gitlab, settings, clock))
+    }
+
+    /// The same, called by a client that others use too.
+    pub fn with(gitlab: Option<GitLab>, settings: GitlabForgeSettings, clock: SharedClock) -> Self {
+        Self { gitlab, settings, clock, turns: Turns::default() }
     }
 
     fn gitlab(&self) -> Result<&GitLab, ForgeError> {

@@ -7,6 +7,8 @@ use signalbox_contract::ForgeName;
 use signalbox_service::secret::SecretString;
 use url::Url;
 
+use crate::gitlab::Connection;
+
 /// One GitLab.
 #[derive(Debug, Clone)]
 pub struct GitlabForgeSettings {
@@ -16,6 +18,10 @@ pub struct GitlabForgeSettings {
     pub url: Url,
     /// A token for its API; without it nothing can be compared and nothing told.
     pub token: Option<SecretString>,
+    /// The file from which the token comes, and from which it is read again when it was changed.
+    pub token_file: Option<PathBuf>,
+    /// How many calls of its API are made a minute at most.
+    pub calls_per_minute: u32,
     /// The only authority whose certificates are believed, in place of the system's.
     pub ca: Option<PathBuf>,
     /// The username of the token's owner, a bot. Its comments never start anything.
@@ -39,6 +45,8 @@ impl GitlabForgeSettings {
             name,
             url,
             token: None,
+            token_file: None,
+            calls_per_minute: 600,
             ca: None,
             user: None,
             secrets: Vec::new(),
@@ -47,5 +55,14 @@ impl GitlabForgeSettings {
             status: "signalbox".to_owned(),
             rechecks: vec!["recheck".to_owned()],
         }
+    }
+
+    /// How its API is called, where there is a token.
+    pub fn connection(&self) -> Option<Connection> {
+        let mut connection = Connection::new(self.url.clone(), self.token.clone()?);
+        connection.ca.clone_from(&self.ca);
+        connection.token_file.clone_from(&self.token_file);
+        connection.calls_per_minute = self.calls_per_minute;
+        Some(connection)
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::server::{Server, TOKEN, answer, client, target};
-use crate::gitlab::{GitLabError, Health, NewPipeline, PipelineQuery, ProjectRef};
+use crate::gitlab::{Connection, GitLab, GitLabError, Health, NewPipeline, PipelineQuery, ProjectRef};
 
 fn project() -> ProjectRef {
     ProjectRef::from("team/sub group/hello")
@@ -167,4 +167,31 @@ fn a_token_is_not_sent_in_the_clear() {
         let connection = Connection::new(address.parse().expect("a URL"), TOKEN.into());
         assert!(GitLab::new(&connection).is_err(), "{address}");
     }
+}
+
+#[tokio::test]
+async fn a_token_that_was_changed_in_its_file_is_used_from_then_on() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("token");
+    let write = |token: &str| {
+        std::fs::write(&file, token).expect("written");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("private");
+    };
+    write("glpat-old");
+    let server = Server::new(|_| answer("200 OK", "", PIPELINE)).await;
+    let connection = Connection { token_file: Some(file.clone()), ..Connection::new(server.url(), "glpat-old".into()) };
+    let gitlab = GitLab::new(&connection).expect("a client");
+    gitlab.pipeline(&project(), 7).await.expect("read");
+    write("glpat-new");
+    let changed = || async {
+        gitlab.pipeline(&project(), 7).await.expect("read");
+        server.seen().last().is_some_and(|head| head.contains("private-token: glpat-new")).then_some(())
+    };
+    signalbox_service::testing::eventually("the new one is used", Duration::from_secs(20), changed).await;
+    // While there is none to be read, the last one is used.
+    std::fs::remove_file(&file).expect("removed");
+    gitlab.pipeline(&project(), 7).await.expect("read");
+    assert!(server.seen().iter().all(|head| head.contains("private-token: glpat-old") || head.contains("private-token: glpat-new")));
 }

@@ -13,11 +13,14 @@ use crate::gitlab::{Connection, GitLab};
 /// The token that no other server may ever see.
 pub(crate) const TOKEN: &str = "glpat-canary-token";
 
+/// What was asked: heads and bodies.
+type Seen = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+
 type Script = Arc<dyn Fn(&str) -> Vec<u8> + Send + Sync>;
 
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    seen: Arc<Mutex<Vec<String>>>,
+    seen: Seen,
     task: JoinHandle<()>,
 }
 
@@ -32,7 +35,7 @@ impl Server {
     pub(crate) async fn new(script: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
-        let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+        let seen = Seen::default();
         let (script, log): (Script, _) = (Arc::new(script), Arc::clone(&seen));
         let task = tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
@@ -46,7 +49,11 @@ impl Server {
                         }
                     }
                     let head = String::from_utf8_lossy(&head).into_owned();
-                    log.lock().unwrap_or_else(PoisonError::into_inner).push(head.clone());
+                    let mut body = vec![0; length(&head)];
+                    if stream.read_exact(&mut body).await.is_err() {
+                        return;
+                    }
+                    log.lock().unwrap_or_else(PoisonError::into_inner).push((head.clone(), body));
                     // A client that has read enough closes; that is its right.
                     let _ = stream.write_all(&script(&head)).await;
                     let _ = stream.shutdown().await;
@@ -62,6 +69,11 @@ impl Server {
 
     /// The heads of what was asked.
     pub(crate) fn seen(&self) -> Vec<String> {
+        self.sent().into_iter().map(|(head, _)| head).collect()
+    }
+
+    /// The heads and bodies of what was asked.
+    pub(crate) fn sent(&self) -> Vec<(String, Vec<u8>)> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -91,4 +103,10 @@ pub(crate) fn answer(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec
 /// The request's path and query.
 pub(crate) fn target(head: &str) -> &str {
     head.split(' ').nth(1).unwrap_or_default()
+}
+
+/// How many bytes of body a request has.
+fn length(head: &str) -> usize {
+    let line = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:").map(str::to_owned));
+    line.and_then(|length| length.trim().parse().ok()).unwrap_or_default()
 }

@@ -196,6 +196,19 @@ impl GitlabMirror {
         Ok(opened)
     }
 
+    /// Where a project is that git does not find at its path: somewhere else, or nowhere. Where it is at its path all the same, or
+    /// the group is not shown either, `error` stands.
+    async fn whereabouts(&self, name: &RepoName, error: MirrorError) -> Result<Option<String>, MirrorError> {
+        let (client, path) = (self.client()?, self.path(name));
+        let asked = |error| of_api(&error, "Looking for the project");
+        match client.project(&ProjectRef::Path(path.clone())).await.map_err(asked)? {
+            Some(found) if found.path_with_namespace != path => Ok(Some(found.path_with_namespace)),
+            None if client.group(&self.settings.group).await.map_err(asked)?.is_some() => Ok(None),
+            // Nothing is missed meanwhile: it is taken away when it is shown again.
+            Some(_) | None => Err(MirrorError::Passing(error.failure().clone())),
+        }
+    }
+
     fn shown(order: &Order<'_>, project: Option<&Project>, remote: &Remote, ref_name: RefName, moved: bool) -> Shown {
         let project = project.map(|project| project.id.to_string());
         Shown { url: remote.url().clone(), ref_name, sha: order.sha.clone(), project, moved }
@@ -234,12 +247,20 @@ impl Mirror for GitlabMirror {
     fn hide<'a>(&'a self, order: &'a Order<'a>) -> Fut<'a, Shown> {
         Box::pin(async move {
             let ref_name = shown_as(order).map_err(MirrorError::Final)?;
-            let remote = self.remote(&self.path(order.target.name), order.target.addresses)?;
+            let mut remote = self.remote(&self.path(order.target.name), order.target.addresses)?;
             if order.naming == Naming::Run {
-                let gone = |error: &MirrorError| error.failure().code == FailureCode::MirrorNotFound;
                 let now = match look(&self.git, &remote, &ref_name).await {
-                    // Without its project there is no ref either.
-                    Err(error) if gone(&error) => None,
+                    // Git says this also of what was renamed, and of what is not shown to us: there the ref may well be.
+                    Err(error) if error.failure().code == FailureCode::MirrorNotFound => {
+                        match self.whereabouts(order.target.name, error).await? {
+                            Some(path) => {
+                                remote = self.remote(&path, order.target.addresses)?;
+                                look(&self.git, &remote, &ref_name).await?
+                            }
+                            // Without its project there is no ref either.
+                            None => None,
+                        }
+                    }
                     outcome => outcome?,
                 };
                 if let Some(now) = now {

@@ -1,6 +1,6 @@
 //! How news gets to hooks: once, without a second try, and with a note of what was answered.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
@@ -233,8 +233,8 @@ async fn send(fake: &Fake, parcel: &Parcel, headers: &[(String, String)]) -> Res
     if !fake.options.hooks_to_local_network && is_local(&parcel.url) {
         return Err("URL is blocked: Requests to the local network are not allowed".to_owned());
     }
-    let mut request =
-        fake.http.post(&parcel.url).timeout(fake.options.hook_timeout.max(Duration::from_millis(1))).body(parcel.body.clone());
+    let http = fake.http.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let mut request = http.post(&parcel.url).timeout(fake.options.hook_timeout.max(Duration::from_millis(1))).body(parcel.body.clone());
     for (name, value) in headers {
         request = request.header(name, value);
     }

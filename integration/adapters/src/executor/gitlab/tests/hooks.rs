@@ -18,7 +18,7 @@ fn url() -> Url {
 }
 
 fn wish() -> HookWish {
-    HookWish { url: url(), secret: "s3cret".into(), signing: Some("whsec_x".into()), events: HookEvents::BUILDS, rewrite: false }
+    HookWish { url: url(), secret: Some("s3cret".into()), signing: Some("whsec_x".into()), events: HookEvents::BUILDS, rewrite: false }
 }
 
 fn hook(alert: &str, signs: bool) -> Value {

@@ -1,11 +1,13 @@
 //! How pipelines begin, are found, and are kept from beginning.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use signalbox_contract::FailureCode;
 use signalbox_contract::api::vcs::Naming;
 
 use super::world::{OTHER_SHA, SHA, World};
-use crate::executor::{Definition, Executor as _, ExecutorError, Fenced, Found, Started};
+use crate::executor::{Definition, Executor as _, ExecutorError, Fenced, Found, NativeBuild, Order, Started};
 use crate::gitlab::tests::server::answer;
 
 const CREATE: &str = "POST projects/7/pipeline";
@@ -123,15 +125,17 @@ async fn a_commit_that_was_there_already_is_started_by_hand_and_another_attempts
 }
 
 #[tokio::test]
-async fn a_pipeline_of_another_commit_is_cancelled_and_refused() {
+async fn a_pipeline_of_another_commit_is_cancelled_and_shown_as_what_it_is() {
     let world = World::new().await;
     let mut other = pipeline(70, "created", "api", &world.branch());
     other["sha"] = json!(OTHER_SHA);
     world.put(CREATE, &other);
     world.put("POST projects/7/pipelines/70/cancel", &other);
-    let error = world.start(&world.order(Naming::Run, true)).await.expect_err("refused");
-    assert!(matches!(&error, ExecutorError::Refused(failure) if failure.code == FailureCode::ProofFailed), "{error:?}");
+    assert_eq!(world.start(&world.order(Naming::Run, true)).await.expect("started"), build("7/70"));
     assert_eq!(world.calls("POST projects/7/pipelines/70/cancel"), 1);
+    // Whoever looks at it sees by its commit that it is not ours, and has ours tried again.
+    let seen = world.shown(json!({ "status": "canceled", "sha": OTHER_SHA }), json!([])).await;
+    assert_eq!(seen.sha, Some(OTHER_SHA.parse().expect("a commit")));
 }
 
 #[tokio::test]
@@ -234,4 +238,84 @@ async fn a_project_that_the_mirror_has_yet_to_make_is_no_obstacle_to_preparing()
     world.put("GET projects/builds%2Fteam%2Fhello", &project);
     world.put(CREATE, &pipeline(70, "created", "api", &world.branch()));
     assert_eq!(world.executor.start(&order, &anchor).await.expect("started"), build("7/70"));
+}
+
+#[tokio::test]
+async fn a_question_that_is_cut_before_a_start_leaves_nothing_unclear() {
+    for question in ["GET projects/builds%2Fteam%2Fhello", LIST] {
+        let world = World::new().await;
+        let order = world.order(Naming::Run, true);
+        let anchor = world.anchor(&order).await;
+        world.put_raw(question, Vec::new());
+        let cut = world.executor.start(&order, &anchor).await;
+        assert!(matches!(cut, Err(ExecutorError::NotSent(_))), "{question}: {cut:?}");
+        assert_eq!(world.calls(CREATE), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_start_that_shows_no_pipeline_for_long_was_lost_on_its_way() {
+    for (naming, patience) in [(Naming::Run, 16), (Naming::Same, 76)] {
+        let world = World::new().await;
+        world.put_raw(CREATE, Vec::new());
+        let order = world.order(naming, false);
+        let anchor = world.anchor(&order).await;
+        assert!(matches!(world.executor.start(&order, &anchor).await, Err(ExecutorError::Unknown(_))));
+        let branch = format!("GET projects/7/repository/branches/{}", world.branch().replace('/', "%2F"));
+        world.put(&branch, &json!({ "name": world.branch(), "commit": { "id": SHA } }));
+        assert_eq!(world.executor.find(&order.key, &anchor).await.expect("searched"), Found::NotYet);
+        world.clock.advance(Duration::from_secs(patience));
+        assert_eq!(world.executor.find(&order.key, &anchor).await.expect("searched"), Found::Never, "{naming:?}");
+        // One that a push begins is waited for, for as long as its run says.
+        let world = World::new().await;
+        let order = world.order(Naming::Same, true);
+        let anchor = world.anchor(&order).await;
+        assert_eq!(world.executor.start(&order, &anchor).await.expect("offered"), Started::Offered);
+        world.clock.advance(Duration::from_mins(10));
+        assert_eq!(world.executor.find(&order.key, &anchor).await.expect("searched"), Found::NotYet);
+    }
+}
+
+/// An order with an input, which is among its variables too.
+fn with_input(world: &World) -> Order {
+    let mut order = world.order(Naming::Run, true);
+    let input = ("COLOUR".parse().expect("a name"), "red".to_owned());
+    order.definition = Definition::Native(NativeBuild { name: None, inputs: [input.clone()].into_iter().collect() });
+    order.variables.extend([input]);
+    order
+}
+
+#[tokio::test]
+async fn inputs_are_variables_and_only_where_it_is_said_inputs_of_the_definition() {
+    let world = World::new().await;
+    world.put(CREATE, &pipeline(70, "created", "api", &world.branch()));
+    let order = with_input(&world);
+    assert_eq!(world.start(&order).await.expect("started"), build("7/70"));
+    let body = world.body(CREATE);
+    let is_set = |body: &Value| body["variables"].as_array().is_some_and(|all| all.iter().any(|one| one["key"] == "COLOUR"));
+    assert!(is_set(&body) && body.get("inputs").is_none_or(|inputs| inputs == &json!({})), "{body}");
+
+    let mut world = World::new().await;
+    world.executor = world.executor.with_typed_inputs(true);
+    world.put(CREATE, &pipeline(70, "created", "api", &world.branch()));
+    world.put("GET version", &json!({ "version": "18.3.0" }));
+    let order = with_input(&world);
+    assert_eq!(world.start(&order).await.expect("started"), build("7/70"));
+    let body = world.body(CREATE);
+    assert!(!is_set(&body) && body["inputs"] == json!({ "COLOUR": "red" }), "{body}");
+    // A version that would take no notice of them builds nothing.
+    world.put("GET version", &json!({ "version": "17.9.2" }));
+    let order = with_input(&world);
+    let said = words(world.start(&order).await.expect_err("refused"));
+    assert!(said.contains("17.9.2") && said.contains("18.1"), "{said}");
+}
+
+#[tokio::test]
+async fn a_run_with_inputs_is_not_built_without_them() {
+    let world = World::new().await;
+    world.refuse(CREATE, "400 Bad Request", &json!({ "message": { "base": ["Insufficient permissions to set pipeline variables"] } }));
+    let order = with_input(&world);
+    let said = words(world.start(&order).await.expect_err("refused"));
+    assert!(said.contains("Maintainer") && said.contains("inputs"), "{said}");
+    assert_eq!(world.calls(CREATE), 1);
 }

@@ -5,7 +5,7 @@ use signalbox_contract::build::{BuildState, Stamp};
 use signalbox_contract::{FailureClass, Verdict};
 
 use super::world::{SHA, World};
-use crate::executor::{Executor as _, Scope};
+use crate::executor::{Executor as _, ExecutorError, Scope};
 
 fn job(id: u64, name: &str, status: &str) -> Value {
     json!({ "id": id, "name": name, "stage": "build", "status": status })
@@ -277,4 +277,19 @@ async fn one_that_cannot_be_read_does_not_hide_the_others() {
     states.sort_by_key(|(build, _)| (*build).to_owned());
     assert_eq!(states, [("", &BuildState::Gone), ("7/70", &BuildState::Running)]);
     assert!(world.executor.observe(&Scope::default(), &live[1..2]).await.is_err(), "alone, it is an error");
+}
+
+#[tokio::test]
+async fn what_cannot_be_cancelled_because_it_is_not_shown_is_not_believed_to_have_stopped() {
+    let world = World::new().await;
+    let tracked = world.tracked("7/70");
+    let missing = json!({ "message": "404 Not Found" });
+    // The project is there, and the pipeline is not: it was deleted.
+    world.refuse("POST projects/7/pipelines/70/cancel", "404 Not Found", &missing);
+    world.executor.cancel(&tracked).await.expect("there is nothing to stop");
+    // Neither the project nor the group is shown: the token has lost its right, and the pipeline may well run.
+    world.refuse("GET projects/7", "404 Not Found", &missing);
+    world.refuse("GET groups/builds", "404 Not Found", &missing);
+    let hidden = world.executor.cancel(&tracked).await;
+    assert!(matches!(hidden, Err(ExecutorError::Retry { .. })), "{hidden:?}");
 }

@@ -27,6 +27,7 @@ type Routes = Arc<Mutex<BTreeMap<String, Vec<Vec<u8>>>>>;
 pub(super) struct World {
     pub(super) server: Server,
     pub(super) executor: GitLabExecutor,
+    pub(super) clock: Arc<ManualClock>,
     routes: Routes,
     key: AttemptKey,
 }
@@ -47,10 +48,11 @@ impl World {
             }
         })
         .await;
-        let clock: SharedClock = Arc::new(ManualClock::new(NOW.parse::<Timestamp>().expect("a time")));
+        let manual = Arc::new(ManualClock::new(NOW.parse::<Timestamp>().expect("a time")));
+        let clock: SharedClock = Arc::clone(&manual) as SharedClock;
         let key = AttemptKey { run: RunId::from_uuid(clock.uuid()), step: 1, attempt: 1 };
         let executor = GitLabExecutor::new(server.client(), "builds", clock);
-        let world = Self { server, executor, routes, key };
+        let world = Self { server, executor, clock: manual, routes, key };
         let project = json!({ "id": 7, "path_with_namespace": "builds/team/hello", "builds_access_level": "enabled" });
         world.put("GET projects/builds%2Fteam%2Fhello", &project);
         world.put("GET projects/7", &project);
@@ -84,6 +86,15 @@ impl World {
         let (method, path) = call.split_once(' ').expect("a method and a path");
         let is_it = |head: &&String| head.starts_with(method) && target(head).split('?').next() == Some(&format!("/api/v4/{path}"));
         self.server.seen().iter().filter(is_it).count()
+    }
+
+    /// The JSON with which this was called last.
+    pub(super) fn body(&self, call: &str) -> Value {
+        let (method, path) = call.split_once(' ').expect("a method and a path");
+        let is_it = |head: &str| head.starts_with(method) && target(head).split('?').next() == Some(&format!("/api/v4/{path}"));
+        let sent = self.server.sent();
+        let (_, body) = sent.iter().rfind(|(head, _)| is_it(head)).expect("a call");
+        serde_json::from_slice(body).expect("JSON")
     }
 
     pub(super) fn branch(&self) -> String {
