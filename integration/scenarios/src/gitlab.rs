@@ -105,6 +105,23 @@ impl Gitlab {
         })
     }
 
+    /// Whether a project in the group has a webhook that works.
+    pub fn tells(&self, project: &str) -> bool {
+        let path = format!("{GROUP}/{project}");
+        self.fake.with(|state| state.project_at(&path).is_some_and(|project| project.hooks.iter().any(|hook| !hook.disabled)))
+    }
+
+    /// Turns the webhooks of a project in the group off, as GitLab does when they fail too often.
+    pub fn turn_off(&self, project: &str) {
+        let path = format!("{GROUP}/{project}");
+        self.fake.with(|state| {
+            let id = state.project_at(&path).map(|project| project.id).unwrap_or_default();
+            for hook in state.projects.get_mut(&id).into_iter().flat_map(|project| &mut project.hooks) {
+                hook.disabled = true;
+            }
+        });
+    }
+
     /// The branches of a project in the group, as GitLab has them now.
     pub fn branches(&self, project: &str) -> Vec<String> {
         let path = format!("{GROUP}/{project}");

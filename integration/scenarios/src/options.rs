@@ -98,6 +98,22 @@ impl WorldOptions {
         )
     }
 
+    /// The same as [`Self::with_gitlab`], and GitLab tells by webhooks of how builds go, as the forge `lab`: they are made, and
+    /// looked at every other second.
+    #[must_use]
+    pub fn with_telling_gitlab(self, gitlab: &Gitlab) -> Self {
+        let mut options = self.with_gitlab(gitlab);
+        options.secrets.insert("gitlab-hooks", "the-secret-of-the-webhooks".to_owned());
+        let url = gitlab.fake.url();
+        options.with(
+            Service::Controller,
+            &format!(
+                "hook = true\nhook_check = \"2s\"\n[forges.lab]\nkind = \"gitlab\"\nurl = \"{url}\"\n\
+                 token_file = \"secrets/gitlab-controller\"\nsecret_files = [\"secrets/gitlab-hooks\"]\n"
+            ),
+        )
+    }
+
     /// The same, with one more repository of this source. It is deployed to `test`; `lines` say more of it.
     #[must_use]
     pub fn with_repository(self, name: &str, source: &str, lines: &str) -> Self {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use signalbox_contract::api::run::Outcome;
 use signalbox_contract::token::Service;
+use signalbox_fakes::gitlab::fault::HookFaults;
 use signalbox_fakes::gitlab::state::status::Status;
 
 use crate::yard::{Track, Yard};
@@ -14,9 +15,10 @@ const RUNNER: Duration = Duration::from_secs(12);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_away_for_a_while_a_change_gets_one_right_vote() {
-    let tracks = ["gerrit-away", "gitlab-away", "runner-away", "runner-retried", "services"].map(Track::new);
+    let tracks = ["gerrit-away", "gitlab-away", "runner-away", "runner-retried", "services", "hooks"].map(Track::new);
     let Some(mut yard) = Yard::new(&tracks, |options| options.runner_patience = RUNNER).await else { return };
     gerrit_is_killed_while_a_change_is_built(&mut yard).await;
+    webhooks_are_off_lost_doubled_and_late(&yard).await;
     gitlab_is_away_while_a_change_is_built(&yard).await;
     the_runner_is_killed_while_changes_are_built(&mut yard).await;
     each_service_is_killed_while_a_change_is_built(&mut yard).await;
@@ -40,6 +42,29 @@ async fn gerrit_is_killed_while_a_change_is_built(yard: &mut Yard) {
     workspace.write(&[("text", "afterwards\n")]);
     let second = workspace.amend("").await;
     yard.judged("gerrit-away", &second, 2, Outcome::Passed).await;
+}
+
+async fn webhooks_are_off_lost_doubled_and_late(yard: &Yard) {
+    let mut workspace = yard.workspace("hooks").await;
+    let first = workspace.propose("Told of", "").await;
+    yard.judged("hooks", &first, 1, Outcome::Passed).await;
+    yard.told("hooks").await;
+
+    // Nothing is told at all, and GitLab has turned the webhook off: it is seen all the same.
+    let faults = yard.gitlab.fake.faults();
+    faults.hooks(HookFaults { off: true, ..HookFaults::default() });
+    yard.gitlab.turn_off("hooks");
+    workspace.write(&[("text", "nobody tells\n")]);
+    let second = workspace.amend("").await;
+    yard.judged("hooks", &second, 2, Outcome::Passed).await;
+
+    let delay = Duration::from_secs(2);
+    faults.hooks(HookFaults { dropped: 0.4, doubled: 0.6, delayed: 0.5, delay, off: false });
+    yard.told("hooks").await;
+    workspace.write(&[("text", "told in any order\n")]);
+    let third = workspace.amend("").await;
+    yard.judged("hooks", &third, 3, Outcome::Passed).await;
+    yard.gitlab.up();
 }
 
 async fn gitlab_is_away_while_a_change_is_built(yard: &Yard) {

@@ -59,10 +59,12 @@ async fn a_change_of_gnu_hello_goes_from_gerrit_through_gitlab_to_the_hosts() {
     assert_eq!(pipelines.len(), 1, "{pipelines:#?}");
     assert_eq!((pipelines[0].sha.as_str(), pipelines[0].status), (change.sha.as_str(), Status::Success));
 
+    yard.told("gnu-hello").await;
     yard.gerrit.submit(change.number).await;
     let tip = yard.gerrit.tip("gnu-hello").await;
     let run = yard.world.run_at("gnu-hello", &tip).await;
     yard.world.ends(run.id, Outcome::Passed).await;
+    yard.settled("Pipeline Hook", 1).await;
     for host in &yard.world.hosts {
         assert_eq!(run_on(host, "gnu-hello").await, "Hello, world!\n");
     }

@@ -48,7 +48,7 @@ impl Yard {
         if !gitlab.add_runner().await {
             return None;
         }
-        let mut options = WorldOptions::default().with_gerrit(&gerrit).with_gerrit_hooks(&gerrit, HOOK).with_gitlab(&gitlab);
+        let mut options = WorldOptions::default().with_gerrit(&gerrit).with_gerrit_hooks(&gerrit, HOOK).with_telling_gitlab(&gitlab);
         for Track { name, executor, forge } in tracks {
             gerrit.project(name).await;
             let rules = format!(
@@ -59,6 +59,7 @@ impl Yard {
             options = options.with_repository(name, &gerrit.source(name), &rules);
         }
         let world = World::with(options).await;
+        gitlab.fake.believe(&std::fs::read(world.site().join("ca.pem")).expect("an authority")).expect("believed");
         // What happens before is taken note of alone.
         world.says(Service::Controller, "the stream of events stands", 1).await;
         let gates = tempfile::tempdir().expect("a folder");
@@ -105,6 +106,11 @@ impl Yard {
             self.pipelines(name, change).into_iter().find(|pipeline| pipeline.status == Status::Running)
         };
         self.world.patiently("its pipeline is at work", at_work).await
+    }
+
+    /// Waits until GitLab tells of the builds of a repository.
+    pub(crate) async fn told(&self, name: &str) {
+        self.world.patiently("a webhook that works", || async { self.gitlab.tells(name).then_some(()) }).await;
     }
 
     /// The pipelines of a patch set.
