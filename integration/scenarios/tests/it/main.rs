@@ -13,4 +13,5 @@ mod planted;
 mod reviews;
 mod secrets;
 mod sources;
+mod traces;
 mod yard;
