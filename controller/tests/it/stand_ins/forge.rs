@@ -196,7 +196,9 @@ impl Forge for StandInForge {
             let mut happening = proposed(said.change, said.patch_set, proposal, said.wip);
             if let Happening::Proposed { head, follows, private, hashtags, .. } = &mut happening {
                 head.patch_set = head.patch_set.filter(|_| !said.uncounted);
-                head.topic.clone_from(&said.topic);
+                if said.topic.is_some() {
+                    head.topic.clone_from(&said.topic);
+                }
                 *follows = said.follows.map(|before| commit(said.change, before));
                 *private = said.private;
                 hashtags.clone_from(&said.hashtags);
