@@ -63,8 +63,17 @@ pub(crate) async fn run(controller: Client, verifier: Arc<Verifier>, data: PathB
     }
 }
 
+/// All of them, page by page. Half of them would be as good as none, so nothing is believed before the last page is there.
 async fn ask(controller: &Client) -> Result<Revocations, CallError> {
-    controller.json::<(), _>(Method::GET, "/revocations", None, HeaderMap::new(), None).await
+    let mut all: Revocations = controller.json::<(), _>(Method::GET, "/revocations", None, HeaderMap::new(), None).await?;
+    while let Some(after) = all.next.take() {
+        let path = format!("/revocations?cursor={after}");
+        let page: Revocations = controller.json::<(), _>(Method::GET, &path, None, HeaderMap::new(), None).await?;
+        all.revoked.extend(page.revoked);
+        // A page that leads back would never end.
+        all.next = page.next.filter(|next| *next > after);
+    }
+    Ok(all)
 }
 
 async fn last_known(data: &Path) -> Option<Revocations> {

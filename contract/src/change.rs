@@ -102,6 +102,14 @@ impl Origin {
         }
     }
 
+    /// The change under review in a few words, `team/hello 42, patch set 3`: what people call it, where its ref says little.
+    /// The project's name is the forge's.
+    pub fn change(&self) -> Option<String> {
+        let ReviewHead { change, patch_set, .. } = self.review()?;
+        let patch_set = patch_set.map(|number| format!(", patch set {number}")).unwrap_or_default();
+        Some(format!("{} {}{patch_set}", change.project, change.number))
+    }
+
     /// The commit that it is about, where that is known from the beginning.
     pub const fn sha(&self) -> Option<&CommitSha> {
         match self {

@@ -31,6 +31,56 @@ text_type! {
     VariableName, variable, "^[A-Za-z_][A-Za-z0-9_]*$"
 }
 
+/// What begins the names of variables that a build gets from us, from its executor, or that steer the loader, the shell, git.
+const KEPT_PREFIXES: [&str; 8] = ["CICD_", "SIGNALBOX_", "CI_", "LD_", "DYLD_", "GIT_", "BASH_", "SSH_"];
+
+/// Further names that say which programs a build runs, and how: of the shell, the C library and of interpreters.
+const KEPT: [&str; 33] = [
+    "CI",
+    "PATH",
+    "HOME",
+    "SHELL",
+    "USER",
+    "LOGNAME",
+    "PWD",
+    "OLDPWD",
+    "TMPDIR",
+    "IFS",
+    "ENV",
+    "CDPATH",
+    "PS4",
+    "PROMPT_COMMAND",
+    "SHELLOPTS",
+    "BASHOPTS",
+    "GLIBC_TUNABLES",
+    "GCONV_PATH",
+    "LOCPATH",
+    "NLSPATH",
+    "HOSTALIASES",
+    "LOCALDOMAIN",
+    "NODE_OPTIONS",
+    "NODE_PATH",
+    "PYTHONPATH",
+    "PYTHONSTARTUP",
+    "PYTHONHOME",
+    "PERL5LIB",
+    "PERL5OPT",
+    "RUBYLIB",
+    "RUBYOPT",
+    "JAVA_TOOL_OPTIONS",
+    "_JAVA_OPTIONS",
+];
+
+impl VariableName {
+    /// Whether whoever starts a run may not give a value under this name: it belongs to Signalbox or to the executor, or
+    /// would decide which programs the build runs instead of what they work on. Large and small letters count alike, as in
+    /// variables that tools read in both.
+    pub fn is_kept(&self) -> bool {
+        let name = self.as_str().to_ascii_uppercase();
+        KEPT.contains(&name.as_str()) || KEPT_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    }
+}
+
 /// Environment variables, by name.
 pub type Variables = BTreeMap<VariableName, String>;
 

@@ -19,6 +19,7 @@ mod webhooks;
 
 pub(crate) use deliveries::{DeliveriesQuery, may_replay};
 pub(crate) use logs::{LogQuery, attempt_of, part_of};
+pub(crate) use runs::actions;
 pub use schema::job_schema;
 pub(crate) use streams::Streams;
 pub use webhooks::Desk;
@@ -86,6 +87,11 @@ impl FromRef<Api> for Arc<Verifier> {
 ))]
 struct Document;
 
+/// What takes more than one segment of a path is routed by hand.
+#[derive(OpenApi)]
+#[openapi(paths(webhooks::post_with_path))]
+struct Secret;
+
 /// The routes, and their description.
 fn described() -> (OpenApiRouter<Api>, OpenApiRouter<Api>, OpenApiRouter<Api>) {
     let ordinary = OpenApiRouter::with_openapi(Document::openapi())
@@ -134,7 +140,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = ordinary.into_openapi();
     document.merge(streaming.into_openapi());
     document.merge(delivered.into_openapi());
-    document
+    document.merge(Secret::openapi());
+    http::describe(document, &["operator"])
 }
 
 /// How many entries a page has, and how many at most.

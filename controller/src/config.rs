@@ -15,9 +15,10 @@ use signalbox_adapters::gitlab::{HookEvents, HookWish};
 use signalbox_contract::{ExecutorName, ForgeName, RepoName, SourceUrl};
 use signalbox_controller_core::decide::Limits;
 use signalbox_service::config::{Bytes, Common, ConfigErrors, Reader};
-use signalbox_service::secret::SecretString;
+use signalbox_service::secret::{ExposeSecret as _, SecretString};
 use url::Url;
 
+use crate::log::SHORTEST;
 use crate::store::Retention;
 
 pub use executor::{ExecutorConfig, ExecutorKind, GitLabConfig, HookConfig, IdentityConfig};
@@ -112,7 +113,11 @@ impl Config {
         });
         let mut mask = Vec::new();
         reader.tables("mask", |reader| {
-            mask.push(reader.required_secret("file")?);
+            let secret = reader.required_secret("file")?;
+            if secret.expose_secret().len() < SHORTEST {
+                reader.refuse("file", format!("holds fewer than {SHORTEST} bytes: masking so short a secret would mask ordinary words"));
+            }
+            mask.push(secret);
             Some(())
         });
         let mut retention = Retention { age: Duration::from_hours(90 * 24), count: 100_000 };

@@ -8,3 +8,4 @@ mod mask;
 pub use book::{LogBook, LogState, MAX_READ};
 pub use collector::{CollectError, Collector, PART, Reading};
 pub use mask::Mask;
+pub(crate) use mask::SHORTEST;

@@ -11,6 +11,7 @@ mod deed;
 mod delivery;
 mod memory;
 mod read;
+mod restored;
 mod retention;
 mod rows;
 mod tokens;
@@ -186,6 +187,7 @@ impl Store {
         let db = Database::open(path, &MIGRATIONS, settings.readers).await?;
         let nudge = Arc::new(Notify::new());
         let owner: Arc<str> = clock.uuid().to_string().into();
+        restored::take_note(&db.writer, path, clock.now()).await?;
         let memory = memory::Memory::load(&db.writer, &settings, &owner, clock.now()).await?;
         let (commands, queue) = mpsc::channel(WAITING);
         let changes = Arc::<Changes>::default();

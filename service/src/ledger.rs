@@ -27,7 +27,7 @@ use signalbox_contract::{AttemptKey, Code, Digest, Failure, FailureCode, Problem
 use tokio::sync::watch;
 
 use book::Book;
-pub use book::{Entry, StoredState, Unfinished};
+pub use book::{Entry, StoredState};
 use flight::{Boarding, Ending, Flights, Id, Phase};
 
 use crate::auth::MAX_WAIT;
@@ -214,22 +214,6 @@ impl Ledger {
     /// When the ledger cannot be read.
     pub async fn find(&self, op: &str, key: &AttemptKey) -> Result<Option<Entry>, LedgerError> {
         self.0.book.find(op, key).await
-    }
-
-    /// What was begun and not ended, oldest first: after a start, what a crash interrupted.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub async fn list_working(&self) -> Result<Vec<Unfinished>, LedgerError> {
-        self.0.book.unfinished().await
-    }
-
-    /// Ends what a crash interrupted as failed, for work that must not be begun again. `false` if it has ended already.
-    ///
-    /// # Errors
-    /// When the ledger cannot be written.
-    pub async fn fail(&self, op: &str, key: &AttemptKey, failure: Failure) -> Result<bool, LedgerError> {
-        self.0.book.end(op, key, &StoredState::Failed(failure)).await
     }
 
     /// Removes what was kept long enough, and tells how many rows that were. The ledger does it by itself every hour.

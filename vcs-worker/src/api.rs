@@ -11,11 +11,10 @@ use signalbox_contract::api::Answer;
 use signalbox_contract::api::vcs::{MAX_FILES, RefsAction, RefsRequest, RefsResult, RepoRequest, RepoResult};
 use signalbox_contract::{AttemptKey, Code, Failure, FailureCode, Problem};
 use signalbox_service::auth::{Act, Verifier};
-use signalbox_service::http::{Result, ServeOptions, StreamLimits, finish_with, streaming};
+use signalbox_service::http::{Result, ServeOptions, StreamLimits, describe, finish_with, streaming};
 use signalbox_service::ledger::{Ledger, WorkError, respond};
 use signalbox_service::telemetry::{Telemetry, causes};
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::{Modify, OpenApi};
+use utoipa::OpenApi;
 
 use crate::mirrors_api;
 use crate::served::{self, Mirrors};
@@ -130,24 +129,11 @@ async fn withdraw_if_removed(ledger: &Ledger, work: &Work, key: &AttemptKey, req
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Signalbox VCS worker", description = "Fetches sources, proves commits, and serves them to executors."),
-    paths(post_repo, post_refs, mirrors_api::list, mirrors_api::collect, mirrors_api::doctor, served::info_refs, served::upload_pack),
-    modifiers(&Tokens)
+    paths(post_repo, post_refs, mirrors_api::list, mirrors_api::collect, mirrors_api::doctor, served::info_refs, served::upload_pack)
 )]
 struct Description;
 
-/// The two kinds of token.
-struct Tokens;
-
-impl Modify for Tokens {
-    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
-        let components = api.components.get_or_insert_default();
-        for kind in ["act", "capability"] {
-            components.add_security_scheme(kind, SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
-        }
-    }
-}
-
 /// The description of the API.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    Description::openapi()
+    describe(Description::openapi(), &["act", "capability"])
 }

@@ -52,7 +52,25 @@ pub(super) async fn put_grant(
     put(&app, &capable, key, name, &headers, body).await
 }
 
-/// The same for an artifact that is called `close`.
+/// Put an artifact that is called `close` into an attempt's grant. Nothing is closed by it; that takes `POST`.
+#[utoipa::path(
+    put, path = "/grants/{key}/close", tag = "grants", security(("capability" = [])),
+    params(
+        ("key" = AttemptKey, Path, description = "The attempt."),
+        ("Content-Digest" = Option<String>, Header, description = "RFC 9530, `sha-256=:BASE64:`."),
+    ),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses(
+        (status = 200, description = "The bytes are kept.", body = PutResult),
+        (status = 400, description = "A name, a key or a header is not valid.", body = Problem),
+        (status = 401, description = "No valid capability.", body = Problem),
+        (status = 403, description = "The capability is not for this attempt and name.", body = Problem),
+        (status = 409, description = "The grant is closed.", body = Problem),
+        (status = 413, description = "The grant does not allow so many bytes.", body = Problem),
+        (status = 422, description = "The bytes do not have the digest that was given.", body = Problem),
+        (status = 507, description = "There is no room.", body = Problem),
+    )
+)]
 pub(super) async fn put_grant_close(
     capable: std::result::Result<Capable, CapableRefusal>,
     Path(key): Path<AttemptKey>,

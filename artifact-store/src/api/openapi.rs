@@ -1,7 +1,9 @@
 //! The API's description, from the code.
 
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::{Modify, OpenApi};
+use signalbox_service::http::describe;
+use utoipa::OpenApi;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::path::Operation;
 
 use super::{blobs, digests, grants, lists, pins};
 
@@ -17,29 +19,35 @@ use super::{blobs, digests, grants, lists, pins};
         digests::get_digest,
         grants::get_grant,
         grants::put_grant,
+        grants::put_grant_close,
         grants::close_grant,
         pins::unpin,
         pins::resolve
-    ),
-    modifiers(&Tokens)
+    )
 )]
 struct Description;
 
-/// The three kinds of token.
-struct Tokens;
-
-impl Modify for Tokens {
-    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
-        let components = api.components.get_or_insert_default();
-        for kind in ["operator", "capability", "act"] {
-            components.add_security_scheme(kind, SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
-        }
-    }
-}
-
 /// The description of the API.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    Description::openapi()
+    let mut api = Description::openapi();
+    for path in ["/blobs/{name}", "/digests/{digest}"] {
+        if let Some(item) = api.paths.paths.get_mut(path) {
+            item.head = item.get.clone().map(headed);
+        }
+    }
+    describe(api, &["operator", "capability", "act"])
+}
+
+/// `HEAD` answers what `GET` does, without the bytes.
+fn headed(mut get: Operation) -> Operation {
+    get.operation_id = get.operation_id.map(|id| format!("{id}_head"));
+    get.summary = get.summary.map(|words| format!("{words} Without the bytes."));
+    for response in get.responses.responses.values_mut() {
+        if let RefOr::T(response) = response {
+            response.content.clear();
+        }
+    }
+    get
 }
 
 #[cfg(test)]
@@ -61,6 +69,6 @@ mod tests {
         ] {
             assert!(paths.iter().any(|known| *known == path), "{path}");
         }
-        assert_eq!(paths.len(), 9);
+        assert_eq!(paths.len(), 11, "and those about its health: {paths:?}");
     }
 }

@@ -74,7 +74,7 @@ async fn a_revoked_token_is_refused_also_when_the_controller_is_gone() {
     let length = asked.read(&mut head).await.expect("a question");
     assert!(head[..length].starts_with(b"GET /revocations HTTP/1.1"));
     assert!(!String::from_utf8_lossy(&head[..length]).to_lowercase().contains("authorization"), "it needs no secret");
-    let body = serde_json::to_string(&Revocations { revoked: vec![id(&token)] }).expect("JSON");
+    let body = serde_json::to_string(&Revocations { revoked: vec![id(&token)], next: None }).expect("JSON");
     let answer = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     asked.write_all(answer.as_bytes()).await.expect("answered");
     let refused = || async { (status(&house).await == 401).then_some(()) };

@@ -115,9 +115,12 @@ pub struct EnvironmentInfo {
     /// Patterns of the names under which something may be published; absent if the worker does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub names: Option<Vec<Glob>>,
-    /// What each host shows. Only in the answer for one environment.
+    /// What each host shows, by the hosts' names. Only in the answer for one environment, and there a page of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shown: Vec<HostState>,
+    /// What to give as `cursor` for what further hosts show; absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<HostName>,
 }
 
 /// What one host shows, as it says itself.

@@ -398,13 +398,6 @@ pub struct EventView {
     pub body: serde_json::Value,
 }
 
-/// What `GET /environments` lists: what is configured, and what was last deployed as far as the controller knows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Environments {
-    /// The environments.
-    pub environments: Vec<super::deploy::EnvironmentInfo>,
-}
-
 /// `POST /tokens`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -461,4 +454,7 @@ pub struct Revoked {
 pub struct Revocations {
     /// The ids.
     pub revoked: Vec<Uuid>,
+    /// What to give as `cursor` for further ones; absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Uuid>,
 }

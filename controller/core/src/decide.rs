@@ -23,6 +23,8 @@ mod search;
 mod source;
 mod trouble;
 
+pub use control::may_rerun;
+
 use change::Change;
 
 /// How long things may take. Part of the server's configuration.

@@ -238,10 +238,9 @@ impl Resource {
         self.grant()
     }
 
-    /// Raises the numbers of all grants to come by `by`, so that they are above any that was given before a backup was
-    /// restored.
-    pub const fn jump(&mut self, by: u64) {
-        self.fence = self.fence.saturating_add(by);
+    /// Has the numbers of all grants to come be above `to`, and so above any that was given before a backup was restored.
+    pub fn raise(&mut self, to: u64) {
+        self.fence = self.fence.max(to);
     }
 
     fn insert(&mut self, claim: Claim) {

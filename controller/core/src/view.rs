@@ -1,6 +1,6 @@
 //! A run, as its readers see it.
 
-use signalbox_contract::api::run::{AttemptView, RunAction, RunState, RunSummary, RunView, StepKind, StepState, StepView};
+use signalbox_contract::api::run::{AttemptView, RunAction, RunSummary, RunView, StepKind, StepState, StepView};
 use signalbox_contract::build::BuildState;
 use signalbox_contract::{AttemptKey, JobName};
 
@@ -37,8 +37,8 @@ pub fn summary(run: &Run) -> RunSummary {
     }
 }
 
-/// A whole run.
-pub fn view(run: &Run) -> RunView {
+/// A whole run, for somebody who may do these of the things that can be done with it.
+pub fn view(run: &Run, actions: Vec<RunAction>) -> RunView {
     let (source, built) = match &run.request {
         Request::Cd(order) => (Some(order.source.clone()), Some(order.executor.clone())),
         Request::Deploy { .. } | Request::Rollback { .. } => (None, None),
@@ -50,7 +50,7 @@ pub fn view(run: &Run) -> RunView {
         executor: built,
         steps: (0_u16..).zip(&run.steps).map(|(index, step)| step_view(run, index, step)).collect(),
         report: run.reporting.as_ref().map(crate::Reporting::view),
-        actions: actions(run),
+        actions,
         version: run.version,
     }
 }
@@ -60,14 +60,6 @@ fn job(run: &Run) -> Option<JobName> {
         Work::Build { definition, .. } => definition.job().cloned(),
         Work::Mirror { .. } | Work::Deploy { .. } | Work::Activate { .. } => None,
     })
-}
-
-fn actions(run: &Run) -> Vec<RunAction> {
-    match run.state() {
-        RunState::Queued | RunState::Building => vec![RunAction::Stop],
-        RunState::Stopping => Vec::new(),
-        RunState::Finished => vec![RunAction::Rerun],
-    }
 }
 
 fn step_view(run: &Run, index: u16, step: &Step) -> StepView {

@@ -40,9 +40,8 @@ pub(super) async fn post(
     State(api): State<Api>,
     operator: Operator,
     headers: HeaderMap,
-    Json(request): Json<CdRequest>,
+    Json(mut request): Json<CdRequest>,
 ) -> service_http::Result<Response> {
-    let idempotency = idempotency(&headers, "/cd", &request)?;
     check_inputs(&request)?;
     check_ref(&request.ref_name)?;
     let known = api.config.repository(&request.repo);
@@ -55,6 +54,9 @@ pub(super) async fn post(
             .field("repo", "is neither the name of a configured repository nor the source URL of one")
             .into());
     };
+    // By its name or by its URL, it is the same repository that was meant.
+    name.as_str().clone_into(&mut request.repo);
+    let idempotency = idempotency(&headers, "/cd", &request)?;
     let mut order = order(&api, name, repository, request)?;
     order.artifacts = publishable(&operator, name);
     if let Some((artifact, to)) = &order.deploy {
@@ -109,6 +111,12 @@ fn check_ref(ref_name: &RefName) -> Result<(), Problem> {
 fn check_inputs(request: &CdRequest) -> Result<(), Problem> {
     if request.inputs.len() > MAX_INPUTS {
         return Err(Problem::new(Code::InvalidBody).field("inputs", format!("has more than {MAX_INPUTS} entries")));
+    }
+    if let Some(name) = request.inputs.keys().find(|name| name.is_kept()) {
+        return Err(Problem::new(Code::InvalidBody).field(
+            format!("inputs.{name}"),
+            "is a name that no input may have: it belongs to Signalbox or the executor, or decides which programs a build runs",
+        ));
     }
     match request.inputs.iter().find(|(_, value)| value.len() > MAX_INPUT || value.contains('\0')) {
         Some((name, _)) => Err(Problem::new(Code::InvalidBody)

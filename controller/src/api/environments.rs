@@ -3,35 +3,72 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
+use serde::Deserialize;
+use signalbox_contract::api::Page;
 use signalbox_contract::api::deploy::EnvironmentInfo;
-use signalbox_contract::api::run::{Accepted, DeployArtifactRequest, Environments, RollbackRequest};
+use signalbox_contract::api::run::{Accepted, DeployArtifactRequest, RollbackRequest};
 use signalbox_contract::grant::{Action, Glob, Target};
-use signalbox_contract::{Code, Digest, EnvironmentName, Problem};
+use signalbox_contract::{Code, Digest, EnvironmentName, HostName, Problem};
 use signalbox_controller_core::plan::{DeployTarget, Request};
 use signalbox_service::auth::Operator;
-use signalbox_service::http::{self as service_http, Json, Path};
+use signalbox_service::http::{self as service_http, Json, Path, Query};
+use utoipa::IntoParams;
 
 use super::cd::{accepted, idempotency};
-use super::{Api, not_answered, refused};
+use super::{Api, not_answered, page_size, refused};
 use crate::roster::Unfit;
 use crate::store::NewRun;
 
 /// How many environments, or patterns of names, a refusal names.
 const NAMED: usize = 20;
 
-/// The environments that the deployment worker's configuration defines, as far as the reader may see them.
-#[utoipa::path(get, path = "/environments", tag = "environments", responses(
-    (status = 200, description = "The environments.", body = Environments),
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListQuery {
+    /// Behind this one: the `next` of the page before.
+    #[param(value_type = Option<String>)]
+    cursor: Option<EnvironmentName>,
+    /// How many; 50 unless given, 200 at most.
+    limit: Option<u32>,
+}
+
+/// The environments that the deployment worker's configuration defines, as far as the reader may see them, by their names.
+#[utoipa::path(get, path = "/environments", tag = "environments", params(ListQuery), responses(
+    (status = 200, description = "A page of environments.", body = Page<EnvironmentInfo>),
+    (status = 400, description = "A parameter is not valid.", body = Problem),
     (status = 401, description = "No valid token.", body = Problem),
     (status = 502, description = "The deployment worker did not answer.", body = Problem),
 ))]
-pub(super) async fn list(State(api): State<Api>, operator: Operator) -> service_http::Result<Json<Environments>> {
-    Ok(Json(api.environments(&operator).await?))
+pub(super) async fn list(
+    State(api): State<Api>,
+    operator: Operator,
+    Query(query): Query<ListQuery>,
+) -> service_http::Result<Json<Page<EnvironmentInfo>>> {
+    let limit = page_size(query.limit)? as usize;
+    let mut items = api.environments(&operator).await?;
+    items.retain(|one| query.cursor.as_ref().is_none_or(|after| one.name > *after));
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next = items.last().filter(|_| more).map(|one| one.name.to_string());
+    Ok(Json(Page { items, next }))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct HostsQuery {
+    /// What hosts behind this one show: the `next` of the page before.
+    #[param(value_type = Option<String>)]
+    cursor: Option<HostName>,
+    /// Of how many hosts; 50 unless given, 200 at most.
+    limit: Option<u32>,
 }
 
 /// One environment: what each of its hosts shows now, by digest, since when, by which run. The hosts are asked.
-#[utoipa::path(get, path = "/environments/{name}", tag = "environments", params(("name" = EnvironmentName, Path, description = "The environment.")), responses(
-    (status = 200, description = "The environment.", body = EnvironmentInfo),
+#[utoipa::path(get, path = "/environments/{name}", tag = "environments", params(("name" = EnvironmentName, Path, description = "The environment."), HostsQuery), responses(
+    (status = 200, description = "The environment, with a page of what its hosts show.", body = EnvironmentInfo),
+    (status = 400, description = "A parameter is not valid.", body = Problem),
     (status = 404, description = "There is none of this name, or it may not be seen.", body = Problem),
     (status = 502, description = "The deployment worker did not answer.", body = Problem),
 ))]
@@ -39,8 +76,10 @@ pub(super) async fn get(
     State(api): State<Api>,
     operator: Operator,
     Path(name): Path<EnvironmentName>,
+    Query(query): Query<HostsQuery>,
 ) -> service_http::Result<Json<EnvironmentInfo>> {
-    Ok(Json(api.environment(&operator, &name).await?))
+    let limit = page_size(query.limit)?;
+    Ok(Json(api.environment(&operator, &name, query.cursor.as_ref(), limit).await?))
 }
 
 /// Deploy an artifact that is in the store. Needs `deploy` on the artifact, the environment and the name.
@@ -88,11 +127,12 @@ pub(super) async fn rollback(
 }
 
 impl Api {
-    /// The environments that a reader may see.
-    pub(crate) async fn environments(&self, operator: &Operator) -> service_http::Result<Environments> {
+    /// The environments that a reader may see, by their names.
+    pub(crate) async fn environments(&self, operator: &Operator) -> service_http::Result<Vec<EnvironmentInfo>> {
         let mut environments = self.workers.environments().await.map_err(|error| not_answered("deployment worker", &error))?;
         environments.retain(|one| operator.sees(&Target { environment: Some(&one.name), ..Target::default() }));
-        Ok(Environments { environments })
+        environments.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        Ok(environments)
     }
 
     /// Refuses an environment that the deployment worker does not have, naming those that the reader may see; and a name that
@@ -121,12 +161,19 @@ impl Api {
         })
     }
 
-    /// One environment, as far as a reader may see it.
-    pub(crate) async fn environment(&self, operator: &Operator, name: &EnvironmentName) -> service_http::Result<EnvironmentInfo> {
+    /// One environment with a page of its hosts, as far as a reader may see it.
+    pub(crate) async fn environment(
+        &self,
+        operator: &Operator,
+        name: &EnvironmentName,
+        after: Option<&HostName>,
+        limit: u32,
+    ) -> service_http::Result<EnvironmentInfo> {
         if !operator.sees(&Target { environment: Some(name), ..Target::default() }) {
             return Err(Problem::not_found().into());
         }
-        let mut environment = self.workers.environment(name).await.map_err(|error| not_answered("deployment worker", &error))?;
+        let asked = self.workers.environment(name, after, limit).await;
+        let mut environment = asked.map_err(|error| not_answered("deployment worker", &error))?;
         for host in &mut environment.shown {
             host.releases
                 .retain(|release| operator.sees(&Target { environment: Some(name), name: Some(&release.name), ..Target::default() }));

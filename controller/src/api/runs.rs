@@ -5,12 +5,15 @@ use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
 use serde::Deserialize;
 use signalbox_contract::api::Page;
-use signalbox_contract::api::run::{Accepted, EventView, RerunFrom, RerunRequest, RunState, RunSummary, RunView, Status};
-use signalbox_contract::grant::Action;
+use signalbox_contract::api::run::{
+    Accepted, EventView, RerunFrom, RerunRequest, RunAction, RunKind, RunState, RunSummary, RunView, Status,
+};
+use signalbox_contract::grant::{Action, Glob, Target};
 use signalbox_contract::{Problem, RefName, RepoName, RunId};
-use signalbox_controller_core::{Event, view};
+use signalbox_controller_core::decide::may_rerun;
+use signalbox_controller_core::{Event, Run, view};
 use signalbox_service::auth::Operator;
-use signalbox_service::http::{self as service_http, Json, Path, Query};
+use signalbox_service::http::{self as service_http, Json, OptionalJson, Path, Query};
 use utoipa::IntoParams;
 
 use super::caching::{Caching, matches_tag};
@@ -80,7 +83,7 @@ pub(super) async fn list(
     Ok(Json(api.store.runs(&filter, &api.visible(&operator).await?, limit).await.map_err(refused)?))
 }
 
-/// One run, with its steps and attempts and what may be done with it now.
+/// One run, with its steps and attempts and what the reader may do with it now.
 ///
 /// The answer has an `ETag`; ask again with `If-None-Match`.
 #[utoipa::path(get, path = "/runs/{id}", tag = "runs", params(("id" = RunId, Path, description = "The run.")), responses(
@@ -96,11 +99,21 @@ pub(super) async fn get(
     headers: HeaderMap,
 ) -> service_http::Result<Response> {
     let run = api.run(&operator, id).await?;
-    let (tag, caching) = (format!("\"{}-{}\"", run.id, run.version), Caching::Revalidated);
+    let actions = actions(&operator, &run);
+    // Whoever may do more with it sees another answer, which has another tag.
+    let marks: String = actions.iter().map(|action| mark(*action)).collect();
+    let (tag, caching) = (format!("\"{}-{}-{marks}\"", run.id, run.version), Caching::Revalidated);
     if matches_tag(&headers, &tag) {
         return caching.unchanged(&tag);
     }
-    Ok((caching.headers(&tag)?, Json(view::view(&run))).into_response())
+    Ok((caching.headers(&tag)?, Json(view::view(&run, actions))).into_response())
+}
+
+const fn mark(action: RunAction) -> char {
+    match action {
+        RunAction::Stop => 's',
+        RunAction::Rerun => 'r',
+    }
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -143,7 +156,8 @@ pub(super) async fn stop(State(api): State<Api>, operator: Operator, Path(id): P
 }
 
 /// Run a finished run again: the same commit and plan, from the step that did not pass, or from the start.
-#[utoipa::path(post, path = "/runs/{id}/rerun", tag = "runs", params(("id" = RunId, Path, description = "The run.")), request_body = RerunRequest, responses(
+/// Without a body, from the step that did not pass.
+#[utoipa::path(post, path = "/runs/{id}/rerun", tag = "runs", params(("id" = RunId, Path, description = "The run.")), request_body = Option<RerunRequest>, responses(
     (status = 202, description = "It goes on.", body = Accepted),
     (status = 403, description = "The token's grants do not cover it.", body = Problem),
     (status = 404, description = "There is no such run, or it may not be seen.", body = Problem),
@@ -153,7 +167,7 @@ pub(super) async fn rerun(
     State(api): State<Api>,
     operator: Operator,
     Path(id): Path<RunId>,
-    Json(request): Json<RerunRequest>,
+    OptionalJson(request): OptionalJson<RerunRequest>,
 ) -> service_http::Result<Response> {
     api.rerun_run(&operator, id, request.from).await?;
     accepted(Accepted { run: id, url: format!("/runs/{id}") })
@@ -168,27 +182,50 @@ impl Api {
         Ok(())
     }
 
-    /// Runs a run again on behalf of somebody, who must also be allowed to start it: its repository, what it publishes, and
-    /// what it deploys where. Which artifacts the plan publishes is looked at with the decision.
+    /// Runs a run again on behalf of somebody. Which artifacts the plan publishes is looked at with the decision.
     pub(crate) async fn rerun_run(&self, operator: &Operator, id: RunId, from: RerunFrom) -> service_http::Result<()> {
         let run = self.run(operator, id).await?;
-        operator.require(Action::Rerun, &target_of(&run))?;
-        if let Some(repo) = run.request.repo() {
-            operator.require(Action::Start, &of(repo))?;
+        for (action, target) in needed_to_rerun(&run) {
+            operator.require(action, &target)?;
         }
-        if run.request.target().is_some() {
-            operator.require(deploying(&run), &reach_of(&run))?;
-        }
-        let artifacts = run.request.repo().map(|repo| publishable(operator, repo)).unwrap_or_default();
-        let event = Event::RerunRequested { by: operator.principal().to_owned(), from, artifacts };
+        let event = Event::RerunRequested { by: operator.principal().to_owned(), from, artifacts: artifacts(operator, &run) };
         self.store.happened(id, event, None).await.map_err(refused)?;
         Ok(())
     }
 }
 
+/// What somebody may do with a run now: what its state allows, and their grants do.
+pub(crate) fn actions(operator: &Operator, run: &Run) -> Vec<RunAction> {
+    let rerun = || {
+        let granted = needed_to_rerun(run).iter().all(|(action, target)| operator.may(*action, target));
+        let artifacts = artifacts(operator, run);
+        granted && [RerunFrom::Failed, RerunFrom::Start].into_iter().any(|from| may_rerun(run, from, &artifacts).is_ok())
+    };
+    match run.state() {
+        RunState::Queued | RunState::Building if operator.may(Action::Stop, &target_of(run)) => vec![RunAction::Stop],
+        RunState::Finished if rerun() => vec![RunAction::Rerun],
+        RunState::Queued | RunState::Building | RunState::Stopping | RunState::Finished => Vec::new(),
+    }
+}
+
+/// Running again is starting: besides `rerun`, it takes what starting this very run would, which is its repository, and what it
+/// deploys where.
+fn needed_to_rerun(run: &Run) -> Vec<(Action, Target<'_>)> {
+    let mut needed = vec![(Action::Rerun, target_of(run))];
+    needed.extend(run.request.repo().map(|repo| (Action::Start, of(repo))));
+    if run.request.target().is_some() {
+        needed.push((deploying(run), reach_of(run)));
+    }
+    needed
+}
+
+/// Which artifacts somebody may publish in a run.
+fn artifacts(operator: &Operator, run: &Run) -> Vec<Glob> {
+    run.request.repo().map(|repo| publishable(operator, repo)).unwrap_or_default()
+}
+
 /// The action that brings something to an environment in this kind of run.
-const fn deploying(run: &signalbox_controller_core::Run) -> Action {
-    use signalbox_contract::api::run::RunKind;
+const fn deploying(run: &Run) -> Action {
     match run.kind() {
         RunKind::Cd | RunKind::Deploy => Action::Deploy,
         RunKind::Rollback => Action::Rollback,

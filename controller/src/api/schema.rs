@@ -41,7 +41,7 @@ fn move_references(value: &mut Value) {
 }
 
 /// The JSON Schema of `.signalbox.yaml`. Needs no token: it says nothing of this installation.
-#[utoipa::path(get, path = "/schemas/signalbox.json", tag = "schemas", responses(
+#[utoipa::path(get, path = "/schemas/signalbox.json", tag = "schemas", security(()), responses(
     (status = 200, description = "The schema.", content_type = "application/schema+json"),
 ))]
 pub(super) async fn get() -> Response {

@@ -132,10 +132,28 @@ pub(super) async fn revoke(State(api): State<Api>, operator: Operator, Path(jti)
     Ok(Json(Revoked { jti, listed }))
 }
 
-/// The ids of revoked tokens that have not ended by themselves. Needs no token: an id alone is good for nothing.
-#[utoipa::path(get, path = "/revocations", tag = "tokens", responses((status = 200, description = "The ids.", body = Revocations)))]
-pub(super) async fn revocations(State(api): State<Api>) -> service_http::Result<Json<Revocations>> {
-    let mut revoked: Vec<Uuid> = api.store.revoked().await.map_err(refused)?.into_iter().collect();
-    revoked.sort_unstable();
-    Ok(Json(Revocations { revoked }))
+/// How many ids of revoked tokens a page has at most, and unless fewer are wanted.
+const IDS: u32 = 1000;
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RevocationsQuery {
+    /// The `next` of the page before.
+    #[param(value_type = Option<String>)]
+    cursor: Option<Uuid>,
+    /// How many; 1000 unless given, and at most.
+    limit: Option<u32>,
+}
+
+/// The ids of revoked tokens that have not ended by themselves, in their order. Needs no token: an id alone is good for nothing.
+#[utoipa::path(get, path = "/revocations", tag = "tokens", security(()), params(RevocationsQuery), responses(
+    (status = 200, description = "A page of ids.", body = Revocations),
+    (status = 400, description = "A parameter is not valid.", body = Problem),
+))]
+pub(super) async fn revocations(State(api): State<Api>, Query(query): Query<RevocationsQuery>) -> service_http::Result<Json<Revocations>> {
+    let limit @ 1..=IDS = query.limit.unwrap_or(IDS) else {
+        return Err(Problem::new(Code::InvalidRequest).field("limit", format!("must be between 1 and {IDS}")).into());
+    };
+    Ok(Json(api.store.revocations(query.cursor, limit).await.map_err(refused)?))
 }

@@ -48,7 +48,7 @@ impl Desk {
 
 /// What a forge delivers. Needs no token: each delivery is signed as the forge's configuration says. A forge that can only
 /// carry a secret in the path appends it: `/webhooks/{forge}/SECRET`; it is never logged.
-#[utoipa::path(post, path = "/webhooks/{forge}", tag = "deliveries", params(("forge" = ForgeName, Path, description = "The forge.")), responses(
+#[utoipa::path(post, path = "/webhooks/{forge}", tag = "deliveries", security(()), params(("forge" = ForgeName, Path, description = "The forge.")), responses(
     (status = 204, description = "It is recorded durably, or was before; what is done about it shows `GET /deliveries`."),
     (status = 401, description = "It is not signed as it should be.", body = Problem),
     (status = 404, description = "There is no such forge.", body = Problem),
@@ -64,7 +64,17 @@ pub(super) async fn post(
     receive(&api, &forge, "", &headers, body).await
 }
 
-/// The same, with a path behind the forge's name.
+/// The same for a forge that can carry its secret only in the path. The path is never logged, and kept of no delivery.
+#[utoipa::path(post, path = "/webhooks/{forge}/{path}", tag = "deliveries", security(()), params(
+    ("forge" = ForgeName, Path, description = "The forge."),
+    ("path" = String, Path, description = "The secret. It may have slashes."),
+), responses(
+    (status = 204, description = "It is recorded durably, or was before; what is done about it shows `GET /deliveries`."),
+    (status = 401, description = "It is not signed as it should be.", body = Problem),
+    (status = 404, description = "There is no such forge.", body = Problem),
+    (status = 413, description = "It has more than 26 MiB.", body = Problem),
+    (status = 503, description = "Too many wait to be acted on; deliver it again.", body = Problem),
+))]
 pub(super) async fn post_with_path(
     State(api): State<Api>,
     Path((forge, path)): Path<(String, String)>,

@@ -8,7 +8,7 @@ use signalbox_adapters::forge::gerrit::{GerritSettings, GerritSsh, Notify};
 use signalbox_adapters::forge::gitlab::GitlabForgeSettings;
 use signalbox_contract::api::run::{MAX_INPUT, MAX_INPUTS};
 use signalbox_contract::grant::Glob;
-use signalbox_contract::job::Variables;
+use signalbox_contract::job::{VariableName, Variables};
 use signalbox_contract::{ArtifactName, EnvironmentName, ExecutorName, ForgeName, JobName, PublishedName};
 use signalbox_service::config::{Bytes, Reader};
 use signalbox_service::secret::SecretString;
@@ -356,7 +356,11 @@ fn inputs(reader: &mut Reader) -> Variables {
     }
     let mut inputs = Variables::new();
     for (name, value) in given {
-        match name.parse() {
+        match name.parse::<VariableName>() {
+            Ok(name) if name.is_kept() => {
+                let why = "it belongs to Signalbox or the executor, or decides which programs a build runs";
+                reader.refuse("inputs", format!("has {name}, a name that no input may have: {why}"));
+            }
             Ok(name) => drop(inputs.insert(name, value)),
             Err(_) => reader.refuse("inputs", "has a name that no variable can have"),
         }

@@ -131,7 +131,7 @@ async fn environments(workers: Workers) -> Vec<DoctorFinding> {
     }
     let asked = all.iter().take(MOST).map(|environment| async {
         let about = format!("environment {}", environment.name);
-        match workers.environment(&environment.name).await {
+        match workers.whole_environment(&environment.name).await {
             Ok(seen) => hosts(&seen).into_iter().map(|finding| of(&about, finding)).collect(),
             Err(error) => vec![of(&about, complaint(Role::Deploy, &error))],
         }

@@ -161,7 +161,7 @@ fn voice(speakers: &[Run], asked: RunId, stale: bool) -> Option<(&Run, Standing)
 
 /// In a few sentences, for people.
 fn summary(run: &Run, standing: Standing) -> String {
-    let seen = view::view(run);
+    let seen = view::view(run, Vec::new());
     let mut lines = vec![match standing {
         Standing::Started => format!("Started {}.", named(run)),
         Standing::Passed => format!("{} passed.", named(run)),

@@ -9,7 +9,7 @@ use signalbox_contract::api::deploy::EnvironmentInfo;
 use signalbox_contract::api::mirrors::{CollectRequest, CollectResult, MirrorFinding, MirrorInfo};
 use signalbox_contract::api::store::GrantInfo;
 use signalbox_contract::token::{Capability, Service};
-use signalbox_contract::{AttemptKey, EnvironmentName};
+use signalbox_contract::{AttemptKey, EnvironmentName, HostName};
 use signalbox_service::auth::{SignError, Signer};
 use signalbox_service::client::{Call, CallError, Client};
 use signalbox_service::secret::SecretString;
@@ -17,6 +17,9 @@ use url::{Url, form_urlencoded};
 
 /// How long the VCS worker may take where it goes to the mirrors' servers; it gives up on them sooner.
 const MIRRORS: Duration = Duration::from_secs(45);
+
+/// How many hosts the deployment worker is asked about at once.
+const HOSTS: u32 = 200;
 
 /// The workers, and the key with which calls to them are signed.
 #[derive(Clone)]
@@ -50,12 +53,14 @@ impl Workers {
         self.deploy.read(&self.signer, &Call::get(Service::DeployWorker, "/environments")).await
     }
 
-    /// What an environment's hosts show now.
+    /// What an environment's hosts show now: a page of them, behind the one named `after`.
     ///
     /// # Errors
     /// When the deployment worker cannot be asked, or has no such environment.
-    pub async fn environment(&self, name: &EnvironmentName) -> Result<EnvironmentInfo, CallError> {
-        let path = format!("/environments/{name}");
+    pub async fn environment(&self, name: &EnvironmentName, after: Option<&HostName>, limit: u32) -> Result<EnvironmentInfo, CallError> {
+        let after = after.map(|host| ("cursor", host.as_str()));
+        let query = form_urlencoded::Serializer::new(String::new()).append_pair("limit", &limit.to_string()).extend_pairs(after).finish();
+        let path = format!("/environments/{name}?{query}");
         self.deploy.read(&self.signer, &Call::get(Service::DeployWorker, &path)).await
     }
 
@@ -65,6 +70,21 @@ impl Workers {
     /// When the store cannot be asked.
     pub async fn grant(&self, key: AttemptKey) -> Result<GrantInfo, CallError> {
         self.store.read(&self.signer, &Call::get(Service::ArtifactStore, &format!("/grants/{key}"))).await
+    }
+
+    /// The same of all hosts.
+    ///
+    /// # Errors
+    /// When the deployment worker cannot be asked, or has no such environment.
+    pub async fn whole_environment(&self, name: &EnvironmentName) -> Result<EnvironmentInfo, CallError> {
+        let mut whole = self.environment(name, None, HOSTS).await?;
+        while let Some(after) = whole.next.take() {
+            let page = self.environment(name, Some(&after), HOSTS).await?;
+            whole.shown.extend(page.shown);
+            // A page that leads back would never end.
+            whole.next = page.next.filter(|next| *next > after);
+        }
+        Ok(whole)
     }
 
     /// A page of what is at the mirrors.

@@ -5,8 +5,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use signalbox_service::secret::{ExposeSecret as _, SecretString};
 
-/// Shorter ones would mask ordinary words.
-const SHORTEST: usize = 6;
+/// How many bytes a secret has at least: shorter ones would mask ordinary words.
+pub(crate) const SHORTEST: usize = 6;
 
 /// Finds secrets, and what they look like in base64, in URLs and in JSON.
 #[derive(Default)]
@@ -22,7 +22,7 @@ impl std::fmt::Debug for Mask {
 }
 
 impl Mask {
-    /// A mask for these secrets. Those with fewer than six characters are left out.
+    /// A mask for these secrets. The configuration has seen to it that none is too short.
     pub fn of(secrets: &[SecretString]) -> Self {
         let mut patterns: Vec<Vec<u8>> = secrets.iter().flat_map(|secret| faces(secret.expose_secret())).collect();
         patterns.retain(|pattern| pattern.len() >= SHORTEST);

@@ -15,17 +15,24 @@ use signalbox_contract::api::run::RollbackRequest;
 use signalbox_contract::grant::{Action, Target};
 use signalbox_contract::{Code, EnvironmentName, Problem, PublishedName};
 use signalbox_service::auth::Operator;
-use signalbox_service::http::Path;
+use signalbox_service::http::{Path, Query};
 
 use super::error::PageError;
 use super::words::age;
 use super::{Visitor, page};
 use crate::api::Api;
 
+/// How many hosts of an environment are shown.
+const SHOWN: u32 = 200;
+
+/// How many environments are shown.
+const ENVIRONMENTS: usize = 50;
+
 #[derive(Template)]
 #[template(path = "environments.html")]
 struct Page {
     environments: Vec<Environment>,
+    next: Option<String>,
     visitor: Option<Visitor>,
     refresh: bool,
 }
@@ -50,13 +57,24 @@ struct Row {
     age: String,
 }
 
+/// Which environments are wanted.
+#[derive(Deserialize)]
+pub(super) struct EnvironmentsQuery {
+    /// The `next` of the page before.
+    cursor: Option<EnvironmentName>,
+}
+
 /// `GET /view/environments`: the hosts are asked, each environment for itself; one that does not answer hides no other.
-pub(super) async fn get(State(api): State<Api>, operator: Operator) -> Result<Response, PageError> {
-    let listed = api.environments(&operator).await?.environments;
+pub(super) async fn get(State(api): State<Api>, operator: Operator, Query(query): Query<EnvironmentsQuery>) -> Result<Response, PageError> {
+    let mut listed = api.environments(&operator).await?;
+    listed.retain(|one| query.cursor.as_ref().is_none_or(|after| one.name > *after));
+    let more = listed.len() > ENVIRONMENTS;
+    listed.truncate(ENVIRONMENTS);
+    let next = listed.last().filter(|_| more).map(|one| one.name.to_string());
     let now = api.clock.now();
     let (api, operator) = (&api, &operator);
     let asked = listed.iter().map(|listed| async move {
-        match api.environment(operator, &listed.name).await {
+        match api.environment(operator, &listed.name, None, SHOWN).await {
             Ok(environment) => shown(&environment, operator, now),
             Err(refusal) => Environment {
                 name: listed.name.to_string(),
@@ -67,7 +85,7 @@ pub(super) async fn get(State(api): State<Api>, operator: Operator) -> Result<Re
         }
     });
     let environments = join_all(asked).await;
-    page(&Page { environments, visitor: Some(Visitor::of(operator)), refresh: false })
+    page(&Page { environments, next, visitor: Some(Visitor::of(operator)), refresh: false })
 }
 
 fn hosts(count: usize) -> String {
@@ -90,6 +108,11 @@ fn shown(environment: &EnvironmentInfo, operator: &Operator, now: Timestamp) -> 
             at: release.since.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             age: age(release.since, now),
         }));
+    }
+    if environment.next.is_some() {
+        let left = environment.hosts.len().saturating_sub(environment.shown.len());
+        let words = format!("{} more: signalbox environments {}", hosts(left), environment.name);
+        rows.push(Row { host: "…".to_owned(), failure: Some(words), ..Row::default() });
     }
     Environment {
         name: environment.name.to_string(),

@@ -16,7 +16,7 @@ use super::origin::{self, Report};
 use super::parts::{PartRow, part_rows, telling};
 use super::words::{Fact, Row, State as StateWord, log_text, moment, step_state, took};
 use super::{Visitor, page};
-use crate::api::{Api, LogQuery, attempt_of, part_of};
+use crate::api::{Api, LogQuery, actions, attempt_of, part_of};
 use crate::log::MAX_READ;
 
 /// How much of the log a run's own page shows.
@@ -54,7 +54,7 @@ struct StepRow {
 /// `GET /view/runs/{id}`
 pub(super) async fn get(State(api): State<Api>, operator: Operator, Path(id): Path<RunId>) -> Result<Response, PageError> {
     let run = api.run(&operator, id).await?;
-    let seen = view::view(&run);
+    let seen = view::view(&run, actions(&operator, &run));
     let now = api.clock.now();
     page(&Page {
         row: Row::of(&seen.summary, now),

@@ -68,7 +68,10 @@ impl Row {
             id: run.id.to_string(),
             name: format!("{kind}{} #{}", of_what.unwrap_or_default(), run.number),
             state: if run.unreadable { UNREADABLE } else { run_state(run.state, run.outcome) },
-            change: run.ref_name.as_ref().map(|name| name.short().to_owned()).unwrap_or_default(),
+            change: run.origin.change().map_or_else(
+                || run.ref_name.as_ref().map(|name| name.short().to_owned()).unwrap_or_default(),
+                |change| log_text(change.as_bytes()),
+            ),
             sha: run.sha.as_ref().map(|sha| sha.as_str().chars().take(9).collect()).unwrap_or_default(),
             deploys,
             by: run.principal.clone(),

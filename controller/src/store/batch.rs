@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use signalbox_contract::change::ChangeId;
 use signalbox_contract::{AttemptKey, CommitSha, Digest, RunId};
 use signalbox_controller_core::decide::{Acceptance, Decision, Limits, LogEntry};
-use signalbox_controller_core::{Effect, Event, Granted, Message, Resource, ResourceKey, Run, accept, decide};
+use signalbox_controller_core::{Effect, Event, Granted, Message, ResourceKey, Run, accept, decide};
 use sqlx::SqliteConnection;
 
 use super::aside::{Table, run_of, set_aside};
-use super::memory::{Memory, record_row, unsaid};
+use super::memory::{Memory, record_row};
 use super::rows::{RunRow, millis, to_json};
 use super::{Lease, StoreError};
 
@@ -171,7 +171,7 @@ impl<'a> Batch<'a> {
             if let Message::Release { holder, .. } = &message {
                 self.touched.insert((key.clone(), *holder));
             }
-            let resource = self.memory.resources.entry(key.clone()).or_insert_with(|| Resource::new(key.clone(), unsaid(&key)));
+            let resource = self.memory.resource(&key);
             let granted = resource.take(&message);
             if key.passing() && resource.claims().next().is_none() {
                 self.memory.resources.remove(&key);

@@ -11,6 +11,7 @@ use signalbox_service::sqlite::Database;
 use sqlx::{SqliteConnection, SqlitePool};
 
 use super::aside::{Table, resource_of, run_of, set_aside, try_again};
+use super::restored::counted_from;
 use super::rows::{from_bytes, millis, text, to_json};
 use super::{StoreError, StoreSettings};
 
@@ -25,6 +26,8 @@ pub(super) struct Memory {
     pub(super) last_run: Option<RunId>,
     /// The last number that was given in each scope that was asked for so far.
     pub(super) sequences: HashMap<String, u64>,
+    /// Above which number all deployments are, because a backup was restored.
+    pub(super) counted_from: u64,
     /// How many deliveries wait to be acted on.
     pub(super) waiting: u64,
     /// Which source each name is bound to.
@@ -44,6 +47,9 @@ impl Memory {
         memory.load_runs(&mut writer, now).await?;
         memory.load_resources(&mut writer, now).await?;
         memory.resize(settings);
+        memory.counted_from = counted_from(&mut writer).await?;
+        let from = memory.counted_from;
+        memory.resources.values_mut().for_each(|resource| raise(resource, from));
         let waiting: i64 = sqlx::query_scalar("SELECT count(*) FROM delivery WHERE state = 'received'").fetch_one(&mut *writer).await?;
         memory.waiting = u64::try_from(waiting).unwrap_or_default();
         for (name, source) in &settings.sources {
@@ -140,6 +146,16 @@ impl Memory {
         }
     }
 
+    /// A resource, which is made when it is first asked for.
+    pub(super) fn resource(&mut self, key: &ResourceKey) -> &mut Resource {
+        let from = self.counted_from;
+        self.resources.entry(key.clone()).or_insert_with(|| {
+            let mut resource = Resource::new(key.clone(), unsaid(key));
+            raise(&mut resource, from);
+            resource
+        })
+    }
+
     /// The next number in a scope.
     pub(super) async fn next_number(&mut self, writer: &mut sqlx::SqliteConnection, scope: &str) -> Result<u64, StoreError> {
         if !self.sequences.contains_key(scope) {
@@ -150,6 +166,13 @@ impl Memory {
         let last = self.sequences.entry(scope.to_owned()).or_default();
         *last += 1;
         Ok(*last)
+    }
+}
+
+/// Where the numbers of grants are those of deployments, they go on above `from`.
+fn raise(resource: &mut Resource, from: u64) {
+    if matches!(resource.key, ResourceKey::Environment(_)) {
+        resource.raise(from);
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use signalbox_contract::api::Page;
-use signalbox_contract::api::run::TokenInfo;
+use signalbox_contract::api::run::{Revocations, TokenInfo};
 use signalbox_contract::grant::Grant;
 use signalbox_contract::token::Service;
 use signalbox_service::telemetry::causes;
@@ -129,5 +129,23 @@ impl Store {
             .fetch_all(&self.db.readers)
             .await?;
         Ok(rows.into_iter().filter_map(|(jti,)| jti.parse().ok()).collect())
+    }
+
+    /// A page of them, in the order of their ids, after `after`.
+    ///
+    /// # Errors
+    /// When it could not be read.
+    pub async fn revocations(&self, after: Option<Uuid>, limit: u32) -> Result<Revocations, StoreError> {
+        let rows: Vec<(String,)> =
+            sqlx::query_as("SELECT jti FROM token WHERE revoked_at IS NOT NULL AND expires_at > $1 AND jti > $2 ORDER BY jti LIMIT $3")
+                .bind(millis(self.now()))
+                .bind(after.map(|jti| jti.to_string()).unwrap_or_default())
+                .bind(i64::from(limit) + 1)
+                .fetch_all(&self.db.readers)
+                .await?;
+        let more = rows.len() > limit as usize;
+        let revoked: Vec<Uuid> = rows.into_iter().take(limit as usize).filter_map(|(jti,)| jti.parse().ok()).collect();
+        let next = revoked.last().copied().filter(|_| more);
+        Ok(Revocations { revoked, next })
     }
 }

@@ -10,7 +10,7 @@ use signalbox_contract::api::Page;
 use signalbox_contract::api::run::{Accepted, Outcome, RunSummary, Status};
 use signalbox_contract::grant::Grant;
 
-use crate::house::{House, Setup, answer, expect, refused};
+use crate::house::{House, SOURCE, Setup, answer, expect, refused};
 use crate::stand_ins::{At, Mood};
 
 fn hello() -> Value {
@@ -36,6 +36,8 @@ async fn the_same_key_and_body_is_the_same_run() {
     // What was meant counts, not how it was spelt.
     let spelt = house.post("/cd", &hello()).header("idempotency-key", "morning").body("{ \"ref\":\"main\",\n\"repo\" : \"hello\" }");
     assert_eq!(accepted(spelt).await.run, first.run);
+    let by_url = json!({ "repo": SOURCE, "ref": "main" });
+    assert_eq!(accepted(keyed(&house, "/cd", &by_url, "morning")).await.run, first.run, "by its URL it is the same repository");
     house.ends(first.run, Outcome::Passed).await;
     assert_eq!(accepted(keyed(&house, "/cd", &hello(), "morning")).await.run, first.run, "also when it is over");
     let other = json!({ "repo": "hello", "ref": "another" });

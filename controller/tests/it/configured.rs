@@ -86,3 +86,24 @@ fn a_hook_is_about_the_executors_of_its_own_gitlab() {
     assert_eq!(at("lab"), ["here", "too"]);
     assert!(at("review").is_empty() && at("nothing").is_empty());
 }
+
+#[test]
+fn inputs_of_rules_and_secrets_to_mask_are_such_as_can_be_used() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let short = folder.path().join("short");
+    write_secret(&short, &SecretString::from("12345")).expect("a secret");
+    let text = format!(
+        "[executors.local]\nurl = \"http://127.0.0.1:4\"
+        [forges.review]\nkind = \"gerrit\"\nurl = \"https://review.example.org\"\nuser = \"ci\"
+        [repositories.one]\nsource = \"https://git.example.org/one\"\nexecutor = \"local\"\nforge = \"review\"\nproject = \"one\"
+        [[repositories.one.on]]\nevent = \"review\"\ninputs = {{ LD_PRELOAD = \"x\" }}
+        [[mask]]\nfile = \"token\"
+        [[mask]]\nfile = \"{}\"",
+        short.display()
+    );
+    let wrong = read(&text).expect_err("it is wrong");
+    let line = text.lines().count() + SERVICES.lines().count();
+    assert!(wrong.contains(&format!(":{line}: mask[2].file: holds fewer than 6 bytes")), "{line}: {wrong}");
+    assert!(wrong.contains("LD_PRELOAD, a name that no input may have"), "{wrong}");
+    assert!(!wrong.contains("12345") && !wrong.contains("mask[1]"), "{wrong}");
+}

@@ -28,6 +28,8 @@ async fn a_run_says_which_change_it_is_for_and_what_its_forge_was_told() {
     for text in [link, "team/hello", "tidy", "Told to forge", "UTC", "The label &#60;b&#62;Verified&#60;/b&#62; is not there."] {
         assert!(one.contains(text), "{text}: {one}");
     }
+    let list = page(&house, "/").await;
+    assert!(list.contains("team/hello 7, patch set 2") && !list.contains("refs/changes") && !list.contains("07/7/2"), "{list}");
     assert!(!one.contains("Being told") && !one.contains("Not told"));
     house.forge.is_away(true);
     delivers(&house, &said("2", "recheck", 7, 2)).await;

@@ -2,8 +2,9 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use signalbox_contract::api::Page;
 use signalbox_contract::api::deploy::EnvironmentInfo;
-use signalbox_contract::api::run::{Accepted, Environments, Outcome, RunKind, Status};
+use signalbox_contract::api::run::{Accepted, Outcome, RunKind, Status};
 use signalbox_contract::grant::Grant;
 use signalbox_contract::{Code, Problem, RunId};
 
@@ -59,9 +60,17 @@ async fn an_environment_shows_what_its_hosts_show() {
     let house = House::open().await;
     let run = house.branch("main").await;
     house.ends(run, Outcome::Passed).await;
-    let list: Environments = expect(house.get("/environments"), StatusCode::OK).await;
-    let names: Vec<&str> = list.environments.iter().map(|one| one.name.as_str()).collect();
+    let list: Page<EnvironmentInfo> = expect(house.get("/environments"), StatusCode::OK).await;
+    let names: Vec<&str> = list.items.iter().map(|one| one.name.as_str()).collect();
     assert_eq!(names, ["production", "test"]);
+    let first: Page<EnvironmentInfo> = expect(house.get("/environments?limit=1"), StatusCode::OK).await;
+    assert_eq!((first.items[0].name.as_str(), first.next.as_deref()), ("production", Some("production")));
+    let last: Page<EnvironmentInfo> = expect(house.get("/environments?cursor=production&limit=1"), StatusCode::OK).await;
+    assert_eq!((last.items[0].name.as_str(), last.next), ("test", None));
+    let one: EnvironmentInfo = expect(house.get("/environments/test?limit=1"), StatusCode::OK).await;
+    assert_eq!((one.shown.len(), one.hosts.len(), one.next.as_ref().map(AsRef::as_ref)), (1, 2, Some("web1")));
+    let one: EnvironmentInfo = expect(house.get("/environments/test?cursor=web1&limit=1"), StatusCode::OK).await;
+    assert_eq!((one.shown[0].host.as_str(), one.next), ("web2", None));
     let one: EnvironmentInfo = expect(house.get("/environments/test"), StatusCode::OK).await;
     assert_eq!(one.shown.len(), 2);
     assert!(one.shown.iter().all(|host| host.releases[0].run == run && host.releases[0].name.as_str() == "hello"));

@@ -40,6 +40,13 @@ async fn a_request_for_a_run_that_makes_no_sense_names_the_field() {
         ("inputs.A", json!({ "A": "x".repeat(4097) })),
         ("inputs.A", json!({ "A": "x\u{0}" })),
         ("inputs.A", json!({ "A": 1 })),
+        ("inputs.CICD_GIT_COMMIT", json!({ "CICD_GIT_COMMIT": "0" })),
+        ("inputs.SIGNALBOX_RUN", json!({ "A": "x", "SIGNALBOX_RUN": "x" })),
+        ("inputs.CI_DEBUG_TRACE", json!({ "CI_DEBUG_TRACE": "true" })),
+        ("inputs.PATH", json!({ "PATH": "/tmp" })),
+        ("inputs.LD_PRELOAD", json!({ "LD_PRELOAD": "/tmp/x.so" })),
+        ("inputs.git_ssh_command", json!({ "git_ssh_command": "id" })),
+        ("inputs.BASH_ENV", json!({ "BASH_ENV": "/tmp/x" })),
         ("branch", json!("main")),
         ("REPO", json!("hello")),
     ] {
@@ -91,13 +98,17 @@ async fn a_body_that_is_no_json_or_too_large_is_refused() {
     let house = House::open().await;
     let run = "01jd8qk4wmfvt9e3v1n0t2m6xz";
     let paths = ["/cd".to_owned(), "/environments/test/deploy".to_owned(), "/environments/test/rollback".to_owned(), "/tokens".to_owned()];
-    for path in paths.into_iter().chain([format!("/runs/{run}/rerun")]) {
+    let rerun = format!("/runs/{run}/rerun");
+    for path in paths.into_iter().chain([rerun.clone()]) {
         let post = || house.by(house.token(), Method::POST, &path);
         refused(post().body("{}"), 415).await;
         refused(post().header("content-type", "text/plain").body("{}"), 415).await;
         refused(post().header("content-type", "application/x-www-form-urlencoded").body("repo=hello"), 415).await;
         let json = || post().header("content-type", "application/json");
-        for body in ["", "{", "nonsense", "7", "null", "{\"a\":1}}", "{\"repo\":\"hello\",\"repo\":\"hello\"}"] {
+        // Where everything has a default, nothing is a body too; here there is no such run.
+        refused(json().body(""), if path == rerun { 404 } else { 400 }).await;
+        refused(post(), if path == rerun { 404 } else { 415 }).await;
+        for body in ["{", "nonsense", "7", "null", "{\"a\":1}}", "{\"repo\":\"hello\",\"repo\":\"hello\"}"] {
             let problem = refused(json().body(body), 400).await;
             assert_eq!(problem.code, Code::InvalidBody, "{path} {body}");
         }

@@ -1,11 +1,13 @@
 //! The controller dies in the middle of something, and goes on when it is back.
 
+use reqwest::StatusCode;
+use serde_json::json;
 use signalbox_contract::Verdict;
-use signalbox_contract::api::run::Outcome;
+use signalbox_contract::api::run::{Accepted, Outcome};
 use signalbox_controller::StartError;
 use signalbox_service::folder::FolderError;
 
-use crate::house::{House, Setup, phase};
+use crate::house::{House, Setup, expect, phase};
 use crate::stand_ins::{At, Mood};
 
 /// Each act of a whole run was done once.
@@ -106,5 +108,42 @@ async fn more_room_after_a_restart_is_used_at_once() {
     house.comes_back().await;
     house.builds(second).await;
     assert_eq!(house.world.builds().running(), 2);
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deployed_after_a_restore_goes_over_what_was_deployed_since_the_backup() {
+    let mut house = House::open().await;
+    let deploy = async |house: &House, bytes: &[u8], environment: &str| {
+        house.world.blobs().publish("tool", bytes);
+        let body = json!({ "artifact_id": "tool", "published_name": "tool" });
+        let accepted: Accepted = expect(house.post(&format!("/environments/{environment}/deploy"), &body), StatusCode::ACCEPTED).await;
+        house.ends(accepted.run, Outcome::Passed).await;
+    };
+    deploy(&house, b"0", "test").await;
+    house.stops().await;
+    let data = house.folder.path().join("data");
+    let (file, backup, mark) = (data.join("controller.db"), house.folder.path().join("backup.db"), data.join("restored"));
+    std::fs::copy(&file, &backup).expect("a backup");
+    house.comes_back().await;
+    for bytes in [b"1", b"2", b"3"] {
+        deploy(&house, bytes, "test").await;
+        // What the backup does not even know of.
+        deploy(&house, bytes, "production").await;
+    }
+    house.stops().await;
+
+    for left in ["controller.db-wal", "controller.db-shm"] {
+        let _ = std::fs::remove_file(data.join(left));
+    }
+    std::fs::copy(&backup, &file).expect("the backup is put back");
+    std::fs::write(&mark, "").expect("a mark");
+    house.comes_back().await;
+    assert!(!mark.exists(), "it is heard once");
+    deploy(&house, b"4", "test").await;
+    house.stops().await;
+    house.comes_back().await;
+    deploy(&house, b"5", "production").await;
+    deploy(&house, b"6", "test").await;
     house.close().await;
 }

@@ -1,52 +1,15 @@
 //! Who may see and do what.
 
 use reqwest::{Method, StatusCode};
-use serde_json::{Value, json};
-use signalbox_contract::FailureCode;
+use serde_json::json;
 use signalbox_contract::api::Page;
 use signalbox_contract::api::deploy::EnvironmentInfo;
-use signalbox_contract::api::run::{Accepted, Environments, Outcome, RunSummary, Status};
+use signalbox_contract::api::run::{Accepted, Outcome, RunAction, RunSummary, RunView, Status};
 use signalbox_contract::grant::{Action, Grant};
+use signalbox_contract::{FailureCode, Verdict};
 
 use crate::house::{House, answer, expect, globs, on_repos, refused};
-
-/// Every endpoint that needs a token.
-fn endpoints(run: &str) -> Vec<(Method, String)> {
-    let get = ["/status", "/runs", "/environments", "/environments/test", "/tokens", "/mirrors", "/doctor"]
-        .map(|path| (Method::GET, path.to_owned()));
-    let of_run = ["", "/events", "/live", "/steps/build/log"].map(|what| (Method::GET, format!("/runs/{run}{what}")));
-    let post = ["/cd", "/environments/test/deploy", "/environments/test/rollback", "/tokens", "/mirrors/collect"]
-        .map(|path| (Method::POST, path.to_owned()));
-    let change = ["stop", "rerun"].map(|what| (Method::POST, format!("/runs/{run}/{what}")));
-    let delete = [(Method::DELETE, "/tokens/01936f00-0000-7000-8000-000000000000".to_owned())];
-    get.into_iter().chain(of_run).chain(post).chain(change).chain(delete).collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_answered_without_a_token() {
-    let house = House::open().await;
-    let run = house.branch("main").await;
-    let stranger = House::open().await;
-    let foreign = stranger.token().to_owned();
-    for (method, path) in endpoints(&run.to_string()) {
-        for request in [
-            house.bare(method.clone(), &path),
-            house.bare(method.clone(), &path).header("authorization", "Basic c2lnbmFsYm94Ong="),
-            house.by("not-a-token", method.clone(), &path),
-            house.by(&foreign, method.clone(), &path),
-        ] {
-            let request = if method == Method::POST { request.json(&json!({})) } else { request };
-            let response = answer(request, StatusCode::UNAUTHORIZED).await;
-            assert_eq!(response.headers()["www-authenticate"], "Bearer", "{method} {path}");
-        }
-        refused(house.bare(method.clone(), &format!("{path}?access_token={}", house.token())), 401).await;
-    }
-    let open: Value = expect(house.bare(Method::GET, "/revocations"), StatusCode::OK).await;
-    assert_eq!(open, json!({ "revoked": [] }), "revocations are public");
-    house.ends(run, Outcome::Passed).await;
-    stranger.close().await;
-    house.close().await;
-}
+use crate::pages::with_cookie;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_reader_may_not_see_is_not_there() {
@@ -68,8 +31,8 @@ async fn what_a_reader_may_not_see_is_not_there() {
     assert_eq!(runs.items.len(), 1);
     let runs: Page<RunSummary> = expect(house.by(&reader, Method::GET, "/runs?repo=hello"), StatusCode::OK).await;
     assert!(runs.items.is_empty());
-    let environments: Environments = expect(house.by(&reader, Method::GET, "/environments"), StatusCode::OK).await;
-    assert!(environments.environments.is_empty());
+    let environments: Page<EnvironmentInfo> = expect(house.by(&reader, Method::GET, "/environments"), StatusCode::OK).await;
+    assert!(environments.items.is_empty());
     refused(house.by(&reader, Method::GET, "/environments/test"), 404).await;
     house.close().await;
 }
@@ -192,5 +155,55 @@ async fn a_rerun_has_the_rights_of_whoever_reruns_and_not_of_whoever_started() {
     let path = format!("/runs/{narrow}/rerun");
     let _: Accepted = expect(house.by(&fitting, Method::POST, &path).json(&json!({})), StatusCode::ACCEPTED).await;
     house.ends(narrow, Outcome::Passed).await;
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_offers_only_what_its_reader_may_do_now() {
+    let house = House::open().await;
+    house.world.sources().script("slow", "wait");
+    let run = house.branch("slow").await;
+    house.builds(run).await;
+    let path = format!("/runs/{run}");
+    let reads = house.token_of("reads", vec![on_repos(&[Action::Read], &["*"])]);
+    let stops = house.token_of("stops", vec![on_repos(&[Action::Read, Action::Stop], &["*"])]);
+    // It may be rerun, and not be deployed again.
+    let half = house.token_of("half", vec![on_repos(&[Action::Read, Action::Start, Action::Rerun], &["*"])]);
+    // It may all be done, and what it makes may not be published.
+    let mut bare = Grant::everything();
+    bare.artifacts = Vec::new();
+    let silent = house.token_of("silent", vec![bare, Grant { actions: vec![Action::Deploy], ..Grant::everything() }]);
+    let offered = async |token: &str| {
+        let response = answer(house.by(token, Method::GET, &path), StatusCode::OK).await;
+        let tag = response.headers()["etag"].to_str().expect("text").to_owned();
+        let view: RunView = response.json().await.expect("a run");
+        let page = answer(with_cookie(house.bare(Method::GET, &format!("/view/runs/{run}")), token), StatusCode::OK).await;
+        let page = page.text().await.expect("a page");
+        for (action, button) in [(RunAction::Stop, ">Stop</button>"), (RunAction::Rerun, ">Rerun</button>")] {
+            assert_eq!(view.actions.contains(&action), page.contains(button), "the page and the API offer the same");
+        }
+        (view.actions, tag)
+    };
+    for token in [&reads, &half] {
+        assert_eq!(offered(token).await.0, []);
+    }
+    let (actions, tag) = offered(&stops).await;
+    assert_eq!(actions, [RunAction::Stop]);
+    let asked = house.by(&reads, Method::GET, &path).header("if-none-match", &tag);
+    answer(asked, StatusCode::OK).await;
+    let asked = house.by(&stops, Method::GET, &path).header("if-none-match", &tag);
+    answer(asked, StatusCode::NOT_MODIFIED).await;
+
+    let _: Accepted = expect(house.by(&stops, Method::POST, &format!("{path}/stop")), StatusCode::ACCEPTED).await;
+    house.ends(run, Outcome::Stopped).await;
+    for token in [&reads, &stops, &half, &silent] {
+        assert_eq!(offered(token).await.0, []);
+        refused(house.by(token, Method::POST, &format!("{path}/rerun")), 403).await;
+    }
+    assert_eq!(offered(house.token()).await.0, [RunAction::Rerun]);
+    let _: Accepted = expect(house.by(house.token(), Method::POST, &format!("{path}/rerun")), StatusCode::ACCEPTED).await;
+    house.builds(run).await;
+    house.world.build_ends(run, Verdict::Success);
+    house.ends(run, Outcome::Passed).await;
     house.close().await;
 }

@@ -149,3 +149,22 @@ async fn revoking_what_is_not_on_the_list_says_so() {
     }
     house.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revocations_come_in_pages_whose_sum_is_all_of_them() {
+    let house = House::open().await;
+    let ids: Vec<String> = (1..=5).map(|n| format!("01936f00-0000-7000-8000-00000000000{n}")).collect();
+    for jti in ids.iter().rev() {
+        answer(house.by(house.token(), Method::DELETE, &format!("/tokens/{jti}")), StatusCode::OK).await;
+    }
+    let (mut seen, mut query) = (Vec::new(), "limit=2".to_owned());
+    loop {
+        let page: Revocations = expect(house.bare(Method::GET, &format!("/revocations?{query}")), StatusCode::OK).await;
+        assert!(page.revoked.len() <= 2);
+        seen.extend(page.revoked.iter().map(ToString::to_string));
+        let Some(next) = page.next else { break };
+        query = format!("limit=2&cursor={next}");
+    }
+    assert_eq!(seen, ids);
+    house.close().await;
+}

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use signalbox_contract::api::deploy::{EnvironmentInfo, HostState, ReleaseInfo};
-use signalbox_contract::{EnvironmentName, Failure, FailureCode};
+use signalbox_contract::{EnvironmentName, Failure, FailureCode, HostName};
 
 use super::{Deployer, words};
 use crate::environment::{Environment, Host};
@@ -21,12 +21,19 @@ impl Deployer {
         self.environments.values().map(described).collect()
     }
 
-    /// An environment, and what each of its hosts shows now. None if there is no such environment.
-    pub async fn survey(&self, name: &EnvironmentName) -> Option<EnvironmentInfo> {
+    /// An environment, and what its hosts show now: a page of them, behind the one named `after`. None if there is no such
+    /// environment.
+    pub async fn survey(&self, name: &EnvironmentName, after: Option<&HostName>, limit: usize) -> Option<EnvironmentInfo> {
         let environment = self.environments.get(name)?;
         let until = Instant::now() + SURVEY;
-        let mut each = Vec::with_capacity(environment.hosts.len());
-        for host in &environment.hosts {
+        // In the order of their names, so that a page goes on where the one before ended, whatever was configured in between.
+        let mut behind: Vec<&Host> = environment.hosts.iter().filter(|host| after.is_none_or(|after| host.name > *after)).collect();
+        behind.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        let more = behind.len() > limit;
+        behind.truncate(limit);
+        let next = behind.last().filter(|_| more).map(|host| host.name.clone());
+        let mut each = Vec::with_capacity(behind.len());
+        for host in behind {
             let asked = async move {
                 let asked = tokio::time::timeout_at(until.into(), self.look_at(environment, host)).await;
                 asked.unwrap_or_else(|_| HostState {
@@ -38,7 +45,7 @@ impl Deployer {
             each.push(asked.boxed());
         }
         let shown = self.side_by_side(each).await;
-        Some(EnvironmentInfo { shown, ..described(environment) })
+        Some(EnvironmentInfo { shown, next, ..described(environment) })
     }
 
     async fn look_at(&self, environment: &Environment, host: &Host) -> HostState {
@@ -74,7 +81,7 @@ impl Deployer {
 
 fn described(environment: &Environment) -> EnvironmentInfo {
     let hosts = environment.hosts.iter().map(|host| host.name.clone()).collect();
-    EnvironmentInfo { name: environment.name.clone(), hosts, names: Some(environment.names.clone()), shown: Vec::new() }
+    EnvironmentInfo { name: environment.name.clone(), hosts, names: Some(environment.names.clone()), shown: Vec::new(), next: None }
 }
 
 /// What a name shows, since when and by whom, from the host's own record.

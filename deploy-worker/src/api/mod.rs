@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use axum::extract::{FromRef, State};
 use axum::response::Response;
+use serde::Deserialize;
 use signalbox_contract::api::Answer;
 use signalbox_contract::api::deploy::{ActivateRequest, DeployRequest, DeployResult, EnvironmentInfo};
-use signalbox_contract::{AttemptKey, Code, EnvironmentName, Problem, RunId};
+use signalbox_contract::{AttemptKey, Code, EnvironmentName, HostName, Problem, RunId};
 use signalbox_service::auth::{Act, Verifier};
-use signalbox_service::http::{self, Json, Path};
+use signalbox_service::http::{self, Json, Path, Query};
 use signalbox_service::ledger::{Ledger, respond};
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -46,7 +48,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some("Brings artifacts to the hosts of environments. Every call needs an act token of the controller's."))
         .build();
-    api
+    http::describe(api, &["act"])
 }
 
 /// Brings an artifact to each host of an environment and switches to it. Asking again, with the same key and body, tells
@@ -97,18 +99,42 @@ async fn list(State(api): State<Api>, _: Act<()>) -> Json<Vec<EnvironmentInfo>> 
     Json(api.deployer.list())
 }
 
+/// How many hosts are asked at once, unless fewer are wanted, and at most.
+const HOSTS: u32 = 200;
+
+/// Of which hosts it is wanted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct HostsQuery {
+    /// Behind this one: the `next` of the page before.
+    #[param(value_type = Option<String>)]
+    cursor: Option<HostName>,
+    /// How many; 200 unless given, and at most.
+    limit: Option<u32>,
+}
+
 /// What each host of an environment shows now, as it says itself.
 #[utoipa::path(
     get,
     path = "/environments/{name}",
-    params(("name" = EnvironmentName, Path, description = "The environment")),
+    params(("name" = EnvironmentName, Path, description = "The environment"), HostsQuery),
     responses(
         (status = 200, description = "The environment", body = EnvironmentInfo),
+        (status = 400, description = "A parameter is not valid", body = Problem),
         (status = 404, description = "There is no such environment", body = Problem),
     )
 )]
-async fn show(State(api): State<Api>, Path(name): Path<EnvironmentName>, _: Act<()>) -> http::Result<Json<EnvironmentInfo>> {
-    let found = api.deployer.survey(&name).await;
+async fn show(
+    State(api): State<Api>,
+    Path(name): Path<EnvironmentName>,
+    Query(query): Query<HostsQuery>,
+    _: Act<()>,
+) -> http::Result<Json<EnvironmentInfo>> {
+    let limit @ 1..=HOSTS = query.limit.unwrap_or(HOSTS) else {
+        return Err(Problem::new(Code::InvalidRequest).field("limit", format!("must be between 1 and {HOSTS}")).into());
+    };
+    let found = api.deployer.survey(&name, query.cursor.as_ref(), limit as usize).await;
     found.map(Json).ok_or_else(|| Problem::not_found().into())
 }
 

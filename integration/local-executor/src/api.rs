@@ -14,7 +14,7 @@ use signalbox_contract::api::executor::log::{COMPLETE, NEXT};
 use signalbox_contract::api::executor::{BuildAccepted, BuildRequest, FenceResult, ObserveRequest, ObserveResult};
 use signalbox_contract::{AttemptKey, Code, Problem};
 use signalbox_service::auth::{Act, Verifier};
-use signalbox_service::http::{Json, Path, Query, Result, internal};
+use signalbox_service::http::{Json, Path, Query, Result, describe, internal};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -62,7 +62,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some("Runs builds in a sandbox. Every call carries an act token of the controller's."))
         .build();
-    document
+    describe(document, &["act"])
 }
 
 /// Runs a build. Asked twice, it is built once.

@@ -20,6 +20,10 @@ use super::words;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Json<T>(pub T);
 
+/// A JSON body that may be left out where everything in it has a default.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OptionalJson<T>(pub T);
+
 /// The query's parameters.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Query<T>(pub T);
@@ -34,6 +38,24 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     async fn from_request(request: Request<Body>, _state: &S) -> Result<Self, Refusal> {
         require_json(request.headers())?;
         let body = whole_body(request.into_body()).await?;
+        parse_json(&body).map(Self)
+    }
+}
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJson<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request<Body>, _state: &S) -> Result<Self, Refusal> {
+        let (parts, body) = request.into_parts();
+        // What is announced as something else is refused also where nothing comes: it was meant to be a body.
+        if parts.headers.contains_key(CONTENT_TYPE) {
+            require_json(&parts.headers)?;
+        }
+        let body = whole_body(body).await?;
+        if body.is_empty() {
+            return Ok(Self::default());
+        }
+        require_json(&parts.headers)?;
         parse_json(&body).map(Self)
     }
 }

@@ -40,9 +40,10 @@ impl Readiness {
 pub(crate) const READY: &str = "ready";
 
 /// The answer of both routes.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub(crate) struct Health {
     /// In a word.
+    #[schema(value_type = String)]
     pub(crate) status: Cow<'static, str>,
 }
 

@@ -8,6 +8,7 @@
 
 mod body;
 mod connection;
+mod description;
 mod extract;
 mod head;
 mod health;
@@ -24,7 +25,8 @@ mod words;
 mod tests;
 
 pub use body::{BodyFault, body_refusal};
-pub use extract::{Json, Path, Query, parse_json, require_json, whole_body};
+pub use description::describe;
+pub use extract::{Json, OptionalJson, Path, Query, parse_json, require_json, whole_body};
 pub use health::Readiness;
 pub(crate) use health::{Health, READY};
 pub use layers::{finish, finish_with, streaming, until_the_end};

@@ -45,17 +45,6 @@ pub enum StoredState {
     Failed(Failure),
 }
 
-/// An act that was begun and not ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unfinished {
-    /// The operation.
-    pub op: String,
-    /// The attempt.
-    pub key: AttemptKey,
-    /// When it was first asked for.
-    pub since: Timestamp,
-}
-
 /// The database, and how many rows it has.
 pub(super) struct Book {
     database: Database,
@@ -147,24 +136,6 @@ impl Book {
         .await
         .map_err(LedgerError::Write)?;
         Ok(done.rows_affected() == 1)
-    }
-
-    /// What was begun and not ended, oldest first; 10,000 at most.
-    pub(super) async fn unfinished(&self) -> Result<Vec<Unfinished>, LedgerError> {
-        let rows = sqlx::query("SELECT op, key, created FROM ledger WHERE state = 'working' ORDER BY created LIMIT 10000")
-            .fetch_all(&self.database.readers)
-            .await
-            .map_err(LedgerError::Read)?;
-        rows.iter()
-            .map(|row| {
-                let key: String = row.try_get("key").map_err(LedgerError::Read)?;
-                Ok(Unfinished {
-                    op: row.try_get("op").map_err(LedgerError::Read)?,
-                    key: key.parse().map_err(|_| LedgerError::Damaged)?,
-                    since: time(row)?,
-                })
-            })
-            .collect()
     }
 
     /// Removes what is kept long enough, and tells how much that was.

@@ -10,6 +10,7 @@ use super::{Refusal, settled};
 use crate::attempt::Phase;
 use crate::effect::Kind;
 use crate::plan::{Request, Work, covered};
+use crate::run::Run;
 
 /// How many attempts a step may have. Somebody who reruns more often has another problem.
 const MAX_ATTEMPTS: usize = 100;
@@ -34,23 +35,7 @@ impl Change {
     /// Runs it again for somebody who may publish `artifacts`. They need to be allowed whatever starting this very run would
     /// need, wherever it begins again: else a rerun would do on behalf of the first what the second may not.
     pub(super) fn rerun(&mut self, from: RerunFrom, artifacts: &[Glob]) -> Result<bool, Refusal> {
-        if self.run.outcome.is_none() {
-            return Err(Refusal::NotNow("The run has not ended yet; stop it first."));
-        }
-        let failed = self.run.steps.iter().position(|step| !step.passed());
-        // A source that was proven stays proven, and the plan that it gave stays frozen.
-        let proven = self.run.steps.first().is_some_and(|step| matches!(step.plan.work, Work::Mirror { .. }) && step.passed());
-        let first = match (from, failed) {
-            (RerunFrom::Failed, None) => return Err(Refusal::NotNow("Every step passed; rerun it from the start.")),
-            (RerunFrom::Failed, Some(index)) => index,
-            (RerunFrom::Start, _) => usize::from(proven),
-        };
-        if self.run.steps.iter().skip(first).any(|step| step.attempts.len() >= MAX_ATTEMPTS) {
-            return Err(Refusal::NotNow("A step has been tried a hundred times; start a new run."));
-        }
-        if let Some(beyond) = self.published_beyond(artifacts) {
-            return Err(Refusal::NotGranted(beyond));
-        }
+        let first = may_rerun(&self.run, from, artifacts)?;
         if let Request::Cd(order) = &mut self.run.request {
             order.artifacts = artifacts.to_vec();
         }
@@ -71,19 +56,6 @@ impl Change {
         }
         self.advance();
         Ok(true)
-    }
-
-    /// An artifact of the frozen plan's builds that none of the patterns covers. Where the plan is not known yet, its artifacts
-    /// are looked at when it is resolved.
-    fn published_beyond(&self, artifacts: &[Glob]) -> Option<ArtifactName> {
-        if !self.publishes() {
-            return None;
-        }
-        let declared = self.run.steps.iter().filter_map(|step| match &step.plan.work {
-            Work::Build { definition, .. } => Some(definition.artifacts()),
-            Work::Mirror { .. } | Work::Deploy { .. } | Work::Activate { .. } => None,
-        });
-        declared.flatten().find(|name| !covered(artifacts, name)).cloned()
     }
 
     pub(super) fn effect_failed(&mut self, key: &AttemptKey, kind: Kind, failure: &Failure) -> bool {
@@ -162,10 +134,7 @@ impl Change {
 
     /// Whether what its builds make is published.
     pub(super) fn publishes(&self) -> bool {
-        match &self.run.request {
-            Request::Cd(order) => order.publish,
-            Request::Deploy { .. } | Request::Rollback { .. } => true,
-        }
+        publishes(&self.run)
     }
 
     pub(super) fn cancelled_as(&self, key: &AttemptKey) -> Verdict {
@@ -186,4 +155,46 @@ impl Change {
 /// it when its time was over, or nobody can say what became of it. Anything else is a refusal.
 pub(super) fn leaves_open(failure: &Failure) -> bool {
     failure.code == FailureCode::DeadlinePassed || matches!(failure.code.class(), FailureClass::Infrastructure | FailureClass::Unknown)
+}
+
+/// The step from which the run is run again for somebody who may publish `artifacts`.
+///
+/// # Errors
+/// Why it cannot be, now or for them.
+pub fn may_rerun(run: &Run, from: RerunFrom, artifacts: &[Glob]) -> Result<usize, Refusal> {
+    if run.outcome.is_none() {
+        return Err(Refusal::NotNow("The run has not ended yet; stop it first."));
+    }
+    let failed = run.steps.iter().position(|step| !step.passed());
+    // A source that was proven stays proven, and the plan that it gave stays frozen.
+    let proven = run.steps.first().is_some_and(|step| matches!(step.plan.work, Work::Mirror { .. }) && step.passed());
+    let first = match (from, failed) {
+        (RerunFrom::Failed, None) => return Err(Refusal::NotNow("Every step passed; rerun it from the start.")),
+        (RerunFrom::Failed, Some(index)) => index,
+        (RerunFrom::Start, _) => usize::from(proven),
+    };
+    if run.steps.iter().skip(first).any(|step| step.attempts.len() >= MAX_ATTEMPTS) {
+        return Err(Refusal::NotNow("A step has been tried a hundred times; start a new run."));
+    }
+    published_beyond(run, artifacts).map_or(Ok(first), |beyond| Err(Refusal::NotGranted(beyond)))
+}
+
+fn publishes(run: &Run) -> bool {
+    match &run.request {
+        Request::Cd(order) => order.publish,
+        Request::Deploy { .. } | Request::Rollback { .. } => true,
+    }
+}
+
+/// An artifact of the frozen plan's builds that none of the patterns covers. Where the plan is not known yet, its artifacts
+/// are looked at when it is resolved.
+fn published_beyond(run: &Run, artifacts: &[Glob]) -> Option<ArtifactName> {
+    if !publishes(run) {
+        return None;
+    }
+    let declared = run.steps.iter().filter_map(|step| match &step.plan.work {
+        Work::Build { definition, .. } => Some(definition.artifacts()),
+        Work::Mirror { .. } | Work::Deploy { .. } | Work::Activate { .. } => None,
+    });
+    declared.flatten().find(|name| !covered(artifacts, name)).cloned()
 }

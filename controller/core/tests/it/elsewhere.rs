@@ -90,7 +90,7 @@ fn one_build_of_a_ref_at_a_time_is_under_way_and_others_wait_without_taking_room
     let second = story.another(native_job());
     story.fetched();
     assert_eq!(story.phase(BUILD), "waiting");
-    let waits = signalbox_controller_core::view::view(story.run()).steps[1].reason.clone();
+    let waits = signalbox_controller_core::view::view(story.run(), Vec::new()).steps[1].reason.clone();
     assert_eq!(waits, "waits until no other build of main is under way at forge");
     assert_eq!(story.desk.resource(&crate::sample::executor("local")).claims().count(), 1, "it keeps no place from others");
     story.another(Request::Cd(Box::new(elsewhere(cd("other", None)))));
@@ -177,7 +177,7 @@ fn duplicates_that_a_race_made_are_shown() {
     let mut story = expected();
     let surplus = vec!["43".to_owned(), "44".to_owned()];
     assert!(story.tell(&Event::Found { key: story.key(BUILD), build: Some("42".to_owned()), surplus }));
-    let shown = signalbox_controller_core::view::view(story.run()).steps[1].attempts[0].remarks.clone();
+    let shown = signalbox_controller_core::view::view(story.run(), Vec::new()).steps[1].attempts[0].remarks.clone();
     assert!(shown.len() == 2 && shown[0].contains("43") && shown[1].contains("44"), "{shown:?}");
 }
 

@@ -142,8 +142,11 @@ fn more_room_is_given_at_once_and_less_room_takes_from_nobody() {
 #[test]
 fn the_numbers_go_on_above_all_that_were_given_before_a_backup_was_restored() {
     let mut resource = Resource::new(environment("test"), 1);
-    resource.jump(1_000_000);
+    resource.raise(1_000_000);
     assert_eq!(ask(&mut resource, claim(1, "a", 0))[0].fence, 1_000_001);
+    release(&mut resource, 1);
+    resource.raise(1_000_000);
+    assert_eq!(ask(&mut resource, claim(2, "a", 0))[0].fence, 1_000_002, "they never fall");
 }
 
 #[test]

@@ -196,7 +196,7 @@ fn sound(run: &Run) {
     assert_eq!(run.outcome.is_some(), run.finished_at.is_some());
     let passed = run.steps.iter().all(signalbox_controller_core::Step::passed);
     assert_eq!(run.outcome == Some(Outcome::Passed), over && passed);
-    let shown = view::view(run);
+    let shown = view::view(run, Vec::new());
     assert_eq!(shown.summary.outcome, run.outcome);
     assert_eq!(shown.steps.len(), run.steps.len());
 }

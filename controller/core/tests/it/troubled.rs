@@ -16,7 +16,7 @@ fn troubled(story: &mut Story, step: u16, kind: Kind, failure: Option<Failure>) 
 }
 
 fn reason(story: &Story, step: u16) -> String {
-    view::view(story.run()).steps[usize::from(step)].reason.clone()
+    view::view(story.run(), Vec::new()).steps[usize::from(step)].reason.clone()
 }
 
 #[test]

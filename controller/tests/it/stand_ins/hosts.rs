@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use signalbox_contract::api::deploy::{
@@ -135,13 +135,20 @@ fn names() -> Vec<HostName> {
 async fn list(State(desk): State<Desk>, _: Act<()>) -> Response {
     desk.look_in_passing(|world| {
         let hosts = world.hosts();
-        let info = |name| EnvironmentInfo { name, hosts: names(), names: hosts.names.clone(), shown: Vec::new() };
+        let info = |name| EnvironmentInfo { name, hosts: names(), names: hosts.names.clone(), shown: Vec::new(), next: None };
         Ok(hosts.environments().into_iter().map(info).collect::<Vec<_>>())
     })
     .await
 }
 
-async fn one(State(desk): State<Desk>, Path(name): Path<EnvironmentName>, _: Act<()>) -> Response {
+/// Which hosts are wanted.
+#[derive(serde::Deserialize)]
+struct Wanted {
+    cursor: Option<HostName>,
+    limit: usize,
+}
+
+async fn one(State(desk): State<Desk>, Path(name): Path<EnvironmentName>, Query(wanted): Query<Wanted>, _: Act<()>) -> Response {
     desk.look(|world| {
         let hosts = world.hosts();
         known(&hosts, &name).map_err(|_| Problem::not_found())?;
@@ -155,8 +162,12 @@ async fn one(State(desk): State<Desk>, Path(name): Path<EnvironmentName>, _: Act
                 Some(ReleaseInfo { name: published.clone(), digest, sequence, since: SystemClock.now(), run, kept })
             })
             .collect();
-        let shown = names().into_iter().map(|host| HostState { host, failure: None, releases: releases.clone() }).collect();
-        Ok(EnvironmentInfo { name: name.clone(), hosts: names(), names: hosts.names.clone(), shown })
+        let behind = names().into_iter().filter(|host| wanted.cursor.as_ref().is_none_or(|after| host > after));
+        let mut shown: Vec<_> = behind.map(|host| HostState { host, failure: None, releases: releases.clone() }).collect();
+        let more = shown.len() > wanted.limit;
+        shown.truncate(wanted.limit);
+        let next = shown.last().filter(|_| more).map(|last| last.host.clone());
+        Ok(EnvironmentInfo { name: name.clone(), hosts: names(), names: hosts.names.clone(), shown, next })
     })
     .await
 }

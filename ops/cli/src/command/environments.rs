@@ -2,26 +2,39 @@
 
 use anyhow::Result;
 use signalbox_contract::EnvironmentName;
+use signalbox_contract::api::Page;
 use signalbox_contract::api::deploy::EnvironmentInfo;
-use signalbox_contract::api::run::Environments;
 
-use crate::connection::{Connection, path};
+use crate::connection::{Connection, path, with_query};
 use crate::output::{Output, harmless, moment, table};
 
 /// `GET /environments`, or `GET /environments/{name}`.
 pub(crate) async fn environments(connection: &Connection, name: Option<EnvironmentName>, output: Output) -> Result<u8> {
     match name {
         None => {
-            let all: Environments = connection.get("/environments").await?;
+            let mut all: Page<EnvironmentInfo> = connection.get("/environments?limit=200").await?;
+            while let Some(after) = all.next.take() {
+                let query = [("cursor", Some(after.clone())), ("limit", Some("200".to_owned()))];
+                let page: Page<EnvironmentInfo> = connection.get(&with_query("/environments", query)).await?;
+                all.items.extend(page.items);
+                all.next = page.next.filter(|next| *next > after);
+            }
             output.show(&all, |all| {
-                if all.environments.is_empty() {
+                if all.items.is_empty() {
                     return "no environments; the deployment worker's configuration defines them".to_owned();
                 }
-                table(["ENVIRONMENT", "HOSTS"], all.environments.iter().map(|one| [one.name.to_string(), hosts(one)]))
+                table(["ENVIRONMENT", "HOSTS"], all.items.iter().map(|one| [one.name.to_string(), hosts(one)]))
             })?;
         }
         Some(name) => {
-            let one: EnvironmentInfo = connection.get(&path(["environments", name.as_str()])).await?;
+            let path = path(["environments", name.as_str()]);
+            let mut one: EnvironmentInfo = connection.get(&with_query(&path, [("limit", Some("200".to_owned()))])).await?;
+            while let Some(after) = one.next.take() {
+                let query = [("cursor", Some(after.to_string())), ("limit", Some("200".to_owned()))];
+                let page: EnvironmentInfo = connection.get(&with_query(&path, query)).await?;
+                one.shown.extend(page.shown);
+                one.next = page.next.filter(|next| *next > after);
+            }
             output.show(&one, shown)?;
         }
     }

@@ -9,7 +9,7 @@ use signalbox_contract::{RefName, RepoName, RunId};
 
 use crate::arguments::StateFilter;
 use crate::connection::{Connection, path, with_query};
-use crate::output::{Output, moment, table};
+use crate::output::{Output, harmless, moment, table};
 use crate::words;
 
 /// `GET /status`.
@@ -84,6 +84,9 @@ fn list<'r>(runs: impl IntoIterator<Item = &'r RunSummary>) -> String {
     let none = || "-".to_owned();
     let rows = runs.into_iter().map(|run| {
         let about = match (&run.repo, &run.ref_name, &run.published_name) {
+            (Some(repo), Some(_), _) if run.origin.change().is_some() => {
+                format!("{repo} {}", harmless(&run.origin.change().unwrap_or_default()))
+            }
             (Some(repo), Some(ref_name), _) => format!("{repo} {ref_name}"),
             (_, _, Some(name)) => format!("{} {name}", words::kind(run.kind)),
             _ => words::kind(run.kind).to_owned(),

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use http::header::HeaderMap;
 use serde::Serialize;
-use signalbox_contract::RunId;
 use signalbox_contract::api::Page;
-use signalbox_contract::api::run::{AttemptView, EventView, RunView, StepKind};
+use signalbox_contract::api::run::{AttemptView, EventView, ReportView, RunView, StepKind};
+use signalbox_contract::{Origin, RunId};
 
 use crate::connection::{Connection, path, with_query};
 use crate::follow::{LAST_WORDS, Watch};
@@ -199,6 +199,12 @@ fn whole(view: &RunView) -> String {
     fact("publishes", run.published_name.as_ref().map(ToString::to_string));
     fact("by", Some(run.principal.clone()));
     fact("accepted", Some(moment(run.accepted_at)));
+    for (name, value) in origin(&run.origin) {
+        fact(name, Some(value));
+    }
+    if let Some(report) = &view.report {
+        told(&mut text, report);
+    }
     text.push('\n');
     for step in &view.steps {
         let state = step.verdict.map_or_else(|| words::step(step.state), words::verdict);
@@ -215,6 +221,42 @@ fn whole(view: &RunView) -> String {
         let _ = write!(text, "\n\nallowed now: {}", actions.join(", "));
     }
     harmless(&text)
+}
+
+/// What made the run begin, where that was not a request.
+fn origin(origin: &Origin) -> Vec<(&'static str, String)> {
+    match origin {
+        Origin::Api => Vec::new(),
+        Origin::Review(head) => {
+            let mut facts = vec![
+                ("forge", head.change.forge.to_string()),
+                ("change", origin.change().unwrap_or_default()),
+                ("for", head.branch.short().to_owned()),
+            ];
+            facts.extend(head.topic.clone().map(|topic| ("topic", topic)));
+            facts.extend(head.url.as_ref().map(|url| ("page", url.to_string())));
+            facts
+        }
+        Origin::Moved { forge, project, ref_name, .. } => {
+            vec![("forge", forge.to_string()), ("because", format!("{} of {project} moved", ref_name.short()))]
+        }
+    }
+}
+
+/// What the forge was told of it.
+fn told(text: &mut String, report: &ReportView) {
+    let ReportView { wanted, told, told_at, remarks, failure } = report;
+    let said = told.map_or_else(|| "nothing yet".to_owned(), |told| told.word().to_owned());
+    let at = told_at.map(|at| format!(" ({})", moment(at))).unwrap_or_default();
+    let _ = write!(text, "\n  {:<12} {said}{at}", "told");
+    if let Some(failure) = failure {
+        let _ = write!(text, "\n  {:<12} {} is not told: {failure} ({})", "", wanted.word(), failure.code.as_str());
+    } else if *told != Some(*wanted) {
+        let _ = write!(text, "\n  {:<12} {} is being told", "", wanted.word());
+    }
+    for remark in remarks {
+        let _ = write!(text, "\n  {:<12} {remark}", "");
+    }
 }
 
 fn attempt_lines(text: &mut String, attempt: &AttemptView) {
