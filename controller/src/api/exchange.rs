@@ -39,7 +39,7 @@ const NOT_TAKEN: [&str; 5] = ["actor_token", "actor_token_type", "audience", "re
 ///
 /// Needs no token of Signalbox's: the ID token is the proof. It must be for the audience that the executor's configuration
 /// names, and of a build that one of our attempts is following now.
-#[utoipa::path(post, path = "/token", tag = "tokens", request_body(content = ExchangeRequest, content_type = "application/x-www-form-urlencoded"), responses(
+#[utoipa::path(post, path = "/token", tag = "tokens", security(()), request_body(content = ExchangeRequest, content_type = "application/x-www-form-urlencoded"), responses(
     (status = 200, description = "What it may upload with.", body = Exchanged),
     (status = 400, description = "The form is not valid; `errors` names the fields.", body = Problem),
     (status = 401, description = "The ID token cannot be verified, has ended, or is not for us.", body = Problem),

@@ -16,13 +16,14 @@ const RUN: &str = "01jd8qk4wmfvt9e3v1n0t2m6xz";
 /// What makes no sense: the operation, where it is asked, with which body, and the field that is at fault.
 type Case = (&'static str, &'static str, Option<Value>, &'static str);
 
-/// Operations that take nothing that could make no sense. What forges deliver is refused by its signature, in the tests of
-/// deliveries.
-const ASK_NOTHING: [&str; 6] = [
+/// Operations that take nothing that could make no sense. What forges deliver, and what a build's ID token is, are refused by
+/// their signatures, in tests of their own.
+const ASK_NOTHING: [&str; 7] = [
     "GET /doctor",
     "GET /health/live",
     "GET /health/ready",
     "GET /schemas/signalbox.json",
+    "POST /token",
     "POST /webhooks/{forge}",
     "POST /webhooks/{forge}/{path}",
 ];
@@ -65,6 +66,7 @@ fn cases() -> Vec<Case> {
         ("GET /runs/{id}", "/runs/x", None, "id"),
         ("GET /runs/{id}/events", "/runs/x/events", None, "id"),
         ("GET /runs/{id}/live", "/runs/x/live", None, "id"),
+        ("GET /runs/{id}/steps/{step}/attempts/{attempt}", "/runs/x/steps/build/attempts/1", None, "id"),
         ("GET /runs/{id}/steps/{step}/log", "/runs/x/steps/build/log", None, "id"),
         ("GET /runs/{id}/steps/{step}/log", "/runs/%00/steps/build/log", None, "id"),
         ("POST /runs/{id}/stop", "/runs/x/stop", None, "id"),
@@ -133,7 +135,7 @@ async fn every_operation_that_needs_a_token_does_nothing_without_one() {
     for (operation, needs) in described() {
         let (method, template) = operation.split_once(' ').expect("a method and a path");
         let id = if template.starts_with("/deliveries") { delivery.as_str() } else { RUN };
-        let path = template.replace("{id}", id).replace("{step}", "build").replace("{name}", "test");
+        let path = template.replace("{id}", id).replace("{step}", "build").replace("{attempt}", "1").replace("{name}", "test");
         let path = path.replace("{jti}", "01936f00-0000-7000-8000-000000000000").replace("{forge}", "nowhere").replace("{path}", "x");
         let method: Method = method.parse().expect("a method");
         if !needs {
