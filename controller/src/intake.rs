@@ -140,7 +140,7 @@ impl Intake {
 
     /// What is to be done about one delivery.
     fn settle(&self, delivery: &Waiting, told: &Result<Vec<Happening>, Untold>, book: &mut Book) -> Doing {
-        let settling = |state, reason: String| Settling { id: delivery.id, state, repo: None, reason };
+        let settling = |state, reason: String| Settling { id: delivery.id, source: delivery.source.clone(), state, repo: None, reason };
         let happenings = match told {
             Ok(happenings) => happenings,
             Err(untold) => {
@@ -184,7 +184,7 @@ impl Intake {
             return self.store.postpone(delivery.id, due, "The queue of runs is full; it is tried again.".to_owned()).await;
         }
         let reason = "The queue of runs was full for a day. Replay it when there is room.".to_owned();
-        let settling = Settling { id: delivery.id, state: DeliveryState::Failed, repo: None, reason };
+        let settling = Settling { id: delivery.id, source: delivery.source.clone(), state: DeliveryState::Failed, repo: None, reason };
         self.store.act(Doing { delivery: Some(settling), ..Doing::default() }).await.map(drop)
     }
 

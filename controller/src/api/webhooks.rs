@@ -3,20 +3,21 @@
 //! A delivery that is genuine is written down and answered with 2xx, whether it is needed or not: a forge that is told
 //! otherwise stops delivering for good. What it means is found out afterwards.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
-use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, StatusCode};
-use signalbox_adapters::forge::{Admitted, Forge, Forged, Knock};
+use signalbox_adapters::forge::{Admitted, Forge, Forged, Glance, Knock};
 use signalbox_contract::api::delivery::Via;
 use signalbox_contract::{Code, Digest, ForgeName, Problem};
 use signalbox_service::auth::sha256;
 use signalbox_service::http::{self as service_http, Path, body_refusal};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{Api, refused};
 use crate::engine::Forges;
@@ -27,8 +28,14 @@ use crate::store::NewDelivery;
 /// The largest body that is read at all: what GitLab sends at most, and a little more.
 pub(crate) const LARGEST: u64 = 26 << 20;
 
-/// How many KiB of bodies may be in memory at a time.
-const ROOM: usize = 64 << 10;
+/// How many KiB of one forge's bodies may be in memory at a time: of those whose senders have shown that they know a secret.
+const KNOWN: usize = 64 << 10;
+
+/// How many KiB of those that bear a signature, which may be anybody's until all of the body is there.
+const SIGNED: usize = 32 << 10;
+
+/// How long a body may take. A forge waits no longer for its answer.
+const BODY: Duration = Duration::from_secs(10);
 
 /// What the handler works with.
 #[derive(Clone)]
@@ -36,13 +43,22 @@ pub struct Desk {
     pub(crate) forges: Arc<Forges>,
     pub(crate) calls: Calls,
     pub(crate) counts: Deliveries,
-    room: Arc<Semaphore>,
+    rooms: Arc<BTreeMap<ForgeName, Room>>,
+}
+
+/// The room for one forge's bodies: what is sent in another's name, or in none, takes nothing of it.
+#[derive(Debug)]
+struct Room {
+    known: Semaphore,
+    signed: Semaphore,
 }
 
 impl Desk {
     /// A desk for these forges.
     pub fn new(forges: Forges, calls: Calls, counts: Deliveries) -> Self {
-        Self { forges: Arc::new(forges), calls, counts, room: Arc::new(Semaphore::new(ROOM)) }
+        let room = |name: &ForgeName| (name.clone(), Room { known: Semaphore::new(KNOWN), signed: Semaphore::new(SIGNED) });
+        let rooms = Arc::new(forges.keys().map(room).collect());
+        Self { forges: Arc::new(forges), calls, counts, rooms }
     }
 }
 
@@ -52,6 +68,7 @@ impl Desk {
     (status = 204, description = "It is recorded durably, or was before; what is done about it shows `GET /deliveries`."),
     (status = 401, description = "It is not signed as it should be.", body = Problem),
     (status = 404, description = "There is no such forge.", body = Problem),
+    (status = 408, description = "Its body did not arrive within ten seconds.", body = Problem),
     (status = 413, description = "It has more than 26 MiB.", body = Problem),
     (status = 503, description = "Too many wait to be acted on; deliver it again.", body = Problem),
 ))]
@@ -87,20 +104,21 @@ pub(super) async fn post_with_path(
 async fn receive(api: &Api, forge: &str, path: &str, headers: &HeaderMap, body: Body) -> service_http::Result<Response> {
     let known = forge.parse::<ForgeName>().ok().and_then(|name| api.desk.forges.get_key_value(&name));
     let (name, forge) = known.ok_or_else(Problem::not_found)?;
-    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    // Bodies that all come at once must not fill the memory.
-    let kib = u32::try_from(announced.unwrap_or(api.config.intake.body).min(LARGEST).div_ceil(1024)).unwrap_or(u32::MAX).max(1);
-    let busy = || Problem::new(Code::Unavailable).detail("Too much is being delivered at once.").retry_after(1);
-    let _room = api.desk.room.try_acquire_many(kib).map_err(|_| busy())?;
-    let body = read(body).await?;
+    let unsigned = |forged: Forged| {
+        api.desk.counts.count(name, if forged == Forged::Stale { "stale" } else { "unsigned" });
+        tracing::warn!(forge = %name, reason = %forged, "a delivery was refused");
+        Problem::new(Code::Unauthenticated).detail("The delivery is not signed as this forge's deliveries are.")
+    };
+    // Who does not even seem to know a secret has no body read.
+    let glance = forge.glance(headers, path).map_err(unsigned)?;
+    let room = api.desk.rooms.get(name).ok_or_else(Problem::not_found)?;
+    let room = if glance == Glance::Known { &room.known } else { &room.signed };
+    let late = |_| Problem::new(Code::Timeout).detail("The body did not arrive in time.");
+    let (body, _room) = tokio::time::timeout(BODY, read(body, room)).await.map_err(late)??;
     let digest = sha256(&body);
     let kept = match admit(forge.as_ref(), &Knock { headers, path, body: &body, at: api.clock.now() }) {
         Ok(kept) => kept,
-        Err(forged) => {
-            api.desk.counts.count(name, if forged == Forged::Stale { "stale" } else { "unsigned" });
-            tracing::warn!(forge = %name, reason = %forged, "a delivery was refused");
-            return Err(Problem::new(Code::Unauthenticated).detail("The delivery is not signed as this forge's deliveries are.").into());
-        }
+        Err(forged) => return Err(unsigned(forged).into()),
     };
     let size = body.len() as u64;
     let (delivery, lost) = delivery(name, kept, digest, size, api.config.intake.body);
@@ -143,15 +161,26 @@ fn delivery(name: &ForgeName, kept: Option<Admitted>, digest: Digest, size: u64,
         Some(Admitted { id, kind, headers, .. }) => {
             (nothing(id, kind, headers, "It was too large to be kept. What is there is compared with what is known."), true)
         }
-        None => (nothing(format!("unreadable {digest}"), "unreadable".to_owned(), Vec::new(), "Its body is no JSON object."), false),
+        None => (NewDelivery::unreadable(name, Via::Webhook, digest, size), true),
     }
 }
 
-async fn read(body: Body) -> service_http::Result<Vec<u8>> {
+/// Reads a body into the room that there is. What has not arrived yet takes none, however much is announced.
+async fn read(body: Body, room: &Semaphore) -> service_http::Result<(Vec<u8>, Option<SemaphorePermit<'_>>)> {
+    let busy = || Problem::new(Code::Unavailable).detail("Too much is being delivered at once.").retry_after(1);
     let mut bytes = Vec::new();
+    let mut held: Option<SemaphorePermit<'_>> = None;
     let mut frames = body.into_data_stream();
     while let Some(frame) = frames.next().await {
-        bytes.extend_from_slice(&frame.map_err(body_refusal)?);
+        let frame = frame.map_err(body_refusal)?;
+        let has = held.as_ref().map_or(0, SemaphorePermit::num_permits);
+        let needs = (bytes.len() + frame.len()).div_ceil(1024).saturating_sub(has);
+        let more = room.try_acquire_many(u32::try_from(needs).unwrap_or(u32::MAX)).map_err(|_| busy())?;
+        match &mut held {
+            Some(held) => held.merge(more),
+            None => held = Some(more),
+        }
+        bytes.extend_from_slice(&frame);
     }
-    Ok(bytes)
+    Ok((bytes, held))
 }

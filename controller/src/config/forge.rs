@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use signalbox_adapters::forge::Secrets;
 use signalbox_adapters::forge::gerrit::{GerritSettings, GerritSsh, Notify};
 use signalbox_adapters::forge::gitlab::GitlabForgeSettings;
 use signalbox_contract::api::run::{MAX_INPUT, MAX_INPUTS};
@@ -11,7 +12,6 @@ use signalbox_contract::grant::Glob;
 use signalbox_contract::job::{VariableName, Variables};
 use signalbox_contract::{ArtifactName, EnvironmentName, ExecutorName, ForgeName, JobName, PublishedName};
 use signalbox_service::config::{Bytes, Reader};
-use signalbox_service::secret::SecretString;
 
 use super::checked;
 
@@ -38,7 +38,7 @@ pub enum ForgeKind {
 /// How deliveries are taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IntakeConfig {
-    /// How many may wait to be acted on.
+    /// How many of one forge may wait to be acted on.
     pub waiting: u64,
     /// How many bytes of one are kept.
     pub body: u64,
@@ -222,19 +222,15 @@ fn gitlab(reader: &mut Reader, name: Option<ForgeName>, url: Option<url::Url>) -
     })))
 }
 
-fn secrets(reader: &mut Reader, key: &'static str) -> Vec<SecretString> {
+fn secrets(reader: &mut Reader, key: &'static str) -> Secrets {
     let files: Vec<PathBuf> = reader.or(key, Vec::new());
     if files.len() > 5 {
         reader.refuse(key, "may name five files at most");
     }
-    let read = files.iter().filter_map(|path| match signalbox_service::secret::read_secret(path) {
-        Ok(secret) => Some(secret),
-        Err(error) => {
-            reader.refuse(key, signalbox_service::telemetry::causes(&error));
-            None
-        }
-    });
-    read.collect()
+    Secrets::read(files).unwrap_or_else(|error| {
+        reader.refuse(key, signalbox_service::telemetry::causes(&error));
+        Secrets::default()
+    })
 }
 
 fn rechecks(reader: &mut Reader) -> Vec<String> {

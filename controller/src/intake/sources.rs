@@ -131,23 +131,25 @@ impl Sources {
 
     /// Writes an event down, however long that takes: the stream waits meanwhile.
     async fn write_down(&self, name: &ForgeName, forge: &dyn Forge, line: &[u8], shutdown: &Shutdown) {
-        let admitted = match forge.admit_streamed(line) {
-            Ok(admitted) => admitted,
+        let (digest, size) = (sha256(line), line.len() as u64);
+        let delivery = match forge.admit_streamed(line) {
+            Ok(admitted) => NewDelivery {
+                source: name.clone(),
+                via: Via::Stream,
+                key: admitted.id,
+                kind: admitted.kind,
+                headers: admitted.headers,
+                body: Some(String::from_utf8_lossy(&admitted.body).into_owned()),
+                size,
+                digest,
+                settled: None,
+            },
             Err(error) => {
                 tracing::warn!(forge = %name, %error, "an event could not be kept");
-                return;
+                // Whatever it said is found by comparing.
+                self.calls.compare(name);
+                NewDelivery::unreadable(name, Via::Stream, digest, size)
             }
-        };
-        let delivery = NewDelivery {
-            source: name.clone(),
-            via: Via::Stream,
-            key: admitted.id,
-            kind: admitted.kind,
-            headers: admitted.headers,
-            body: Some(String::from_utf8_lossy(&admitted.body).into_owned()),
-            size: line.len() as u64,
-            digest: sha256(line),
-            settled: None,
         };
         while !shutdown.begun() {
             match self.store.receive(delivery.clone()).await {

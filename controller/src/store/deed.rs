@@ -122,6 +122,8 @@ pub struct Doing {
 pub struct Settling {
     /// Its number.
     pub id: u64,
+    /// Its forge.
+    pub source: ForgeName,
     /// Its state. What was done makes it done.
     pub state: DeliveryState,
     /// The repository that it is about.
@@ -328,6 +330,8 @@ pub(super) async fn note(
     .bind(i64::try_from(settling.id).unwrap_or(i64::MAX))
     .execute(writer)
     .await?;
-    batch.memory.waiting = batch.memory.waiting.saturating_sub(written.rows_affected());
+    if let Some(waiting) = batch.memory.waiting.get_mut(settling.source.as_str()) {
+        *waiting = waiting.saturating_sub(written.rows_affected());
+    }
     Ok(())
 }

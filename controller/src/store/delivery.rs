@@ -38,6 +38,23 @@ pub struct NewDelivery {
     pub settled: Option<String>,
 }
 
+impl NewDelivery {
+    /// One that is genuine, and of which nothing can be kept: it is no JSON object, or too large a one.
+    pub fn unreadable(source: &ForgeName, via: Via, digest: Digest, size: u64) -> Self {
+        Self {
+            source: source.clone(),
+            via,
+            key: format!("unreadable {digest}"),
+            kind: "unreadable".to_owned(),
+            headers: Vec::new(),
+            body: None,
+            size,
+            digest,
+            settled: Some("It is no JSON object. What is there is compared with what is known.".to_owned()),
+        }
+    }
+}
+
 /// What came of writing a delivery down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receipt {
@@ -143,13 +160,15 @@ impl Store {
         self.arrivals.notified().await;
     }
 
-    /// Deliveries that are to be acted on now, in the order in which they came.
+    /// Deliveries that are to be acted on now, in the order in which they came; some of each forge, where several have some.
     ///
     /// # Errors
     /// When it could not be read.
     pub async fn waiting(&self, limit: u32) -> Result<Vec<Waiting>, StoreError> {
         let rows: Vec<(i64, String, String, String, i64)> = sqlx::query_as(
-            "SELECT id, source, kind, coalesce(body, ''), received_at FROM delivery WHERE state = 'received' AND due <= $1 ORDER BY id LIMIT $2",
+            "SELECT id, source, kind, coalesce(body, ''), received_at FROM delivery WHERE id IN (
+                 SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY source ORDER BY id) AS place FROM delivery
+                                 WHERE state = 'received' AND due <= $1) ORDER BY place, id LIMIT $2) ORDER BY id",
         )
         .bind(millis(self.now()))
         .bind(i64::from(limit))
@@ -260,14 +279,16 @@ pub(super) async fn receive(
             receipts.push(Ok(Receipt { id: u64::try_from(*id).unwrap_or_default(), fresh: false }));
             continue;
         }
-        if delivery.settled.is_none() && memory.waiting >= bound {
+        // One forge's flood leaves the others their own.
+        let waiting = memory.waiting.entry(place.0.clone()).or_default();
+        if delivery.settled.is_none() && *waiting >= bound {
             receipts.push(Err(StoreError::DeliveriesFull));
             continue;
         }
+        *waiting += u64::from(delivery.settled.is_none());
         let id = memory.next_number(writer, "/deliveries").await?;
         let row = i64::try_from(id).unwrap_or(i64::MAX);
         known.insert(place, row);
-        memory.waiting += u64::from(delivery.settled.is_none());
         let state = if delivery.settled.is_none() { DeliveryState::Received } else { DeliveryState::Ignored };
         size += delivery.body.as_ref().map_or(0, String::len);
         fresh.push(serde_json::json!([
@@ -342,13 +363,15 @@ pub(super) async fn replay(
     id: u64,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    let done = sqlx::query(
-        "UPDATE delivery SET state = 'received', due = $1, tries = 0, words = '' WHERE id = $2 AND state <> 'received' AND body IS NOT NULL",
+    let done: Option<(String,)> = sqlx::query_as(
+        "UPDATE delivery SET state = 'received', due = $1, tries = 0, words = ''
+         WHERE id = $2 AND state <> 'received' AND body IS NOT NULL RETURNING source",
     )
     .bind(millis(now))
     .bind(i64::try_from(id).unwrap_or(i64::MAX))
-    .execute(writer)
+    .fetch_optional(writer)
     .await?;
-    memory.waiting = memory.waiting.saturating_add(done.rows_affected());
-    Ok(done.rows_affected() > 0)
+    let Some((source,)) = done else { return Ok(false) };
+    *memory.waiting.entry(source).or_default() += 1;
+    Ok(true)
 }

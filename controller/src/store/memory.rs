@@ -28,8 +28,8 @@ pub(super) struct Memory {
     pub(super) sequences: HashMap<String, u64>,
     /// Above which number all deployments are, because a backup was restored.
     pub(super) counted_from: u64,
-    /// How many deliveries wait to be acted on.
-    pub(super) waiting: u64,
+    /// How many deliveries of each forge wait to be acted on.
+    pub(super) waiting: HashMap<String, u64>,
     /// Which source each name is bound to.
     pub(super) bindings: HashMap<RepoName, SourceUrl>,
 }
@@ -50,8 +50,10 @@ impl Memory {
         memory.counted_from = counted_from(&mut writer).await?;
         let from = memory.counted_from;
         memory.resources.values_mut().for_each(|resource| raise(resource, from));
-        let waiting: i64 = sqlx::query_scalar("SELECT count(*) FROM delivery WHERE state = 'received'").fetch_one(&mut *writer).await?;
-        memory.waiting = u64::try_from(waiting).unwrap_or_default();
+        let waiting: Vec<(String, i64)> = sqlx::query_as("SELECT source, count(*) FROM delivery WHERE state = 'received' GROUP BY source")
+            .fetch_all(&mut *writer)
+            .await?;
+        memory.waiting = waiting.into_iter().map(|(source, count)| (source, u64::try_from(count).unwrap_or_default())).collect();
         for (name, source) in &settings.sources {
             // The first source that a name stands for is the one that it keeps.
             sqlx::query("INSERT INTO repository (name, source) VALUES ($1, $2) ON CONFLICT DO NOTHING")

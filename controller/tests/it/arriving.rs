@@ -1,5 +1,6 @@
 //! How what forges say comes in: by a stream, and when there is no room for it.
 
+use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use signalbox_adapters::forge::Streamed;
@@ -7,6 +8,8 @@ use signalbox_contract::Code;
 use signalbox_contract::api::Page;
 use signalbox_contract::api::delivery::{DeedKind, DeliveryState, DeliverySummary, Via};
 use signalbox_contract::api::run::Outcome;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::deliveries::{acted, deliveries, delivers, only, runs, said, setup};
 use crate::house::{House, answer, expect};
@@ -36,7 +39,11 @@ async fn a_line_of_a_stream_is_written_down_and_acted_on_like_a_webhook() {
     house.forge.streams(line("1", "uploaded", 7));
     delivers(&house, &said("1", "uploaded", 7, 1)).await;
     house.sees("it is the same", async || acted(&house, "uploaded").await.copies == 3).await;
-    assert_eq!((deliveries(&house).await.len(), runs(&house).await.len()), (1, 1));
+    // What was no JSON is shown, and what it may have said was looked for.
+    let odd = acted(&house, "unreadable").await;
+    assert_eq!((odd.via, odd.state), (Via::Stream, DeliveryState::Ignored));
+    house.sees("it was looked for", async || house.forge.asked() >= 3).await;
+    assert_eq!((deliveries(&house).await.len(), runs(&house).await.len()), (2, 1));
     house.close().await;
 }
 
@@ -72,5 +79,109 @@ async fn where_no_more_may_wait_a_delivery_is_refused_and_what_was_accepted_is_n
     answer(knock(&house), StatusCode::NO_CONTENT).await;
     house.sees("the third is built", async || passed(&house).await == 3).await;
     assert!(deliveries(&house).await.iter().all(|one| one.state == DeliveryState::Done));
+    house.close().await;
+}
+
+/// Begins to send a delivery, and does not go on.
+async fn stalls(house: &House, header: &str, length: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(house.address).await.expect("a connection");
+    let head = format!("POST /webhooks/forge HTTP/1.1\r\nhost: {}\r\n{header}\r\n{length}\r\n\r\n{{", house.address);
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    stream
+}
+
+// Threats 19 and 55.
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_never_end_keep_nobody_from_delivering() {
+    let house = House::with(setup()).await;
+    let mut stalled = Vec::new();
+    for length in ["content-length: 27000000", "transfer-encoding: chunked"] {
+        for header in ["x-signature: forged", "x-secret: guess", "x-secret: open sesame"] {
+            for _ in 0..8 {
+                stalled.push(stalls(&house, header, length).await);
+            }
+        }
+    }
+    for n in 0..5 {
+        delivers(&house, &said(&n.to_string(), "rumour", 0, 0)).await;
+    }
+    // Who knows no secret is answered before there is a body.
+    let mut answer = [0; 12];
+    stalls(&house, "x-secret: guess", "content-length: 27000000").await.read_exact(&mut answer).await.expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 401");
+    assert_eq!(deliveries(&house).await.len(), 5);
+    drop(stalled);
+    house.close().await;
+}
+
+// Threat 19.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forge_that_has_as_many_waiting_as_may_wait_leaves_the_others_their_own() {
+    let other = "[forges.other]\nkind = \"gerrit\"\nurl = \"http://127.0.0.1:9\"\nuser = \"signalbox\"\n";
+    let house = House::with(setup().top("queue = 1").table("[intake]\nwaiting = 2").table(other)).await;
+    house.world.sources().script("slow", "wait");
+    let slow = house.branch("slow").await;
+    house.builds(slow).await;
+    for change in [1, 2] {
+        delivers(&house, &said(&change.to_string(), "uploaded", change, 1)).await;
+    }
+    let knock = |forge: &str, id: &str| {
+        let request = house.bare(Method::POST, &format!("/webhooks/{forge}")).header("x-secret", SECRET);
+        request.json(&said(id, "uploaded", 3, 1))
+    };
+    answer(knock("forge", "3"), StatusCode::SERVICE_UNAVAILABLE).await;
+    answer(knock("other", "3"), StatusCode::NO_CONTENT).await;
+    // And is acted on, though the first one's wait.
+    house.sees("it is acted on", async || deliveries(&house).await.iter().any(|one| one.state == DeliveryState::Ignored)).await;
+    house.close().await;
+}
+
+// Threat 18.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_larger_than_any_forge_sends_is_refused() {
+    let house = House::with(setup()).await;
+    let large = vec![b' '; (26 << 20) + 1];
+    let request = || house.bare(Method::POST, "/webhooks/forge").header("x-secret", SECRET);
+    for body in [
+        reqwest::Body::from(large.clone()),
+        reqwest::Body::wrap_stream(futures_util::stream::iter([Ok::<_, std::io::Error>(large.clone())])),
+    ] {
+        // It may be refused so early that the rest cannot be sent any more.
+        if let Ok(response) = request().body(body).send().await {
+            assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        }
+    }
+    assert_eq!(deliveries(&house).await, []);
+    house.close().await;
+}
+
+// Threat 14.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_replays_at_once_make_one_run() {
+    let house = House::with(setup()).await;
+    delivers(&house, &said("1", "uploaded", 7, 1)).await;
+    let run = only(&house).await;
+    house.ends(run, Outcome::Passed).await;
+    let id = acted(&house, "uploaded").await.id;
+    let replay = async |_| house.post(&format!("/deliveries/{id}/replay"), &json!({})).send().await.expect("an answer").status();
+    let answers = join_all((0..1000).map(replay)).await;
+    // While one waits to be acted on, there is nothing to be replayed.
+    assert!(answers.iter().all(|status| matches!(status.as_u16(), 202 | 409)) && answers.contains(&StatusCode::ACCEPTED));
+    assert_eq!(acted(&house, "uploaded").await.deeds[0].run, Some(run));
+    assert_eq!(only(&house).await, run);
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_is_answered_at_once_though_the_forge_and_the_workers_are_away() {
+    let house = House::with(setup()).await;
+    house.forge.is_away(true);
+    house.world.sources().script("refs/changes/07/7/1", "wait");
+    let begun = std::time::Instant::now();
+    for n in 1..=10 {
+        delivers(&house, &said(&n.to_string(), "uploaded", 7, n)).await;
+    }
+    // GitLab waits ten seconds for an answer, Gerrit five.
+    assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
     house.close().await;
 }

@@ -6,10 +6,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt as _, StreamExt as _};
+use http::HeaderMap;
 use serde::Deserialize;
 use signalbox_adapters::forge::{
-    Admitted, Closing, Finding, Forge, ForgeError, Forged, Fut, Happening, Knock, Proposal, Review, Severity, Standing, Streamed, Told,
-    Untranslated, Watched,
+    Admitted, Closing, Finding, Forge, ForgeError, Forged, Fut, Glance, Happening, Knock, Proposal, Review, Severity, Standing, Streamed,
+    Told, Untranslated, Watched,
 };
 use signalbox_contract::change::{ChangeId, ReviewHead};
 use signalbox_contract::{CommitSha, ForgeName, RefName};
@@ -174,6 +175,11 @@ impl StandInForge {
 impl Forge for StandInForge {
     fn name(&self) -> &ForgeName {
         &self.name
+    }
+
+    fn glance(&self, headers: &HeaderMap, path: &str) -> Result<Glance, Forged> {
+        let known = headers.get("x-secret").is_some_and(|value| value == SECRET) || path == "in/the/path";
+        if known { Ok(Glance::Known) } else { headers.get("x-signature").map(|_| Glance::Signed).ok_or(Forged::Unsigned) }
     }
 
     fn admit(&self, knock: &Knock<'_>) -> Result<Admitted, Forged> {

@@ -23,6 +23,12 @@ pub trait Forge: Send + Sync {
     /// Its configured name.
     fn name(&self) -> &ForgeName;
 
+    /// What can be said of a delivery before its body is there.
+    ///
+    /// # Errors
+    /// When it cannot be genuine, whatever its body.
+    fn glance(&self, headers: &HeaderMap, path: &str) -> Result<Glance, Forged>;
+
     /// Whether a delivery is genuine, what identifies it, and what of it is kept.
     ///
     /// # Errors
@@ -98,6 +104,15 @@ pub struct Knock<'a> {
     pub body: &'a [u8],
     /// When it came.
     pub at: Timestamp,
+}
+
+/// What can be said of a delivery before its body is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Glance {
+    /// Whoever sends it knows a secret.
+    Known,
+    /// It carries a signature, which only the body will show to be good.
+    Signed,
 }
 
 /// A delivery that is genuine.

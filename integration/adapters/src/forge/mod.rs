@@ -11,8 +11,10 @@ mod happening;
 mod payload;
 #[cfg(test)]
 mod scripted;
+mod secrets;
 
 pub use crate::mirror::{Finding, Severity};
-pub use face::{Admitted, Forge, ForgeError, Forged, Fut, Knock, Review, Streamed, Told, Watched};
+pub use face::{Admitted, Forge, ForgeError, Forged, Fut, Glance, Knock, Review, Streamed, Told, Watched};
 pub use happening::{Closing, Happening, Proposal, Untranslated};
+pub use secrets::Secrets;
 pub use signalbox_contract::Standing;

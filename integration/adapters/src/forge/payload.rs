@@ -202,4 +202,18 @@ mod tests {
         assert_eq!(object(b"[]"), None);
         assert_eq!(object(b""), None);
     }
+
+    // Threat 18.
+    #[test]
+    fn odd_json_has_one_meaning_or_none() {
+        // Of a name that stands twice, one value counts, for what identifies a body and for what it means alike.
+        let twice = object(br#"{"a": 1, "a": 2}"#).expect("an object");
+        assert_eq!(kept(twice.clone()), kept(object(&kept(twice.clone())).expect("what is kept can be read")));
+        assert_eq!(number(&twice, &["a"]), Some(2));
+        for odd in [r#"{"a": "\ud800"}"#, r#"{"a": NaN}"#, r#"{"a": Infinity}"#, r#"{"a": 1e400}"#, r#"{"a": 01}"#, "{\"a\": \"\u{0}\"}"] {
+            assert_eq!(object(odd.as_bytes()), None, "{odd}");
+        }
+        let digits = format!("{{\"a\": {}}}", "9".repeat(300));
+        assert_eq!(object(digits.as_bytes()).and_then(|huge| number(&huge, &["a"])), None);
+    }
 }

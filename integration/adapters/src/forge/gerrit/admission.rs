@@ -9,7 +9,7 @@ use signalbox_service::secret::{ExposeSecret as _, SecretString};
 
 use super::event::{full_ref, project};
 use crate::forge::payload::{at, content_id, kept, object, text, word};
-use crate::forge::{Admitted, Forged, Knock};
+use crate::forge::{Admitted, Forged, Glance, Knock};
 
 /// The largest event that is taken, in bytes.
 pub const MAX_EVENT: usize = 1024 * 1024;
@@ -17,14 +17,17 @@ pub const MAX_EVENT: usize = 1024 * 1024;
 /// The headers that say something and hold no secret.
 const HEADERS: &[&str] = &["content-type", "user-agent"];
 
-/// A webhook's call.
-pub(super) fn admit(knock: &Knock<'_>, secrets: &[SecretString]) -> Result<Admitted, Forged> {
-    let said = knock.path.trim_matches('/');
+/// Whether a path holds a secret of ours.
+pub(super) fn glance(path: &str, secrets: &[SecretString]) -> Result<Glance, Forged> {
+    let said = path.trim_matches('/');
     // Each is compared, and each in constant time: how long it takes says nothing.
     let known = secrets.iter().fold(false, |known, secret| constant_time_eq(said.as_bytes(), secret.expose_secret().as_bytes()) | known);
-    if !known || said.is_empty() {
-        return Err(Forged::Unsigned);
-    }
+    if known && !said.is_empty() { Ok(Glance::Known) } else { Err(Forged::Unsigned) }
+}
+
+/// A webhook's call.
+pub(super) fn admit(knock: &Knock<'_>, secrets: &[SecretString]) -> Result<Admitted, Forged> {
+    glance(knock.path, secrets)?;
     let headers = HEADERS.iter().filter_map(|name| {
         let value = knock.headers.get(*name)?.to_str().ok()?;
         (value.len() <= 256).then(|| ((*name).to_owned(), value.to_owned()))

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
+use http::HeaderMap;
 use jiff::Timestamp;
 use signalbox_contract::change::ChangeId;
 use signalbox_contract::{CommitSha, Failure, FailureCode, ForgeName, RefName};
@@ -33,7 +34,7 @@ pub use admission::MAX_EVENT;
 pub use settings::{GerritSettings, GerritSsh, Notify};
 
 use super::payload::number;
-use super::{Admitted, Finding, Forge, ForgeError, Forged, Fut, Happening, Knock, Review, Streamed, Told, Untranslated, Watched};
+use super::{Admitted, Finding, Forge, ForgeError, Forged, Fut, Glance, Happening, Knock, Review, Streamed, Told, Untranslated, Watched};
 use rest::{Ask, Rest, RestError};
 
 /// Why a Gerrit cannot be used as it is configured.
@@ -109,8 +110,12 @@ impl Forge for Gerrit {
         &self.settings.name
     }
 
+    fn glance(&self, _headers: &HeaderMap, path: &str) -> Result<Glance, Forged> {
+        admission::glance(path, &self.settings.secrets.current())
+    }
+
     fn admit(&self, knock: &Knock<'_>) -> Result<Admitted, Forged> {
-        admission::admit(knock, &self.settings.secrets)
+        admission::admit(knock, &self.settings.secrets.current())
     }
 
     fn admit_streamed(&self, line: &[u8]) -> Result<Admitted, Forged> {

@@ -7,6 +7,8 @@ use signalbox_contract::ForgeName;
 use signalbox_service::secret::SecretString;
 use url::Url;
 
+use crate::forge::Secrets;
+
 /// One Gerrit.
 #[derive(Debug, Clone)]
 pub struct GerritSettings {
@@ -25,7 +27,7 @@ pub struct GerritSettings {
     /// How its events are streamed; without it, webhooks alone bring them.
     pub ssh: Option<GerritSsh>,
     /// The secrets that may stand in a webhook's path; several while they are changed.
-    pub secrets: Vec<SecretString>,
+    pub secrets: Secrets,
     /// The label that is voted on.
     pub label: String,
     /// The vote for a run that passed.
@@ -80,7 +82,7 @@ impl GerritSettings {
             password: None,
             ca: None,
             ssh: None,
-            secrets: Vec::new(),
+            secrets: Secrets::default(),
             label: "Verified".to_owned(),
             passed: 1,
             failed: -1,

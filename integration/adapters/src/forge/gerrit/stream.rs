@@ -341,6 +341,20 @@ mod tests {
         found
     }
 
+    #[test]
+    fn each_loss_is_another_delivery_though_gerrit_gives_it_no_time() {
+        let settings =
+            Arc::new(GerritSettings::new("gerrit".parse().expect("a name"), "https://g.example.org".parse().expect("a URL"), "robot"));
+        let ssh = GerritSsh { host: "127.0.0.1".to_owned(), port: 1, key: "/k".into(), known_hosts: "/h".into() };
+        let clock = SystemClock::shared();
+        let mut reader =
+            Reader { settings, ssh, rest: None, clock, line: None, pause: Duration::ZERO, last: None, owed: None, kept: VecDeque::new() };
+        let lost = Bytes::from_static(b"{\"type\":\"dropped-output\"}");
+        let ids = [reader.noted(lost.clone()), reader.noted(lost), reader.missed()]
+            .map(|line| super::super::admission::admit_event(&line).expect("readable").id);
+        assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2], "{ids:?}");
+    }
+
     #[tokio::test]
     async fn what_gerrit_has_kept_is_played_after_a_connection_was_made_anew() {
         let lines =

@@ -119,5 +119,13 @@ async fn webhook(gitlab: &GitLab, settings: &GitlabForgeSettings, project: &str)
             "Look whether GitLab reaches the address, then press Test in the webhook's settings, which makes it work again.",
         );
     }
+    // An older GitLab takes the key, says nothing, and does not sign: then each delivery would be refused.
+    if !settings.signing.is_empty() && settings.secrets.is_empty() && hook.signing_token_present != Some(true) {
+        return Finding::new(
+            Severity::Error,
+            format!("GitLab does not sign what the webhook of {project} delivers: all of it is refused."),
+            "Set the webhook's signing token, where this GitLab has them (from 19.0); else set a secret token there and name its file in secret_files.",
+        );
+    }
     Finding::new(Severity::Fine, format!("The webhook of {project} is there and enabled."), "")
 }

@@ -12,6 +12,7 @@ mod tests;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
+use http::HeaderMap;
 use signalbox_contract::change::ChangeId;
 use signalbox_contract::{CommitSha, Failure, FailureCode, ForgeName, RefName};
 use signalbox_service::clock::SharedClock;
@@ -19,7 +20,7 @@ use signalbox_service::clock::SharedClock;
 pub use admission::MAX_DELIVERY;
 pub use settings::GitlabForgeSettings;
 
-use super::{Admitted, Finding, Forge, ForgeError, Forged, Fut, Happening, Knock, Review, Streamed, Told, Untranslated, Watched};
+use super::{Admitted, Finding, Forge, ForgeError, Forged, Fut, Glance, Happening, Knock, Review, Streamed, Told, Untranslated, Watched};
 use crate::gitlab::{GitLab, GitLabSetUpError};
 use call::Turns;
 
@@ -64,6 +65,10 @@ impl GitlabForge {
 impl Forge for GitlabForge {
     fn name(&self) -> &ForgeName {
         &self.settings.name
+    }
+
+    fn glance(&self, headers: &HeaderMap, _path: &str) -> Result<Glance, Forged> {
+        admission::glance(&self.settings, headers)
     }
 
     fn admit(&self, knock: &Knock<'_>) -> Result<Admitted, Forged> {

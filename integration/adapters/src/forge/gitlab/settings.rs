@@ -7,6 +7,7 @@ use signalbox_contract::ForgeName;
 use signalbox_service::secret::SecretString;
 use url::Url;
 
+use crate::forge::Secrets;
 use crate::gitlab::Connection;
 
 /// One GitLab.
@@ -27,9 +28,9 @@ pub struct GitlabForgeSettings {
     /// The username of the token's owner, a bot. Its comments never start anything.
     pub user: Option<String>,
     /// The secrets that a webhook may send in `X-Gitlab-Token`; several while they are changed.
-    pub secrets: Vec<SecretString>,
+    pub secrets: Secrets,
     /// The keys with which webhooks may be signed, each `whsec_` and base64; several while they are changed.
-    pub signing: Vec<SecretString>,
+    pub signing: Secrets,
     /// How far a signature's time may be from ours.
     pub tolerance: Duration,
     /// The name of the commit status that is set.
@@ -49,8 +50,8 @@ impl GitlabForgeSettings {
             calls_per_minute: 600,
             ca: None,
             user: None,
-            secrets: Vec::new(),
-            signing: Vec::new(),
+            secrets: Secrets::default(),
+            signing: Secrets::default(),
             tolerance: Duration::from_mins(5),
             status: "signalbox".to_owned(),
             rechecks: vec!["recheck".to_owned()],

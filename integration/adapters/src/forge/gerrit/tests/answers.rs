@@ -57,6 +57,10 @@ async fn the_vote_names_the_commit_and_never_the_newest() {
         assert!(asked.contains(word), "{word} in {asked}");
     }
     assert!(asked.to_ascii_lowercase().contains("authorization: basic "));
+    // Nothing else: newer versions refuse what was taken away from them, as robot comments were.
+    let body: Value = serde_json::from_str(asked.split_once("\r\n\r\n").expect("a body").1).expect("JSON");
+    let keys: Vec<&String> = body.as_object().expect("an object").keys().collect();
+    assert_eq!(keys, ["labels", "message", "notify", "omit_duplicate_comments", "tag"]);
 }
 
 #[tokio::test]

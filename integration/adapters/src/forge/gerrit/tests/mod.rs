@@ -20,7 +20,7 @@ fn settings() -> GerritSettings {
     let name = "gerrit".parse().expect("a name");
     let mut settings = GerritSettings::new(name, "https://gerrit.example.org/".parse().expect("an address"), "robot");
     settings.email = Some("robot@example.com".to_owned());
-    settings.secrets = vec![SecretString::from("old-secret"), SecretString::from("new-secret")];
+    settings.secrets = vec![SecretString::from("old-secret"), SecretString::from("new-secret")].into();
     settings
 }
 

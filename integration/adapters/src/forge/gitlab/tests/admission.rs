@@ -28,8 +28,8 @@ fn admit(settings: &GitlabForgeSettings, headers: &HeaderMap, body: &str, at: i6
 }
 
 fn with_secrets(secrets: &[&str], signing: &[&str]) -> GitlabForgeSettings {
-    let secret = |text: &&str| SecretString::from(*text);
-    GitlabForgeSettings { secrets: secrets.iter().map(secret).collect(), signing: signing.iter().map(secret).collect(), ..settings() }
+    let list = |texts: &[&str]| texts.iter().map(|text| SecretString::from(*text)).collect::<Vec<_>>().into();
+    GitlabForgeSettings { secrets: list(secrets), signing: list(signing), ..settings() }
 }
 
 #[test]
@@ -134,4 +134,33 @@ fn what_is_no_object_cannot_be_read() {
     for body in ["", "null", "[]", "<html>", &deep] {
         assert_eq!(admit(&settings, &headers(&[("x-gitlab-token", "token")]), body, 0), Err(Forged::Unreadable));
     }
+}
+
+// Threat 13.
+#[test]
+fn a_signature_is_good_for_its_own_bytes_and_once() {
+    let settings = with_secrets(&[], &[KEY]);
+    let with = |signature: &str| headers(&[("webhook-id", ID), ("webhook-timestamp", TIME), ("webhook-signature", signature)]);
+    assert_eq!(glance_of(&settings, &with(SIGNATURE)), Ok(Glance::Signed));
+    // The same JSON, written anew.
+    assert_eq!(admit(&settings, &with(SIGNATURE), r#"{"test":2432232314}"#, 1_614_265_330), Err(Forged::Unsigned));
+    let mut twice = with(SIGNATURE);
+    twice.append("webhook-signature", SIGNATURE.parse().expect("a header"));
+    assert_eq!(admit(&settings, &twice, BODY, 1_614_265_330), Err(Forged::Unsigned));
+    assert_eq!(glance_of(&settings, &twice), Err(Forged::Unsigned));
+    let mac = STANDARD.decode(&SIGNATURE[3..]).expect("base64");
+    for length in [0, 1, 16, 31] {
+        let short = format!("v1,{}", STANDARD.encode(&mac[..length]));
+        assert_eq!(admit(&settings, &with(&short), BODY, 1_614_265_330), Err(Forged::Unsigned), "{length}");
+    }
+    // What others sign with, and what is too weak to be believed.
+    for name in ["x-hub-signature", "x-hub-signature-256", "x-gitlab-signature"] {
+        let other = headers(&[(name, "sha1=7d38cdd689735b008b3c702edd92eea23791c5f6")]);
+        assert_eq!(admit(&settings, &other, BODY, 1_614_265_330), Err(Forged::Unsigned), "{name}");
+        assert_eq!(glance_of(&settings, &other), Err(Forged::Unsigned), "{name}");
+    }
+}
+
+fn glance_of(settings: &GitlabForgeSettings, headers: &HeaderMap) -> Result<Glance, Forged> {
+    forge(settings.clone()).glance(headers, "")
 }

@@ -6,7 +6,7 @@ use signalbox_service::secret::SecretString;
 
 use super::*;
 use crate::forge::scripted::{Scripted, answer};
-use crate::forge::{Closing, Proposal, Standing};
+use crate::forge::{Closing, Proposal, Severity, Standing};
 
 fn at(server: &Scripted) -> GitlabForge {
     let mut settings = settings();
@@ -181,4 +181,60 @@ async fn a_branch_was_merged_where_a_merge_request_for_it_made_its_commit() {
     }
     let server = Scripted::new(|_| answer("404 Not Found", "", "{}")).await;
     assert_eq!(at(&server).merged_as("group/hello", &branch, &sha).await.expect("an answer"), None);
+}
+
+#[tokio::test]
+async fn a_webhook_that_does_not_sign_is_found_where_signatures_alone_are_believed() {
+    for (secrets, hook, severity) in [
+        (false, r#", "signing_token_present": true"#, Severity::Fine),
+        (false, r#", "signing_token_present": false"#, Severity::Error),
+        (false, "", Severity::Error),
+        (true, "", Severity::Fine),
+    ] {
+        let hooks = format!(r#"[{{"id": 1, "url": "https://signalbox.example.org/webhooks/gitlab", "alert_status": "executable"{hook}}}]"#);
+        let server = Scripted::new(move |asked| {
+            let project = r#"{"id": 15, "path_with_namespace": "group/hello"}"#;
+            answer("200 OK", "", if asked.contains("/hooks") { &hooks } else { project })
+        })
+        .await;
+        let mut settings = settings();
+        settings.url = server.url();
+        settings.token = Some(SecretString::from("canary-token"));
+        settings.signing = vec![SecretString::from("whsec_b2xkIGtleQ==")].into();
+        if secrets {
+            settings.secrets = vec![SecretString::from("secret")].into();
+        }
+        let findings = forge(settings).examine(&["group/hello".to_owned()]).await;
+        let about = findings.iter().find(|finding| finding.detail.contains("webhook of")).expect("it is looked at");
+        assert_eq!(about.severity, severity, "{hook}: {about:?}");
+    }
+}
+
+// Two at once would make two pipelines of one commit.
+#[tokio::test]
+async fn one_commit_is_told_of_once_at_a_time_and_two_commits_side_by_side() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    for (other, most) in [(SHA, 1), (OLD, 2)] {
+        let (now, peak) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let counts = (Arc::clone(&now), Arc::clone(&peak));
+        let server = Scripted::new(move |asked| {
+            if asked.starts_with("POST ") {
+                counts.1.fetch_max(counts.0.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                std::thread::sleep(std::time::Duration::from_millis(150));
+                counts.0.fetch_sub(1, Ordering::SeqCst);
+            }
+            answer("200 OK", "", if asked.contains("/merge_requests/7 ") { REQUEST } else { "[]" })
+        })
+        .await;
+        let forge = at(&server);
+        let (one, mut two) = (review(Standing::Started), review(Standing::Passed));
+        if let Origin::Review(head) = &mut two.origin {
+            head.sha = other.parse().expect("a commit");
+        }
+        let told = tokio::join!(forge.tell(&one), forge.tell(&two));
+        assert!(told.0.is_ok() && told.1.is_ok(), "{told:?}");
+        assert!(peak.load(Ordering::SeqCst) <= most, "{other}");
+    }
 }

@@ -279,3 +279,24 @@ fn what_nothing_is_done_about_is_no_error() {
     assert!(matches!(translated(&system), Err(Untranslated::NotNeeded(_))));
     assert!(matches!(translated(&json!({})), Err(Untranslated::Malformed { .. })));
 }
+
+// Threats 16 and 17.
+#[test]
+fn who_wrote_a_commit_and_where_a_body_says_that_the_source_is_change_nothing() {
+    let plain = translated(&push("refs/heads/main", OLD, SHA)).expect("understood");
+    let mut body = push("refs/heads/main", OLD, SHA);
+    body["user_name"] = json!("signalbox");
+    body["user_username"] = json!("signalbox");
+    body["project"]["git_http_url"] = json!("https://evil.example.org/group/sub/hello.git");
+    body["project"]["git_ssh_url"] = json!("git@evil.example.org:group/sub/hello.git");
+    body["repository"] = json!({"url": "https://evil.example.org/x.git", "git_http_url": "https://evil.example.org/x.git"});
+    body["commits"] = json!([{"id": SHA, "author": {"name": "signalbox", "email": "root@example.org"}}]);
+    assert_eq!(translated(&body), Ok(plain));
+    let ours = json!({"id": SHA, "author": {"name": "signalbox", "email": "signalbox@example.org"}});
+    let request = with("open", |body| body["object_attributes"]["last_commit"] = ours.clone());
+    assert_eq!(translated(&request), Ok(proposed(Proposal::Uploaded, false)));
+    // A comment is whose account wrote it, not whose commit it is about.
+    let mut comment = note("recheck");
+    comment["merge_request"]["last_commit"] = ours;
+    assert!(matches!(translated(&comment), Ok(happened) if happened.len() == 1));
+}
