@@ -68,7 +68,6 @@ impl Desk {
     (status = 204, description = "It is recorded durably, or was before; what is done about it shows `GET /deliveries`."),
     (status = 401, description = "It is not signed as it should be.", body = Problem),
     (status = 404, description = "There is no such forge.", body = Problem),
-    (status = 408, description = "Its body did not arrive within ten seconds.", body = Problem),
     (status = 413, description = "It has more than 26 MiB.", body = Problem),
     (status = 503, description = "Too many wait to be acted on; deliver it again.", body = Problem),
 ))]
