@@ -48,7 +48,8 @@ pub(super) fn admit_event(body: &[u8]) -> Result<Admitted, Forged> {
 /// What identifies an event. Where it says when it was made, that second and all that can differ within one; else all of
 /// it.
 fn identity(event: &Value) -> String {
-    let Some(made) = at(event, &["eventCreatedOn"]) else {
+    // A loss that we noticed has nothing but a mark of its own; several may be noticed within one second.
+    let Some(made) = at(event, &["eventCreatedOn"]).filter(|_| at(event, &["lost"]).is_none()) else {
         return content_id(event);
     };
     let change = |name| at(event, &["change", name]);
