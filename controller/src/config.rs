@@ -193,7 +193,7 @@ impl Config {
         let (name, forge) = hearing(&self.forges, &gitlab.url)?;
         let mut url = hook.address.clone().or_else(|| self.common.url())?;
         url.set_path(&format!("{}/webhooks/{name}", url.path().trim_end_matches('/')));
-        let (secret, signing) = (forge.secrets.first().cloned(), forge.signing.first().cloned());
+        let (secret, signing) = (forge.secrets.current().into_iter().next(), forge.signing.current().into_iter().next());
         Some(HookWish { url, secret, signing, events: HookEvents::BUILDS, rewrite: false })
     }
 
