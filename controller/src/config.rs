@@ -71,6 +71,8 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
         let mut reader = Reader::open(path)?;
         let config = Self::read(&mut reader);
+        Common::try_public_keys(&mut reader);
+        Common::try_signing_key(&mut reader);
         reader.finish()?;
         // Without an error every value was there.
         config.ok_or_else(|| ConfigErrors(Vec::new()))

@@ -9,6 +9,7 @@ const SERVICES: &str =
 /// What is made of this configuration: the controller's, or all that is wrong with it.
 fn read(text: &str) -> Result<Config, String> {
     let folder = tempfile::tempdir().expect("a folder");
+    signalbox_service::auth::init_keys(&folder.path().join("keys")).expect("keys");
     write_secret(&folder.path().join("token"), &SecretString::from("token-000000000000000")).expect("a token");
     let file = folder.path().join("controller.toml");
     std::fs::write(&file, format!("{SERVICES}{text}")).expect("written");

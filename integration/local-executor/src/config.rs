@@ -69,6 +69,7 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
         let mut reader = Reader::open(path)?;
         let config = Self::read(&mut reader);
+        Common::try_public_keys(&mut reader);
         reader.finish()?;
         // A reader that recorded no error has given every value.
         config.ok_or_else(|| ConfigErrors(Vec::new()))

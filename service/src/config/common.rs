@@ -61,6 +61,27 @@ impl Common {
         Some(Self { listen, metrics, tls, data, public_keys, ca, public_url })
     }
 
+    /// Tries the public keys: what would stop the service when it starts is said when its file is checked. It stands apart
+    /// from [`Common::read`], which has to do with the file's words alone, and finds its error beside all others there.
+    pub fn try_public_keys(reader: &mut Reader) {
+        let path = reader.asked_path("public_keys", "keys/public.json");
+        if let Some(path) = path
+            && let Err(error) = crate::auth::KeySet::read(&path)
+        {
+            reader.refuse("public_keys", with_causes(&error));
+        }
+    }
+
+    /// Tries the key that signs, in the same way.
+    pub fn try_signing_key(reader: &mut Reader) {
+        let folder = reader.asked_path("keys", "keys");
+        if let Some(folder) = folder
+            && let Err(error) = crate::auth::Signer::open(&folder, crate::clock::SystemClock::shared())
+        {
+            reader.refuse("keys", with_causes(&error));
+        }
+    }
+
     /// The URL at which others reach the service.
     pub fn url(&self) -> Option<Url> {
         let scheme = if self.tls.is_some() { "https" } else { "http" };

@@ -129,6 +129,14 @@ impl Reader {
         self.value(key).unwrap_or(default)
     }
 
+    /// The path that an earlier question for this key was answered with; none if that found it wrong, and recorded so.
+    pub(super) fn asked_path(&self, key: &str, default: &str) -> Option<std::path::PathBuf> {
+        match self.table.get(key) {
+            Some(node) => std::path::PathBuf::from_value(&node.value, &self.shared.origin).ok(),
+            None => Some(self.folder().join(default)),
+        }
+    }
+
     /// A value with a default, that must lie within these bounds.
     pub fn within<T: FromValue + PartialOrd>(&mut self, key: &'static str, default: T, bounds: RangeInclusive<T>) -> T {
         self.know(key, Some(default.written()), false);

@@ -5,6 +5,7 @@
 mod blobs;
 mod documents;
 mod json;
+mod keys;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -168,6 +169,7 @@ async fn a_controller_that_does_not_answer_is_what_the_doctor_finds() {
 async fn check_config_asks_which_service_a_file_is_for() {
     let home = home();
     std::fs::write(home.path().join("ours.toml"), "").expect("written");
+    say(home.path(), &["keys", "init", "keys"]).await;
     let asked = say(home.path(), &["check-config", "ours.toml"]).await;
     assert_eq!(asked.code, Some(2));
     assert!(asked.err.contains("--service"), "{}", asked.err);
