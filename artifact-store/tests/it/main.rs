@@ -5,6 +5,7 @@
 mod access;
 mod browser;
 mod cuts;
+mod documented;
 mod grants;
 mod hostile;
 mod house;

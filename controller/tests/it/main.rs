@@ -13,6 +13,7 @@ mod damaged;
 mod delivered_pages;
 mod deliveries;
 mod doctor;
+mod documented;
 mod elsewhere;
 mod environments;
 mod exchanges;

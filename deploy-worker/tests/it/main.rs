@@ -6,6 +6,7 @@ mod asking;
 mod configuring;
 mod connecting;
 mod deploying;
+mod documented;
 mod failing;
 mod going_back;
 mod hostile;

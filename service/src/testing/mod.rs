@@ -1,12 +1,14 @@
 //! What the tests of all crates share.
 
 mod disk;
+mod documentation;
 mod ports;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
 
 pub use disk::SmallDisk;
+pub use documentation::undocumented_keys;
 pub use ports::free_port;
 
 /// Says that a test is not run here, for want of something that not every machine has. Where `CI` is set that is a failure:

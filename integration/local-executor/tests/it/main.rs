@@ -5,6 +5,7 @@ mod api;
 mod bounds;
 mod conformance;
 mod crash;
+mod documented;
 mod escape;
 mod produce;
 mod stage;

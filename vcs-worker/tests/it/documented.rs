@@ -1,0 +1,23 @@
+//! The documentation names every key of the configuration.
+
+use signalbox_service::config::Reader;
+use signalbox_service::testing::undocumented_keys;
+use signalbox_vcs_worker::Config;
+
+/// A configuration in which every table is there; what the keys in it say does not matter.
+const EVERYTHING: &str = r#"
+[tls]
+[retention]
+[[sources]]
+[mirrors.far]
+kind = "gitlab"
+[mirrors.near]
+kind = "remote"
+"#;
+
+#[test]
+fn every_key_is_documented_and_none_that_is_not_there() {
+    let mut reader = Reader::parse("vcs-worker.toml", EVERYTHING).expect("TOML");
+    let _ = Config::read(&mut reader);
+    assert_eq!(undocumented_keys(&reader, include_str!("../../../docs/operating.md"), "vcs-worker.toml"), [""; 0]);
+}
