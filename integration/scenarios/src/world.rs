@@ -144,13 +144,18 @@ impl World {
             .collect()
     }
 
+    /// Where a service is.
+    pub fn url(&self, service: Service) -> String {
+        format!("https://{}", self.services.listen[service.as_str()])
+    }
+
     /// A client of a service.
     ///
     /// # Panics
     /// Never: the address is one of ours.
     #[expect(clippy::expect_used, reason = "the address is one of ours")]
     pub fn client(&self, service: Service) -> Client {
-        let base: Url = format!("https://{}", self.services.listen[service.as_str()]).parse().expect("a URL");
+        let base: Url = self.url(service).parse().expect("a URL");
         Client::new(base, Some(&self.site().join("ca.pem"))).expect("a client")
     }
 

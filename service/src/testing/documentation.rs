@@ -72,9 +72,9 @@ mod tests {
     #[test]
     fn a_key_that_one_of_both_does_not_have_is_told() {
         let mut reader = Reader::parse("x.toml", "[b]\n[[mask]]\n[places.one]\n").expect("TOML");
-        let _ = (reader.or("listen", 1), reader.or("a", 1), reader.or("queue", 1), reader.or("unsaid", 1));
-        reader.table("b", |reader| Some((reader.or("c", 1), reader.or("d", 1))));
-        reader.tables("mask", |reader| Some(reader.or("file", 1)));
+        let _ = (reader.or("listen", 1_i64), reader.or("a", 1_i64), reader.or("queue", 1_i64), reader.or("unsaid", 1_i64));
+        reader.table("b", |reader| Some((reader.or("c", 1_i64), reader.or("d", 1_i64))));
+        reader.tables("mask", |reader| Some(reader.or("file", 1_i64)));
         assert_eq!(
             undocumented_keys(&reader, TEXT, "x.toml"),
             [

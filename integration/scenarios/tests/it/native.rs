@@ -13,6 +13,8 @@ use signalbox_fakes::gitlab::fault::{AnswerFault, PipelineFault};
 use signalbox_fakes::gitlab::state::status::Status;
 use signalbox_fakes::gitlab::{Faults, Outcome};
 use signalbox_scenarios::{Gitlab, World, WorldOptions};
+use signalbox_service::process::{Bounds, Program};
+use signalbox_service::secret::ExposeSecret as _;
 
 const DEFINITION: &str = "\
 stages: [build, test]
@@ -187,5 +189,68 @@ async fn a_run_that_is_stopped_stops_its_pipeline_and_a_failing_job_deploys_noth
     let run = start(&world, "main").await;
     world.ends(run, Ended::Failed).await;
     assert_eq!(world.shown(0, "hello"), None);
+    close(gitlab, world).await;
+}
+
+/// What a job does to upload, as docs/executors/gitlab.md tells it.
+const UPLOAD: &str = r#"
+set -eu
+umask 077
+printf %s "$SIGNALBOX_IDENTITY" | curl -sS --fail-with-body --retry 10 -o given.json \
+  -d grant_type=urn:ietf:params:oauth:grant-type:token-exchange \
+  -d subject_token_type=urn:ietf:params:oauth:token-type:id_token \
+  --data-urlencode subject_token@- "$SIGNALBOX/token"
+sed -n 's/.*"access_token":"\([^"]*\)".*/Authorization: Bearer \1/p' given.json > header
+curl -sS --fail-with-body --retry 5 -T out/hello -H @header "$(sed -n 's/.*"upload":"\([^"]*\)".*/\1/p' given.json)hello"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_uploads_by_its_identity_and_what_it_uploaded_is_deployed() {
+    const AUDIENCE: &str = "https://signalbox.example.org";
+    let gitlab = Gitlab::start().await;
+    let open = Arc::new(AtomicBool::new(false));
+    let gate = Arc::clone(&open);
+    let script = move |job: &signalbox_fakes::gitlab::state::job::Job, _: &signalbox_fakes::gitlab::state::pipeline::Pipeline| {
+        let passed = Outcome::success().leaving("out/hello", b"what GitLab keeps");
+        (gate.load(Ordering::SeqCst) || job.plan.name != "compile").then_some(passed)
+    };
+    gitlab.fake.script(script.clone());
+    let more = format!("[executors.gitlab.identity]\naudience = \"{AUDIENCE}\"\n");
+    let options = WorldOptions::default().with_gitlab(&gitlab).with(Service::Controller, &more);
+    let world = World::with(options).await;
+    let sha = world.repository.commit("refs/heads/main", &[(".gitlab-ci.yml", DEFINITION)]).await.to_string();
+    let run = start(&world, "main").await;
+    let pipeline = gitlab.until("hello", "a pipeline of it", |pipeline| pipeline.sha == sha).await.id;
+    let job = gitlab.fake.with(|state| {
+        let jobs = state.newest_jobs(pipeline);
+        jobs.iter().find(|job| job.plan.name == "compile").map(|job| job.id).expect("a job")
+    });
+    let identity = gitlab.fake.id_token(job, AUDIENCE).await.expect("an identity");
+
+    // The job, on its own machine.
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("out")).expect("a folder");
+    std::fs::write(folder.path().join("out/hello"), &sha).expect("written");
+    let upload = || {
+        Program::new("/bin/sh")
+            .args(["-c", UPLOAD])
+            .dir(folder.path())
+            .env("PATH", "/usr/bin:/bin")
+            .env("CURL_CA_BUNDLE", world.site().join("ca.pem"))
+            .env("SIGNALBOX", world.url(Service::Controller))
+            .env("SIGNALBOX_IDENTITY", identity.expose_secret())
+            .run(Bounds::new(Duration::from_mins(1)))
+    };
+    let uploaded = upload().await.expect("it ends");
+    assert!(uploaded.status.success(), "{}", String::from_utf8_lossy(&uploaded.stderr));
+
+    open.store(true, Ordering::SeqCst);
+    gitlab.fake.script(script);
+    world.ends(run, Ended::Passed).await;
+    for host in 0..2 {
+        assert_eq!(world.shown(host, "hello"), Some(sha.clone()));
+    }
+    let late = upload().await.expect("it ends");
+    assert!(!late.status.success(), "the attempt is over");
     close(gitlab, world).await;
 }
