@@ -1,6 +1,7 @@
 //! The secrets with which deliveries are signed, taken from their files again whenever those change: they are changed without
 //! a restart, and while they are, the old and the new are both good.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,8 +9,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use signalbox_service::secret::{SecretFileError, SecretString, read_secret};
 use signalbox_service::telemetry::causes;
 
-/// What tells one state of a file from another: which file, how long, and when it was changed.
-type Seen = (u64, u64, i64, i64);
+/// What was seen of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// It is there. What tells one state of it from another: which file, how long, and when it was changed.
+    Here(u64, u64, i64, i64),
+    /// It was removed.
+    Gone,
+    /// Whether it is there cannot be told: its folder cannot be looked into, or its disk fails.
+    Hidden,
+}
 
 /// Some secrets, each of which is good.
 #[derive(Debug, Clone, Default)]
@@ -20,7 +29,7 @@ pub struct Secrets(Arc<Mutex<Vec<Held>>>);
 struct Held {
     /// Where it is from; nowhere, if it never changes.
     file: Option<PathBuf>,
-    seen: Option<Seen>,
+    seen: Seen,
     secret: Option<SecretString>,
 }
 
@@ -65,10 +74,11 @@ impl Held {
                 tracing::info!(file = %file.display(), "a webhook's secret was read again");
                 self.secret = Some(secret);
             }
-            // A secret whose file was removed is to be good no more; one that is being written will be whole soon.
+            // A secret whose file was removed is to be good no more; one that is being written, or cannot be looked at, will be
+            // readable soon, and is what it was until then.
             Err(error) => {
                 tracing::warn!(file = %file.display(), error = %causes(&error), "a webhook's secret cannot be read");
-                if seen.is_none() {
+                if seen == Seen::Gone {
                     self.secret = None;
                 }
             }
@@ -78,14 +88,17 @@ impl Held {
 
 impl From<Vec<SecretString>> for Secrets {
     fn from(secrets: Vec<SecretString>) -> Self {
-        let held = |secret| Held { file: None, seen: None, secret: Some(secret) };
+        let held = |secret| Held { file: None, seen: Seen::Gone, secret: Some(secret) };
         Self(Arc::new(Mutex::new(secrets.into_iter().map(held).collect())))
     }
 }
 
-fn look(file: &Path) -> Option<Seen> {
-    let found = std::fs::metadata(file).ok()?;
-    Some((found.ino(), found.len(), found.ctime(), found.ctime_nsec()))
+fn look(file: &Path) -> Seen {
+    match std::fs::metadata(file) {
+        Ok(found) => Seen::Here(found.ino(), found.len(), found.ctime(), found.ctime_nsec()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Seen::Gone,
+        Err(_) => Seen::Hidden,
+    }
 }
 
 #[cfg(test)]
@@ -121,5 +134,22 @@ mod tests {
         std::fs::write(&new, "").expect("written");
         assert_eq!(said(&secrets), ["four", "three"]);
         assert!(Secrets::read(vec![folder.path().join("none")]).is_err() && Secrets::default().is_empty());
+    }
+    #[test]
+    fn a_secret_whose_file_cannot_be_looked_at_for_a_while_stays_good() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (inner, away) = (folder.path().join("secrets"), folder.path().join("away"));
+        std::fs::create_dir(&inner).expect("made");
+        let file = inner.join("hook");
+        write_secret(&file, &SecretString::from("one")).expect("written");
+        let secrets = Secrets::read(vec![file.clone()]).expect("readable");
+        // Not that there is no such file: what should be its folder is none.
+        std::fs::rename(&inner, &away).expect("moved");
+        std::fs::write(&inner, "").expect("written");
+        assert_eq!((look(&file), said(&secrets)), (Seen::Hidden, vec!["one".to_owned()]));
+        std::fs::remove_file(&inner).expect("removed");
+        assert!(said(&secrets).is_empty());
+        std::fs::rename(&away, &inner).expect("moved");
+        assert_eq!(said(&secrets), ["one"]);
     }
 }
