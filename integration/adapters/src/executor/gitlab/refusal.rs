@@ -15,7 +15,7 @@ pub(super) fn translate(error: GitLabError) -> ExecutorError {
         GitLabError::Unauthorized { remote } => refused(
             FailureCode::ExecutorRefused,
             format!("GitLab does not accept the executor's token: {remote}."),
-            "Make a token with the scope `api`, put it into the executor's token file and restart the controller.",
+            "Make a token with the scope `api`, put it into the executor's token file; it is read again by itself.",
         ),
         GitLabError::Forbidden { scope: Some(scope), .. } => refused(
             FailureCode::ExecutorRefused,
