@@ -1,4 +1,4 @@
-//! The instances of GitLab that are used: who uses the same one with the same token shares a client, and what nobody waits for there,
+//! The instances of GitLab that are used: who uses the same one in the same way shares a client, and what nobody waits for there,
 //! the webhooks and how it is doing, is seen to in the background.
 
 use std::collections::BTreeMap;
@@ -12,21 +12,19 @@ use signalbox_adapters::executor::gitlab::{GitLabExecutor, Tally};
 use signalbox_adapters::gitlab::{Connection, GitLab, GitLabSetUpError, Health};
 use signalbox_contract::{ExecutorName, RepoName};
 use signalbox_service::clock::SharedClock;
-use signalbox_service::secret::{ExposeSecret as _, SecretString};
+use signalbox_service::secret::ExposeSecret as _;
 use signalbox_service::shutdown::Shutdown;
 use signalbox_service::telemetry::Telemetry;
 use tokio::time::{Instant, sleep, sleep_until};
-use url::Url;
 
 use crate::config::{Config, ExecutorKind, ForgeKind, GitLabConfig, same_place};
 
 /// How often it is looked at how a GitLab is doing. Nothing is asked for that.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// A client, and for whom it is.
+/// A client, and how it connects.
 struct Shared {
-    url: Url,
-    token: SecretString,
+    connection: Connection,
     gitlab: GitLab,
 }
 
@@ -38,35 +36,21 @@ pub(crate) struct GitLabs {
 
 impl GitLabs {
     pub(crate) fn open(config: &Config, clock: &SharedClock) -> Result<Self, GitLabSetUpError> {
-        let mut wanted: Vec<Connection> = Vec::new();
-        for connection in connections(config) {
-            match wanted.iter_mut().find(|known| is_same(&known.url, &known.token, &connection.url, &connection.token)) {
-                Some(known) => {
-                    // It is one GitLab's patience with one token: the least that was said counts.
-                    known.calls_per_minute = known.calls_per_minute.min(connection.calls_per_minute);
-                    known.storage.extend(connection.storage);
-                    known.ca = known.ca.take().or(connection.ca);
-                    known.token_file = known.token_file.take().or(connection.token_file);
-                }
-                None => wanted.push(connection),
-            }
-        }
-        let client =
-            |connection: Connection| Ok(Shared { gitlab: GitLab::new(&connection)?, url: connection.url, token: connection.token });
-        let clients = wanted.into_iter().map(client).collect::<Result<Vec<_>, GitLabSetUpError>>()?;
+        let client = |connection| Ok(Shared { gitlab: GitLab::new(&connection)?, connection });
+        let clients = shared(connections(config)).into_iter().map(client).collect::<Result<Vec<_>, GitLabSetUpError>>()?;
         let mut gitlabs = Self { clients, executors: BTreeMap::new() };
         for (name, executor) in &config.executors {
             let ExecutorKind::GitLab(settings) = &executor.kind else { continue };
-            let Some(gitlab) = gitlabs.client(&settings.url, &settings.token) else { continue };
+            let Some(gitlab) = gitlabs.client(&settings.connection()) else { continue };
             let made = executor_in(gitlab.clone(), config, settings, clock);
             gitlabs.executors.insert(name.clone(), Arc::new(made));
         }
         Ok(gitlabs)
     }
 
-    /// The client for this GitLab and token.
-    pub(crate) fn client(&self, url: &Url, token: &SecretString) -> Option<&GitLab> {
-        self.clients.iter().find(|shared| is_same(&shared.url, &shared.token, url, token)).map(|shared| &shared.gitlab)
+    /// The client that connects so.
+    pub(crate) fn client(&self, connection: &Connection) -> Option<&GitLab> {
+        self.clients.iter().find(|shared| is_same(&shared.connection, connection)).map(|shared| &shared.gitlab)
     }
 
     /// The executors.
@@ -103,20 +87,14 @@ fn executor_in(gitlab: GitLab, config: &Config, settings: &GitLabConfig, clock: 
         None => executor,
     };
     match config.hook_of(settings) {
-        Some(wish) => executor.with_hook(wish),
+        Some(terms) => executor.with_hook(terms),
         None => executor,
     }
 }
 
 fn connections(config: &Config) -> Vec<Connection> {
     let of_executors = config.executors.values().filter_map(|executor| match &executor.kind {
-        ExecutorKind::GitLab(gitlab) => Some(Connection {
-            ca: gitlab.ca.clone(),
-            calls_per_minute: gitlab.budget,
-            storage: gitlab.storage.clone(),
-            token_file: Some(gitlab.token_file.clone()),
-            ..Connection::new(gitlab.url.clone(), gitlab.token.clone())
-        }),
+        ExecutorKind::GitLab(gitlab) => Some(gitlab.connection()),
         ExecutorKind::Local { .. } => None,
     });
     let of_forges = config.forges.values().filter_map(|forge| match &forge.kind {
@@ -126,8 +104,29 @@ fn connections(config: &Config) -> Vec<Connection> {
     of_executors.chain(of_forges).collect()
 }
 
-fn is_same(url: &Url, token: &SecretString, other: &Url, others: &SecretString) -> bool {
-    same_place(url, other) && token.expose_secret() == others.expose_secret()
+/// The connections, with those that one client can serve as one.
+fn shared(connections: Vec<Connection>) -> Vec<Connection> {
+    let mut wanted: Vec<Connection> = Vec::new();
+    for connection in connections {
+        match wanted.iter_mut().find(|known| is_same(known, &connection)) {
+            Some(known) => {
+                // It is one GitLab's patience with one token: the least that was said counts.
+                known.calls_per_minute = known.calls_per_minute.min(connection.calls_per_minute);
+                known.storage.extend(connection.storage);
+            }
+            None => wanted.push(connection),
+        }
+    }
+    wanted
+}
+
+/// Whether one client can serve both. With one of two files the token that is changed in the other would never be seen, and
+/// with one of two authorities a server could be believed that only the other may vouch for.
+fn is_same(one: &Connection, other: &Connection) -> bool {
+    same_place(&one.url, &other.url)
+        && one.token.expose_secret() == other.token.expose_secret()
+        && one.token_file == other.token_file
+        && one.ca == other.ca
 }
 
 /// The repositories that are built at an executor.
@@ -235,5 +234,36 @@ impl Gauges {
         };
         self.failing.get_or_create(&label).set(failures.into());
         self.resting.get_or_create(&label).set(resting);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use url::Url;
+
+    use super::*;
+
+    #[test]
+    fn a_client_is_shared_only_by_those_who_want_the_same_token_file_and_authority() {
+        let with = |address: &str, file: Option<&str>, ca: Option<&str>, calls_per_minute| Connection {
+            token_file: file.map(Into::into),
+            ca: ca.map(Into::into),
+            calls_per_minute,
+            ..Connection::new(Url::parse(address).expect("a URL"), "token".into())
+        };
+        let place = "https://gitlab.example.org";
+        let all = vec![
+            with(place, Some("a"), None, 300),
+            with("https://gitlab.example.org/", Some("a"), None, 60),
+            with(place, Some("b"), None, 300),
+            with(place, Some("a"), Some("ca.pem"), 300),
+            with(place, None, None, 300),
+        ];
+        let shared = shared(all);
+        let files: Vec<_> = shared.iter().map(|one| (one.token_file.as_deref(), one.ca.as_deref(), one.calls_per_minute)).collect();
+        let (a, b, ca) = (Path::new("a"), Path::new("b"), Path::new("ca.pem"));
+        assert_eq!(files, [(Some(a), None, 60), (Some(b), None, 300), (Some(a), Some(ca), 300), (None, None, 300)]);
     }
 }

@@ -235,7 +235,7 @@ fn forges(config: &Config, gitlabs: &GitLabs, clock: &SharedClock) -> Result<For
                 Arc::new(Gerrit::new(GerritSettings::clone(settings), Arc::clone(clock)).map_err(|error| unusable(name, error.into()))?)
             }
             ForgeKind::Gitlab(settings) => {
-                let gitlab = settings.token.as_ref().and_then(|token| gitlabs.client(&settings.url, token)).cloned();
+                let gitlab = settings.connection().and_then(|connection| gitlabs.client(&connection).cloned());
                 Arc::new(GitlabForge::with(gitlab, GitlabForgeSettings::clone(settings), Arc::clone(clock)))
             }
         };

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use signalbox_adapters::gitlab::Connection;
 use signalbox_contract::git::RepoPath;
 use signalbox_contract::{ExecutorName, MirrorName, RepoName};
 use signalbox_service::config::Reader;
@@ -78,6 +79,19 @@ pub struct HookConfig {
     pub address: Option<Url>,
     /// How often it is looked at.
     pub check: Duration,
+}
+
+impl GitLabConfig {
+    /// How its API is called.
+    pub fn connection(&self) -> Connection {
+        Connection {
+            ca: self.ca.clone(),
+            calls_per_minute: self.budget,
+            storage: self.storage.clone(),
+            token_file: Some(self.token_file.clone()),
+            ..Connection::new(self.url.clone(), self.token.clone())
+        }
+    }
 }
 
 impl ExecutorKind {
