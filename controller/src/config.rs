@@ -9,9 +9,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use signalbox_adapters::executor::gitlab::HookTerms;
 use signalbox_adapters::forge::Watched;
 use signalbox_adapters::forge::gitlab::GitlabForgeSettings;
-use signalbox_adapters::gitlab::{HookEvents, HookWish};
 use signalbox_contract::{ExecutorName, ForgeName, RepoName, SourceUrl};
 use signalbox_controller_core::decide::Limits;
 use signalbox_service::config::{Bytes, Common, ConfigErrors, Reader};
@@ -188,15 +188,14 @@ impl Config {
         self.executors.iter().filter(move |(_, executor)| is(executor)).map(|(name, _)| name)
     }
 
-    /// The webhook that the projects of an executor are to have, where it is to have any: to the forge at the same place, with
-    /// the first of its secrets, which is the newest.
-    pub fn hook_of(&self, gitlab: &GitLabConfig) -> Option<HookWish> {
+    /// The webhook that the projects of an executor are to have, where they are to have any: to the forge at the same place, with
+    /// its secrets, which are those that are good at any time.
+    pub fn hook_of(&self, gitlab: &GitLabConfig) -> Option<HookTerms> {
         let hook = gitlab.hook.as_ref()?;
         let (name, forge) = hearing(&self.forges, &gitlab.url)?;
         let mut url = hook.address.clone().or_else(|| self.common.url())?;
         url.set_path(&format!("{}/webhooks/{name}", url.path().trim_end_matches('/')));
-        let (secret, signing) = (forge.secrets.current().into_iter().next(), forge.signing.current().into_iter().next());
-        Some(HookWish { url, secret, signing, events: HookEvents::BUILDS, rewrite: false })
+        Some(HookTerms { url, secrets: forge.secrets.clone(), signing: forge.signing.clone() })
     }
 
     /// The repository of this name, or of this source.

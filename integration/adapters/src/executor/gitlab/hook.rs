@@ -1,43 +1,17 @@
 //! The webhook by which GitLab tells us at once what we would see a little later anyway.
 
-use signalbox_contract::RepoName;
-
-use super::GitLabExecutor;
-use super::refusal::translate;
-use crate::executor::ExecutorError;
 use crate::gitlab::{AlertStatus, GitLab, GitLabError, Hook, HookWish, ProjectRef};
-
-/// How a webhook is after it was seen to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HookState {
-    /// Its number.
-    pub id: u64,
-    /// Whether it was made, or changed, now.
-    pub changed: bool,
-    /// Whether it signs what it sends. Older versions of GitLab cannot, and send a secret in the clear.
-    pub signs: bool,
-    /// What is wrong with it, in words: GitLab could not reach us.
-    pub trouble: Option<String>,
-}
-
-impl GitLabExecutor {
-    /// Makes a repository's webhook what it should be.
-    ///
-    /// # Errors
-    /// When GitLab cannot be asked or does not allow it: that needs the role Maintainer.
-    pub async fn ensure_hook(&self, repo: &RepoName, wish: &HookWish) -> Result<HookState, ExecutorError> {
-        ensure(&self.gitlab, &self.project_of(repo), wish).await.map_err(translate)
-    }
-}
 
 /// Makes a project's webhook what it should be: there once, with our events and secrets, and not disabled.
 ///
 /// A secret cannot be read back: whether it is the right one, GitLab does not say. So it is written anew where the wish
 /// says so, and else where something about the hook is wrong.
 ///
+/// What is still wrong with it then is told in words: GitLab could not reach us, or cannot show that it is GitLab.
+///
 /// # Errors
 /// As [`GitLabError`] tells.
-pub(super) async fn ensure(gitlab: &GitLab, project: &ProjectRef, wish: &HookWish) -> Result<HookState, GitLabError> {
+pub(super) async fn ensure(gitlab: &GitLab, project: &ProjectRef, wish: &HookWish) -> Result<Option<String>, GitLabError> {
     let mut ours: Vec<Hook> = gitlab.hooks(project).await?.into_iter().filter(|hook| hook.url == wish.url.as_str()).collect();
     ours.sort_by_key(|hook| hook.id);
     let mut ours = ours.into_iter();
@@ -64,12 +38,12 @@ pub(super) async fn ensure(gitlab: &GitLab, project: &ProjectRef, wish: &HookWis
             Err(error) => Some(format!("GitLab cannot deliver to {}: {}.", wish.url, error.to_string().trim_end_matches('.'))),
         };
     }
-    let signs = hook.signing_token_present == Some(true);
-    if wish.secret.is_none() && !signs {
+    // Older versions of GitLab cannot sign, and send a secret in the clear.
+    if wish.secret.is_none() && hook.signing_token_present != Some(true) {
         let words = "This GitLab cannot sign what it sends, and there is no secret that it could send along: what it delivers is refused.";
         trouble = Some(words.to_owned());
     }
-    Ok(HookState { id: hook.id, changed, signs, trouble })
+    Ok(trouble)
 }
 
 fn is_as_wished(hook: &Hook, wish: &HookWish) -> bool {

@@ -38,8 +38,7 @@ use signalbox_contract::{AttemptKey, RepoName};
 use signalbox_service::clock::SharedClock;
 use signalbox_service::secret::SecretString;
 
-pub use hook::HookState;
-pub use tend::Tally;
+pub use tend::{HookTerms, Tally};
 
 use super::{
     Abilities, Anchor, BuildIdentity, Bytes, Executor, Fenced, Finding, Found, Fut, Intent, LogChunk, LogCursor, Order, OutputRef, Outputs,

@@ -7,15 +7,17 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use signalbox_contract::RepoName;
+use signalbox_service::secret::{ExposeSecret as _, SecretString};
 use tokio::sync::Notify;
 use url::Url;
 
 use super::GitLabExecutor;
 use super::hook::ensure;
-use crate::gitlab::{GitLabError, HookWish, Project, ProjectRef};
+use crate::forge::Secrets;
+use crate::gitlab::{GitLabError, HookEvents, HookWish, Project, ProjectRef};
 
 /// How many projects are seen to.
-const MOST: usize = 10_000;
+pub(super) const MOST: usize = 10_000;
 
 /// How webhooks stand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,45 +28,82 @@ pub struct Tally {
     pub troubled: usize,
 }
 
+/// What the projects' webhooks are to be.
+#[derive(Debug, Clone)]
+pub struct HookTerms {
+    /// Where they lead.
+    pub url: Url,
+    /// The secrets of which each carries the first, which is the newest, in the clear.
+    pub secrets: Secrets,
+    /// The keys of which each signs with the first.
+    pub signing: Secrets,
+}
+
 /// The webhook that each project is to have, and how it stands with each that is known.
 #[derive(Debug)]
 pub(super) struct Tending {
-    wish: HookWish,
+    terms: HookTerms,
+    edition: Mutex<Edition>,
     projects: Mutex<BTreeMap<u64, Standing>>,
     wake: Notify,
 }
 
+/// The secrets that webhooks are to carry now, and a number that is another one after each change of them.
+#[derive(Debug, Default)]
+struct Edition {
+    number: u64,
+    secret: Option<SecretString>,
+    signing: Option<SecretString>,
+}
+
 #[derive(Debug, Clone, Default)]
-struct Standing {
+pub(super) struct Standing {
     /// It was seen to.
     seen: bool,
-    /// Its secrets were written since we were started: whether they are the right ones cannot be read.
-    written: bool,
+    /// The edition of the secrets that was written since we were started: whether they are the right ones cannot be read.
+    written: Option<u64>,
     trouble: Option<String>,
+    /// How often somebody said something about it. What was seen before the last time does not settle it.
+    asked: u64,
+}
+
+impl Standing {
+    /// The same, seen to with this edition of the secrets, and what was found wrong.
+    pub(super) fn seen_to(self, edition: u64, trouble: Option<String>) -> Self {
+        Self { seen: true, written: Some(edition), trouble, ..self }
+    }
 }
 
 impl Tending {
-    pub(super) fn new(wish: HookWish) -> Self {
-        Self { wish, projects: Mutex::default(), wake: Notify::new() }
+    pub(super) fn new(terms: HookTerms) -> Self {
+        Self { terms, edition: Mutex::default(), projects: Mutex::default(), wake: Notify::new() }
     }
 
     pub(super) fn url(&self) -> &Url {
-        &self.wish.url
+        &self.terms.url
     }
 
     /// A project is built in. If its webhook was not seen to yet, it soon is.
     pub(super) fn used(&self, project: u64) {
-        let mut projects = self.projects.lock().unwrap_or_else(PoisonError::into_inner);
-        if projects.len() < MOST && !projects.contains_key(&project) {
-            projects.insert(project, Standing::default());
-            self.wake.notify_one();
-        }
+        self.ask(project, |_| {});
     }
 
     /// Something is wrong with a project's webhook: it is seen to soon, and written anew.
     pub(super) fn mend(&self, project: u64) {
-        self.projects.lock().unwrap_or_else(PoisonError::into_inner).insert(project, Standing::default());
-        self.wake.notify_one();
+        self.ask(project, |standing| (standing.seen, standing.written) = (false, None));
+    }
+
+    fn ask(&self, project: u64, change: impl FnOnce(&mut Standing)) {
+        let mut projects = self.projects.lock().unwrap_or_else(PoisonError::into_inner);
+        if projects.len() >= MOST && !projects.contains_key(&project) {
+            return;
+        }
+        let standing = projects.entry(project).or_default();
+        standing.asked = standing.asked.wrapping_add(1);
+        change(standing);
+        if !standing.seen {
+            self.wake.notify_one();
+        }
     }
 
     /// What is wrong with a project's webhook, as far as is known.
@@ -72,38 +111,67 @@ impl Tending {
         self.projects.lock().unwrap_or_else(PoisonError::into_inner).get(&project)?.trouble.clone()
     }
 
-    fn due(&self, all: bool) -> Vec<(u64, Standing)> {
-        let projects = self.projects.lock().unwrap_or_else(PoisonError::into_inner);
-        projects.iter().filter(|(_, standing)| all || !standing.seen).map(|(id, standing)| (*id, standing.clone())).collect()
+    /// The webhook as it is to be now, and the edition of the secrets in it. They change while we run.
+    fn wish(&self) -> (HookWish, u64) {
+        let first = |secrets: &Secrets| secrets.current().into_iter().next();
+        let (secret, signing) = (first(&self.terms.secrets), first(&self.terms.signing));
+        let mut edition = self.edition.lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_same(edition.secret.as_ref(), secret.as_ref()) || !is_same(edition.signing.as_ref(), signing.as_ref()) {
+            *edition = Edition { number: edition.number.wrapping_add(1), secret: secret.clone(), signing: signing.clone() };
+        }
+        (HookWish { url: self.terms.url.clone(), secret, signing, events: HookEvents::BUILDS, rewrite: false }, edition.number)
     }
 
-    fn settle(&self, project: u64, now: Option<Standing>) {
+    /// Those that are to be seen to: all, or those that were not yet, or have other secrets than they should.
+    pub(super) fn due(&self, all: bool) -> Vec<(u64, Standing)> {
+        let (_, edition) = self.wish();
+        let is_due = |standing: &Standing| all || !standing.seen || standing.written.is_some_and(|written| written != edition);
+        let projects = self.projects.lock().unwrap_or_else(PoisonError::into_inner);
+        projects.iter().filter(|(_, standing)| is_due(standing)).map(|(id, standing)| (*id, standing.clone())).collect()
+    }
+
+    /// How it stands with a project's webhook, which stood as `before` when it was begun to see to it; with `None` its project
+    /// is gone. What was said about it meanwhile still counts.
+    pub(super) fn settle(&self, project: u64, before: &Standing, now: Option<Standing>) {
         let mut projects = self.projects.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = projects.remove(&project);
-        let Some(now) = now else { return };
-        let before = before.and_then(|standing| standing.trouble);
+        let Some(standing) = projects.get_mut(&project) else { return };
+        let is_settled = standing.asked == before.asked;
+        let Some(now) = now else {
+            if is_settled {
+                projects.remove(&project);
+            } else {
+                standing.seen = false;
+                self.wake.notify_one();
+            }
+            return;
+        };
         match &now.trouble {
-            Some(trouble) if before.as_ref() != Some(trouble) => {
+            Some(trouble) if standing.trouble.as_ref() != Some(trouble) => {
                 tracing::warn!(project, trouble, "a webhook is not as it should be; builds are looked at in their own time");
             }
-            None if before.is_some() => tracing::info!(project, "a webhook is as it should be again"),
+            None if standing.trouble.is_some() => tracing::info!(project, "a webhook is as it should be again"),
             Some(_) | None => {}
         }
-        projects.insert(project, now);
+        if is_settled {
+            *standing = now;
+        } else {
+            standing.trouble = now.trouble;
+        }
     }
 
     fn tally(&self) -> Tally {
         let projects = self.projects.lock().unwrap_or_else(PoisonError::into_inner);
         let troubled = projects.values().filter(|standing| standing.trouble.is_some()).count();
-        Tally { well: projects.values().filter(|standing| standing.seen).count() - troubled, troubled }
+        let well = projects.values().filter(|standing| standing.seen && standing.trouble.is_none()).count();
+        Tally { well, troubled }
     }
 }
 
 impl GitLabExecutor {
     /// The same, whose projects are to have this webhook.
     #[must_use]
-    pub fn with_hook(mut self, wish: HookWish) -> Self {
-        self.tending = Some(std::sync::Arc::new(Tending::new(wish)));
+    pub fn with_hook(mut self, terms: HookTerms) -> Self {
+        self.tending = Some(std::sync::Arc::new(Tending::new(terms)));
         self
     }
 
@@ -131,21 +199,25 @@ impl GitLabExecutor {
             }
         }
         for (project, before) in tending.due(repos.is_some()) {
-            let wish = HookWish { rewrite: !before.written, ..tending.wish.clone() };
+            // Read anew for each: seeing to many takes long, and a secret that was replaced meanwhile is not to be written.
+            let (wish, edition) = tending.wish();
+            let written = before.written.filter(|written| *written == edition);
+            let wish = HookWish { rewrite: written.is_none(), ..wish };
             let done = ensure(&self.gitlab, &ProjectRef::Id(project), &wish).await;
             let now = match done {
-                Ok(state) => Standing { seen: true, written: true, trouble: state.trouble },
+                Ok(trouble) => Some(before.clone().seen_to(edition, trouble)),
                 // One of this number that is gone for good was replaced by another.
-                Err(GitLabError::NotFound { .. }) if matches!(self.gitlab.project(&ProjectRef::Id(project)).await, Ok(None)) => {
-                    tending.settle(project, None);
-                    continue;
-                }
-                Err(error) => Standing { seen: true, written: before.written, trouble: Some(words(&error)) },
+                Err(GitLabError::NotFound { .. }) if matches!(self.gitlab.project(&ProjectRef::Id(project)).await, Ok(None)) => None,
+                Err(error) => Some(Standing { seen: true, written, trouble: Some(words(&error)), asked: before.asked }),
             };
-            tending.settle(project, Some(now));
+            tending.settle(project, &before, now);
         }
         tending.tally()
     }
+}
+
+fn is_same(one: Option<&SecretString>, other: Option<&SecretString>) -> bool {
+    one.map(SecretString::expose_secret) == other.map(SecretString::expose_secret)
 }
 
 fn is_tended(project: &Project) -> bool {

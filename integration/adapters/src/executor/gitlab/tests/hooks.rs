@@ -1,24 +1,46 @@
 //! Webhooks that are seen to, and a GitLab that is looked over.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 use signalbox_contract::RepoName;
+use signalbox_service::secret::{SecretString, write_secret};
 use url::Url;
 
-use super::super::Severity;
+use super::super::tend::{MOST, Tending};
+use super::super::{GitLabExecutor, HookTerms, Severity, Tally};
 use super::world::World;
-use crate::gitlab::{HookEvents, HookWish};
+use crate::forge::Secrets;
 
-const HOOKS: &str = "GET projects/builds%2Fteam%2Fhello/hooks";
-const CREATE: &str = "POST projects/builds%2Fteam%2Fhello/hooks";
-const EDIT: &str = "PUT projects/builds%2Fteam%2Fhello/hooks/3";
-const TEST: &str = "POST projects/builds%2Fteam%2Fhello/hooks/3/test/pipeline_events";
+const HOOKS: &str = "GET projects/7/hooks";
+const CREATE: &str = "POST projects/7/hooks";
+const EDIT: &str = "PUT projects/7/hooks/3";
+const TEST: &str = "POST projects/7/hooks/3/test/pipeline_events";
+
+const WELL: Tally = Tally { well: 1, troubled: 0 };
+const TROUBLED: Tally = Tally { well: 0, troubled: 1 };
 
 fn url() -> Url {
     Url::parse("https://signalbox.example/webhooks/gitlab").expect("a URL")
 }
 
-fn wish() -> HookWish {
-    HookWish { url: url(), secret: Some("s3cret".into()), signing: Some("whsec_x".into()), events: HookEvents::BUILDS, rewrite: false }
+fn terms() -> HookTerms {
+    let secrets = |secret: &str| Secrets::from(vec![SecretString::from(secret)]);
+    HookTerms { url: url(), secrets: secrets("s3cret"), signing: secrets("whsec_x") }
+}
+
+/// A world, and an executor in it whose projects are to have a webhook, which can be edited and tried.
+async fn hooked(terms: HookTerms) -> (World, GitLabExecutor) {
+    let world = World::new().await;
+    let executor = world.executor.clone().with_hook(terms);
+    world.put(EDIT, &hook("executable", true));
+    world.put(TEST, &json!({ "message": "201 Created" }));
+    (world, executor)
+}
+
+/// What it does now and then.
+async fn sees_to_all(executor: &GitLabExecutor) -> Tally {
+    executor.tend_hooks(Some(&[repo()])).await
 }
 
 fn hook(alert: &str, signs: bool) -> Value {
@@ -34,43 +56,121 @@ fn repo() -> RepoName {
 
 #[tokio::test]
 async fn a_hook_is_made_once_and_tried() {
-    let world = World::new().await;
+    let (world, executor) = hooked(terms()).await;
     world.put(HOOKS, &json!([]));
     world.put(CREATE, &hook("executable", true));
-    world.put(TEST, &json!({ "message": "201 Created" }));
-    let state = world.executor.ensure_hook(&repo(), &wish()).await.expect("made");
-    assert!(state.changed && state.signs && state.trouble.is_none(), "{state:?}");
+    assert_eq!(sees_to_all(&executor).await, WELL);
+    let made = world.body(CREATE);
+    assert_eq!((&made["token"], &made["signing_token"]), (&json!("s3cret"), &json!("whsec_x")));
     world.put(HOOKS, &json!([hook("executable", true)]));
-    let state = world.executor.ensure_hook(&repo(), &wish()).await.expect("seen to");
-    assert!(!state.changed, "{state:?}");
-    assert_eq!((world.calls(CREATE), world.calls(TEST)), (1, 1));
+    assert_eq!(sees_to_all(&executor).await, WELL);
+    assert_eq!((world.calls(CREATE), world.calls(EDIT), world.calls(TEST)), (1, 0, 1));
 }
 
 #[tokio::test]
 async fn a_hook_that_gitlab_disabled_is_tried_so_that_it_works_again() {
-    let world = World::new().await;
+    let (world, executor) = hooked(terms()).await;
+    world.put(HOOKS, &json!([hook("executable", true)]));
+    assert_eq!(sees_to_all(&executor).await, WELL);
     world.put(HOOKS, &json!([hook("disabled", true)]));
-    world.put(TEST, &json!({ "message": "201 Created" }));
-    assert_eq!(world.executor.ensure_hook(&repo(), &wish()).await.expect("seen to").trouble, None);
-    assert_eq!(world.calls(TEST), 1);
+    assert_eq!(sees_to_all(&executor).await, WELL);
+    assert_eq!((world.calls(EDIT), world.calls(TEST)), (1, 2));
     world.refuse(TEST, "422 Unprocessable Entity", &json!({ "message": "Invalid url given" }));
-    let trouble = world.executor.ensure_hook(&repo(), &wish()).await.expect("seen to").trouble.expect("told");
-    assert!(trouble.contains("Invalid url given"), "{trouble}");
+    assert_eq!(sees_to_all(&executor).await, TROUBLED);
+    world.put("GET version", &json!({ "version": "18.3.0-ee" }));
+    let findings = executor.doctor(&[repo()], Some(&url())).await;
+    assert!(findings.iter().any(|finding| finding.detail.contains("Invalid url given")), "{findings:#?}");
 }
 
 #[tokio::test]
 async fn a_server_that_cannot_sign_is_noticed_and_one_that_can_is_made_to() {
-    let world = World::new().await;
     let mut old = hook("executable", true);
     old.as_object_mut().expect("an object").remove("signing_token_present");
+    let (world, executor) = hooked(HookTerms { secrets: Secrets::default(), ..terms() }).await;
     world.put(HOOKS, &json!([old]));
-    let state = world.executor.ensure_hook(&repo(), &wish()).await.expect("seen to");
-    assert!(!state.signs && !state.changed, "{state:?}");
+    world.put(EDIT, &old);
+    assert_eq!(sees_to_all(&executor).await, TROUBLED);
+
+    let (world, executor) = hooked(terms()).await;
+    world.put(HOOKS, &json!([old]));
+    world.put(EDIT, &old);
+    // It has the secret, which is all that it can have.
+    assert_eq!((sees_to_all(&executor).await, sees_to_all(&executor).await), (WELL, WELL));
+    assert_eq!(world.calls(EDIT), 1);
     world.put(HOOKS, &json!([hook("executable", false)]));
+    assert_eq!(sees_to_all(&executor).await, WELL);
+    assert_eq!(world.calls(EDIT), 2);
+}
+
+#[tokio::test]
+async fn a_secret_that_was_replaced_in_its_file_is_written_into_the_hooks_that_there_are_and_into_new_ones() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("secret");
+    write_secret(&file, &"first".into()).expect("written");
+    let secrets = Secrets::read(vec![file.clone()]).expect("readable");
+    let (world, executor) = hooked(HookTerms { secrets, ..terms() }).await;
+    world.put(HOOKS, &json!([hook("executable", true)]));
+    assert_eq!((sees_to_all(&executor).await, sees_to_all(&executor).await), (WELL, WELL));
+    assert_eq!((world.calls(EDIT), &world.body(EDIT)["token"]), (1, &json!("first")));
+
+    replace(&file, "second");
+    // Also where only some are seen to, those with a secret that is good no more are among them.
+    assert_eq!(executor.tend_hooks(None).await, WELL);
+    assert_eq!((world.calls(EDIT), &world.body(EDIT)["token"]), (2, &json!("second")));
+    world.put(HOOKS, &json!([]));
+    world.put(CREATE, &hook("executable", true));
+    assert_eq!(sees_to_all(&executor).await, WELL);
+    assert_eq!(world.body(CREATE)["token"], json!("second"));
+
+    // One that could not be written is written later.
+    world.put(HOOKS, &json!([hook("executable", true)]));
+    replace(&file, "third");
+    world.refuse(EDIT, "403 Forbidden", &json!({ "message": "403 Forbidden" }));
+    assert_eq!(sees_to_all(&executor).await, TROUBLED);
     world.put(EDIT, &hook("executable", true));
-    world.put(TEST, &json!({}));
-    let state = world.executor.ensure_hook(&repo(), &wish()).await.expect("seen to");
-    assert!(state.signs && state.changed, "{state:?}");
+    assert_eq!((sees_to_all(&executor).await, sees_to_all(&executor).await), (WELL, WELL));
+    assert_eq!((world.calls(EDIT), &world.body(EDIT)["token"]), (4, &json!("third")));
+}
+
+fn replace(file: &Path, secret: &str) {
+    let aside = file.with_extension("aside");
+    write_secret(&aside, &secret.into()).expect("written");
+    std::fs::rename(&aside, file).expect("moved");
+}
+
+#[test]
+fn what_is_said_about_a_hook_while_it_is_seen_to_is_not_lost() {
+    let tending = Tending::new(terms());
+    let due = || tending.due(false).into_iter().map(|(project, _)| project).collect::<Vec<_>>();
+    tending.used(7);
+    let (_, before) = tending.due(false).remove(0);
+    // It went wrong after it was looked at: that it was well says nothing.
+    tending.mend(7);
+    tending.settle(7, &before, Some(before.clone().seen_to(1, None)));
+    assert_eq!(due(), [7]);
+    let (_, before) = tending.due(false).remove(0);
+    tending.settle(7, &before, Some(before.clone().seen_to(1, None)));
+    assert!(due().is_empty());
+    // It was built in after it was seen to be gone: it is looked for once more, and then believed to be.
+    let (_, before) = tending.due(true).remove(0);
+    tending.used(7);
+    tending.settle(7, &before, None);
+    assert_eq!(due(), [7]);
+    let (_, before) = tending.due(false).remove(0);
+    tending.settle(7, &before, None);
+    assert!(tending.due(true).is_empty());
+}
+
+#[test]
+fn no_more_projects_are_kept_than_are_seen_to() {
+    let tending = Tending::new(terms());
+    for project in 0..=MOST as u64 {
+        tending.mend(project);
+    }
+    tending.used(u64::MAX);
+    assert_eq!(tending.due(true).len(), MOST);
+    tending.mend(0);
+    assert_eq!(tending.due(true).len(), MOST);
 }
 
 #[tokio::test]
