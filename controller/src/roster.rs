@@ -25,7 +25,7 @@ const SOON: Duration = Duration::from_secs(2);
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// How long a request that names an unknown environment, or a name that it does not allow, waits until it is known whether
-/// that holds by now. Beside the pages of environments, this is the one thing that a handler waits for.
+/// that holds by now.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// All environments, each with the patterns of the names that it allows, where the worker says them.

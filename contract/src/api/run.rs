@@ -431,12 +431,19 @@ pub struct TokenInfo {
 }
 
 /// The answer to `POST /tokens`: the one time that the token is shown.
-#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TokenCreated {
     /// The token.
     pub token: String,
     /// What is recorded of it.
     pub info: TokenInfo,
+}
+
+impl std::fmt::Debug for TokenCreated {
+    /// The token is left out: it is for nobody's log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenCreated").field("info", &self.info).finish_non_exhaustive()
+    }
 }
 
 /// The answer to `DELETE /tokens/{jti}`: a token of this id is refused from now on.

@@ -187,10 +187,7 @@ async fn subject_token(headers: &HeaderMap, body: Body) -> service_http::Result<
     if types.next().is_some() || !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
         return Err(Problem::new(Code::UnsupportedMediaType).detail("Send the body as application/x-www-form-urlencoded.").into());
     }
-    let form = service_http::whole_body(body).await?;
-    if form.len() > MAX_FORM {
-        return Err(Problem::new(Code::TooLarge).detail("No ID token is as large as that.").into());
-    }
+    let form = service_http::body_within(body, MAX_FORM).await?;
     read(&form).map(|request| SecretString::from(request.subject_token)).map_err(Into::into)
 }
 
@@ -231,6 +228,12 @@ fn read(form: &[u8]) -> Result<ExchangeRequest, Problem> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::{StreamExt as _, stream};
+
     use super::*;
 
     fn form(fields: &[(&str, &str)]) -> Vec<u8> {
@@ -256,6 +259,21 @@ mod tests {
         }
         let nothing = read(b"").expect_err("nothing is there");
         assert_eq!(nothing.errors.len(), 3, "{nothing:?}");
+    }
+
+    #[tokio::test]
+    async fn no_more_of_a_form_is_read_than_is_taken() {
+        // Threat: whoever has no token at all fills the memory.
+        let pieces = Arc::new(AtomicUsize::new(0));
+        let read = Arc::clone(&pieces);
+        let endless = stream::repeat_with(move || {
+            read.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, Infallible>(vec![b'x'; 1 << 10])
+        });
+        let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"))].into_iter().collect();
+        let refused = subject_token(&headers, Body::from_stream(endless.take(1 << 10))).await.expect_err("too large");
+        assert_eq!(refused.into_response().status(), http::StatusCode::PAYLOAD_TOO_LARGE);
+        assert!(pieces.load(Ordering::Relaxed) <= (MAX_FORM >> 10) + 2, "{pieces:?}");
     }
 
     #[test]

@@ -8,7 +8,6 @@ use axum::extract::{FromRef, FromRequest, OriginalUri};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Request};
-use http_body_util::Limited;
 use serde::de::DeserializeOwned;
 use signalbox_contract::token::CAPABILITY_HEADER;
 use signalbox_contract::{AttemptKey, Code, Digest, Problem};
@@ -16,7 +15,7 @@ use signalbox_contract::{AttemptKey, Code, Digest, Problem};
 use super::bearer::{bearer, token};
 use super::verifier::check_body;
 use super::{Verifier, sha256};
-use crate::http::{Refusal, parse_json, require_json, whole_body};
+use crate::http::{Refusal, body_within, parse_json, require_json};
 use crate::secret::{ExposeSecret as _, SecretString};
 use crate::telemetry::request_id;
 
@@ -102,8 +101,7 @@ fn operation(parts: &Parts) -> String {
 }
 
 async fn buffer(body: Body) -> Result<Bytes, Refusal> {
-    let limited = Body::new(Limited::new(body, MAX_ACT_BODY));
-    match tokio::time::timeout(BODY_DEADLINE, whole_body(limited)).await {
+    match tokio::time::timeout(BODY_DEADLINE, body_within(body, MAX_ACT_BODY)).await {
         Ok(bytes) => bytes,
         Err(_) => Err(Problem::new(Code::Timeout).detail("The body did not arrive in time.").into()),
     }

@@ -106,8 +106,13 @@ impl http_body::Body for BoundedBody {
 }
 
 /// The refusal of a request whose body could not be read.
-#[expect(clippy::needless_pass_by_value, reason = "so that it can be given to `map_err` by its name")]
 pub fn body_refusal(error: axum::Error) -> Refusal {
+    refusal_within(error, super::options::MAX_BUFFERED)
+}
+
+/// The same, where at most `max` bytes were to be kept.
+#[expect(clippy::needless_pass_by_value, reason = "so that it can be given to `map_err` by its name")]
+pub(super) fn refusal_within(error: axum::Error, max: usize) -> Refusal {
     let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
     while let Some(this) = cause {
         if let Some(fault) = this.downcast_ref::<BodyFault>() {
@@ -117,7 +122,7 @@ pub fn body_refusal(error: axum::Error) -> Refusal {
             };
         }
         if this.is::<http_body_util::LengthLimitError>() {
-            return too_large(super::options::MAX_BUFFERED as u64);
+            return too_large(max as u64);
         }
         cause = this.source();
     }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::de::value::SeqDeserializer;
 use signalbox_contract::{Code, Problem};
 
-use super::body::body_refusal;
+use super::body::{body_refusal, refusal_within};
 use super::problem::{Refusal, internal};
 use super::words;
 
@@ -90,6 +90,14 @@ pub fn require_json(headers: &HeaderMap) -> Result<(), Refusal> {
 pub async fn whole_body(body: Body) -> Result<Bytes, Refusal> {
     // The limit of the route is in the body itself; this one only catches a route that has none.
     axum::body::to_bytes(body, super::options::MAX_BUFFERED).await.map_err(body_refusal)
+}
+
+/// The whole body in memory, of a route that takes less than its layers do. No more than `max` bytes of it are kept.
+///
+/// # Errors
+/// As [`whole_body`].
+pub async fn body_within(body: Body, max: usize) -> Result<Bytes, Refusal> {
+    axum::body::to_bytes(body, max).await.map_err(|error| refusal_within(error, max))
 }
 
 /// Parses JSON, and names the field at fault if it has not the expected shape.

@@ -26,7 +26,7 @@ mod tests;
 
 pub use body::{BodyFault, body_refusal};
 pub use description::describe;
-pub use extract::{Json, OptionalJson, Path, Query, parse_json, require_json, whole_body};
+pub use extract::{Json, OptionalJson, Path, Query, body_within, parse_json, require_json, whole_body};
 pub use health::Readiness;
 pub(crate) use health::{Health, READY};
 pub use layers::{finish, finish_with, streaming, until_the_end};
