@@ -8,7 +8,7 @@ use std::time::Duration;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use signalbox_adapters::executor::gitlab::{GitLabExecutor, Tally};
+use signalbox_adapters::executor::gitlab::{GitLabExecutor, Keyring, Tally};
 use signalbox_adapters::gitlab::{Connection, GitLab, GitLabSetUpError, Health};
 use signalbox_contract::{ExecutorName, RepoName};
 use signalbox_service::clock::SharedClock;
@@ -22,10 +22,11 @@ use crate::config::{Config, ExecutorKind, ForgeKind, GitLabConfig, same_place};
 /// How often it is looked at how a GitLab is doing. Nothing is asked for that.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// A client, and how it connects.
+/// A client, how it connects, and the keys of its GitLab.
 struct Shared {
     connection: Connection,
     gitlab: GitLab,
+    keyring: Keyring,
 }
 
 /// The instances of GitLab that the configuration names, and the executors in them.
@@ -35,14 +36,18 @@ pub(crate) struct GitLabs {
 }
 
 impl GitLabs {
-    pub(crate) fn open(config: &Config, clock: &SharedClock) -> Result<Self, GitLabSetUpError> {
-        let client = |connection| Ok(Shared { gitlab: GitLab::new(&connection)?, connection });
+    pub(crate) fn open(config: &Config, clock: &SharedClock, shutdown: &Shutdown) -> Result<Self, GitLabSetUpError> {
+        let client = |connection| {
+            let gitlab = GitLab::new(&connection)?;
+            let keyring = Keyring::new(gitlab.clone(), Arc::clone(clock), shutdown.clone());
+            Ok(Shared { connection, gitlab, keyring })
+        };
         let clients = shared(connections(config)).into_iter().map(client).collect::<Result<Vec<_>, GitLabSetUpError>>()?;
         let mut gitlabs = Self { clients, executors: BTreeMap::new() };
         for (name, executor) in &config.executors {
             let ExecutorKind::GitLab(settings) = &executor.kind else { continue };
-            let Some(gitlab) = gitlabs.client(&settings.connection()) else { continue };
-            let made = executor_in(gitlab.clone(), config, settings, clock);
+            let Some(at) = gitlabs.at(&settings.connection()) else { continue };
+            let made = executor_in(at, config, settings, clock);
             gitlabs.executors.insert(name.clone(), Arc::new(made));
         }
         Ok(gitlabs)
@@ -50,7 +55,11 @@ impl GitLabs {
 
     /// The client that connects so.
     pub(crate) fn client(&self, connection: &Connection) -> Option<&GitLab> {
-        self.clients.iter().find(|shared| is_same(&shared.connection, connection)).map(|shared| &shared.gitlab)
+        self.at(connection).map(|shared| &shared.gitlab)
+    }
+
+    fn at(&self, connection: &Connection) -> Option<&Shared> {
+        self.clients.iter().find(|shared| is_same(&shared.connection, connection))
     }
 
     /// The executors.
@@ -80,10 +89,10 @@ impl GitLabs {
     }
 }
 
-fn executor_in(gitlab: GitLab, config: &Config, settings: &GitLabConfig, clock: &SharedClock) -> GitLabExecutor {
-    let executor = GitLabExecutor::new(gitlab, &settings.group, Arc::clone(clock)).with_typed_inputs(settings.typed_inputs);
+fn executor_in(shared: &Shared, config: &Config, settings: &GitLabConfig, clock: &SharedClock) -> GitLabExecutor {
+    let executor = GitLabExecutor::new(shared.gitlab.clone(), &settings.group, Arc::clone(clock)).with_typed_inputs(settings.typed_inputs);
     let executor = match &settings.identity {
-        Some(identity) => executor.identifying(&identity.audience),
+        Some(identity) => executor.identifying(&identity.audience, &shared.keyring),
         None => executor,
     };
     match config.hook_of(settings) {

@@ -85,7 +85,7 @@ pub async fn start(
     telemetry: Telemetry,
     shutdown: Shutdown,
 ) -> Result<(), StartError> {
-    let gitlabs = GitLabs::open(&config, &clock)?;
+    let gitlabs = GitLabs::open(&config, &clock, &shutdown)?;
     let at_hand = AtHand { forges: forges(&config, &gitlabs, &clock)?, executors: Executors::new() };
     run(config, gitlabs, at_hand, listener, clock, telemetry, shutdown).await
 }
@@ -112,7 +112,7 @@ pub async fn start_with(
     telemetry: Telemetry,
     shutdown: Shutdown,
 ) -> Result<(), StartError> {
-    let gitlabs = GitLabs::open(&config, &clock)?;
+    let gitlabs = GitLabs::open(&config, &clock, &shutdown)?;
     run(config, gitlabs, at_hand, listener, clock, telemetry, shutdown).await
 }
 

@@ -46,7 +46,7 @@ const NOT_TAKEN: [&str; 5] = ["actor_token", "actor_token_type", "audience", "re
     (status = 403, description = "It is genuine, and of no build that may upload now.", body = Problem),
     (status = 413, description = "The form is too large.", body = Problem),
     (status = 415, description = "It is not a form.", body = Problem),
-    (status = 503, description = "The executor's keys cannot be read now, or its build is not known here yet: ask again.", body = Problem),
+    (status = 503, description = "Whether the ID token is genuine cannot be told now, or its build is not known here yet: ask again.", body = Problem),
 ))]
 pub(super) async fn post(State(api): State<Api>, headers: HeaderMap, body: Body) -> service_http::Result<Response> {
     let token = subject_token(&headers, body).await?;

@@ -221,7 +221,6 @@ impl Executor for Elsewhere {
                 ref_name: ref_name.parse().expect("a ref"),
                 sha: sha.parse().expect("a commit"),
                 part: "700".to_owned(),
-                expires_at: jiff::Timestamp::MAX,
             }),
             ["busy"] => Err(Unidentified::NotNow { after: Duration::from_secs(7) }),
             ["late"] => Err(Unidentified::Untimely("the token has expired")),

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use signalbox_contract::{CommitSha, RefName, RepoName};
 
 use super::BuildRef;
@@ -21,8 +20,6 @@ pub struct BuildIdentity {
     pub sha: CommitSha,
     /// The part of the build that holds it, for the log.
     pub part: String,
-    /// When it ends.
-    pub expires_at: Timestamp,
 }
 
 /// Why a token tells of no build. None of these repeats anything of the token.
@@ -41,7 +38,7 @@ pub enum Unidentified {
     #[error("{0}")]
     Unfit(String),
     /// Whether it is genuine cannot be told now.
-    #[error("the executor's keys cannot be read now")]
+    #[error("whether the token is genuine cannot be told now; ask again")]
     NotNow {
         /// When asking again makes sense.
         after: Duration,

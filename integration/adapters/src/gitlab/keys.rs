@@ -16,7 +16,7 @@ const MAX_SET: usize = 64 << 10;
 /// How many keys a set may have.
 const MAX_KEYS: usize = 32;
 
-/// How long asking for the set may take: whoever waits for it is a job that wants to upload.
+/// How long asking for the set may take.
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// A public key as GitLab shows it. It is not checked yet whether it is one that can be used.
@@ -67,10 +67,11 @@ impl GitLab {
             }
             Ok(keys)
         };
-        match tokio::time::timeout(ANSWER, exchange).await {
-            Ok(keys) => keys,
-            Err(_) => Err(GitLabError::Unavailable { after: None, remote: "no answer came in time".to_owned() }),
-        }
+        let Ok(keys) = tokio::time::timeout(ANSWER, exchange).await else {
+            self.breaker().record(false);
+            return Err(GitLabError::Unavailable { after: None, remote: "no answer came in time".to_owned() });
+        };
+        keys
     }
 
     /// Reads something below GitLab's address that is for everybody, without our token.

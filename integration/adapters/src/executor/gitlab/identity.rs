@@ -19,7 +19,7 @@ use crate::executor::{BuildIdentity, Unidentified};
 const LONGEST: usize = 16 << 10;
 
 /// By how many seconds GitLab's clock and ours may differ.
-const LEEWAY: i64 = 30;
+pub(super) const LEEWAY: i64 = 30;
 
 /// How many seconds a token may live at most. GitLab's live as long as their job may take.
 const LIFETIME: i64 = 24 * 3600;
@@ -93,13 +93,13 @@ impl TryFrom<Value> for Number {
 impl Identities {
     /// The tokens of the GitLab at `url` for `audience`. GitLab names itself as its `external_url` does, without a slash at
     /// the end.
-    pub(super) fn new(url: &url::Url, audience: &str) -> Self {
-        Self { issuer: url.as_str().trim_end_matches('/').to_owned(), audience: audience.to_owned(), keyring: Keyring::default() }
+    pub(super) fn new(url: &url::Url, audience: &str, keyring: Keyring) -> Self {
+        Self { issuer: url.as_str().trim_end_matches('/').to_owned(), audience: audience.to_owned(), keyring }
     }
 
-    /// What the token's header and its unproven claims say of where it is from. Whatever is wrong here costs us nothing: only
-    /// what claims to be for us makes us look at keys.
-    fn screen(&self, token: &str) -> Result<String, Unidentified> {
+    /// The name of the key, and when the token was made, as its header and its unproven claims have it. Whatever is wrong here
+    /// costs us nothing: only what claims to be for us makes us look at keys.
+    fn screen(&self, token: &str) -> Result<(String, Timestamp), Unidentified> {
         if token.len() > LONGEST {
             return Err(Unidentified::Unverifiable);
         }
@@ -113,7 +113,8 @@ impl Identities {
         if header != plain || header.typ.as_deref().is_some_and(|typ| !typ.eq_ignore_ascii_case("JWT")) {
             return Err(Unidentified::Unverifiable);
         }
-        header.kid.filter(|kid| !kid.is_empty()).ok_or(Unidentified::Unverifiable)
+        let made = Timestamp::from_second(claims.iat).map_err(|_| Unidentified::Unverifiable)?;
+        header.kid.filter(|kid| !kid.is_empty()).map(|kid| (kid, made)).ok_or(Unidentified::Unverifiable)
     }
 
     /// What the token says, once this key's signature on it is right.
@@ -131,8 +132,8 @@ impl GitLabExecutor {
     pub(super) async fn recognise(&self, token: &SecretString) -> Result<BuildIdentity, Unidentified> {
         let Some(identities) = &self.identities else { return Err(Unidentified::Elsewhere) };
         let token = token.expose_secret();
-        let kid = identities.screen(token)?;
-        let key = identities.keyring.find(&self.gitlab, &self.clock, &kid).await?;
+        let (kid, made) = identities.screen(token)?;
+        let key = identities.keyring.find(&kid, made).await?;
         identities.proven(token, &key, &self.group, self.clock.now())
     }
 }
@@ -155,7 +156,7 @@ fn signature_alone() -> Validation {
 
 /// The build that genuine claims tell of, if it is in our group and if they hold now.
 fn identity(claims: &Claims, group: &str, now: Timestamp) -> Result<BuildIdentity, Unidentified> {
-    let expires_at = check_times(claims, now)?;
+    check_times(claims, now)?;
     let unfit = |what: &str| Unidentified::Unfit(what.to_owned());
     let path = &claims.project_path;
     let inside = if group.is_empty() { Some(path.as_str()) } else { path.strip_prefix(group).and_then(|rest| rest.strip_prefix('/')) };
@@ -172,10 +173,10 @@ fn identity(claims: &Claims, group: &str, now: Timestamp) -> Result<BuildIdentit
     let sha: CommitSha = claims.sha.parse().map_err(|_| unfit("the token names no commit"))?;
     let pipeline = PipelineRef { project: claims.project_id.0, pipeline: claims.pipeline_id.0 };
     let build = pipeline.build().map_err(|_| unfit("the token names no pipeline"))?;
-    Ok(BuildIdentity { build, repo, ref_name, sha, part: claims.job_id.0.to_string(), expires_at })
+    Ok(BuildIdentity { build, repo, ref_name, sha, part: claims.job_id.0.to_string() })
 }
 
-fn check_times(claims: &Claims, now: Timestamp) -> Result<Timestamp, Unidentified> {
+fn check_times(claims: &Claims, now: Timestamp) -> Result<(), Unidentified> {
     let now = now.as_second();
     let early = now.saturating_add(LEEWAY);
     if claims.exp.saturating_add(LEEWAY) <= now {
@@ -190,5 +191,5 @@ fn check_times(claims: &Claims, now: Timestamp) -> Result<Timestamp, Unidentifie
     if claims.exp.saturating_sub(claims.iat) > LIFETIME {
         return Err(Unidentified::Untimely("the token lives for more than a day; give its job a shorter timeout"));
     }
-    Timestamp::from_second(claims.exp).map_err(|_| Unidentified::Unverifiable)
+    Ok(())
 }

@@ -1,11 +1,13 @@
 //! GitLab's public keys, kept at hand.
 //!
 //! They are asked for when they are needed, by whoever brings a token, and never more often than once a minute: a stranger
-//! with tokens of keys that nobody knows has us ask no more than that.
+//! with tokens of keys that nobody knows has us ask no more than that. A key that is not known is not for that none of
+//! GitLab's: one with which it has begun to sign since is found when that minute is over, and until then its holder is told
+//! to ask again.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -14,8 +16,9 @@ use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::DecodingKey;
 use signalbox_service::auth::install_crypto;
 use signalbox_service::clock::SharedClock;
+use signalbox_service::shutdown::Shutdown;
 use signalbox_service::telemetry::causes;
-use tokio::sync::Mutex;
+use tokio::sync::watch;
 
 use crate::executor::Unidentified;
 use crate::gitlab::{GitLab, PublicKey};
@@ -30,12 +33,14 @@ const KEPT: SignedDuration = SignedDuration::from_hours(6);
 /// How often they are asked for at most.
 const PAUSE: SignedDuration = SignedDuration::from_mins(1);
 
-/// How long a request waits for them. Beside what the deployment worker is asked, this is the one thing that a handler waits
-/// for.
+/// How long a request waits for them. Asking may take longer: then it is for whoever comes next.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How soon they are asked for again after that failed.
 const SOON: SignedDuration = SignedDuration::from_secs(5);
+
+/// By how much GitLab's clock and ours may differ.
+const SKEW: SignedDuration = SignedDuration::from_secs(super::identity::LEEWAY);
 
 /// The longest name of a key.
 const LONGEST_NAME: usize = 200;
@@ -43,18 +48,39 @@ const LONGEST_NAME: usize = 200;
 /// How many bits a key may have. What is shorter can be broken, what is longer costs too much to check.
 const BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// The keys.
-#[derive(Default)]
-pub(super) struct Keyring {
-    known: RwLock<Arc<Known>>,
-    /// When they were asked for last. Held by whoever asks: others wait for that answer instead of asking as well.
+/// A GitLab's public keys. Clones are handles on the same ones: whoever takes tokens of the same GitLab asks for its keys
+/// together with the others.
+#[derive(Clone)]
+pub struct Keyring(Arc<Ring>);
+
+struct Ring {
+    gitlab: GitLab,
+    clock: SharedClock,
+    shutdown: Shutdown,
+    known: Shelf,
     asked: Mutex<Option<Asked>>,
 }
 
-#[derive(Clone, Copy)]
+type Shelf = Arc<RwLock<Arc<Known>>>;
+
+/// The last time that GitLab was asked for its keys.
+#[derive(Clone)]
 struct Asked {
     at: Timestamp,
-    answered: bool,
+    /// Whether it has answered with keys; closed once nobody waits for it any more.
+    answered: watch::Receiver<bool>,
+}
+
+impl Asked {
+    fn is_under_way(&self) -> bool {
+        self.answered.has_changed().is_ok()
+    }
+
+    /// When it may be asked again.
+    fn again(&self) -> Timestamp {
+        let pause = if *self.answered.borrow() { PAUSE } else { SOON };
+        self.at.saturating_add(pause).unwrap_or(Timestamp::MAX)
+    }
 }
 
 #[derive(Default)]
@@ -67,65 +93,81 @@ struct Known {
 impl Known {
     /// Whether they came no longer ago than this. A clock that was set back makes them old.
     fn is_younger(&self, age: SignedDuration, now: Timestamp) -> bool {
-        self.at.is_some_and(|at| is_within(at, age, now))
+        self.at.map(|at| now.duration_since(at)).is_some_and(|past| !past.is_negative() && past < age)
     }
-}
-
-fn is_within(at: Timestamp, age: SignedDuration, now: Timestamp) -> bool {
-    let past = now.duration_since(at);
-    !past.is_negative() && past < age
 }
 
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known = self.known();
+        let known = self.0.known();
         f.debug_struct("Keyring").field("names", &known.keys.keys().collect::<Vec<_>>()).field("at", &known.at).finish_non_exhaustive()
     }
 }
 
 impl Keyring {
-    /// The key of this name.
-    pub(super) async fn find(&self, gitlab: &GitLab, clock: &SharedClock, name: &str) -> Result<DecodingKey, Unidentified> {
-        let known = self.known();
-        if let Some(key) = known.keys.get(name).filter(|_| known.is_younger(FRESH, clock.now())) {
-            return Ok(key.clone());
-        }
-        let answered = tokio::time::timeout(PATIENCE, self.ask(gitlab, clock)).await.unwrap_or(false);
-        let known = self.known();
-        match known.keys.get(name).filter(|_| known.is_younger(KEPT, clock.now())) {
-            Some(key) => Ok(key.clone()),
-            // GitLab has answered, now or a moment ago, and has no such key.
-            None if answered || known.is_younger(PAUSE, clock.now()) => Err(Unidentified::Unverifiable),
-            None => Err(Unidentified::NotNow { after: SOON.unsigned_abs() }),
-        }
+    /// The keys of this GitLab. Asking for them ends with the service.
+    pub fn new(gitlab: GitLab, clock: SharedClock, shutdown: Shutdown) -> Self {
+        Self(Arc::new(Ring { gitlab, clock, shutdown, known: Shelf::default(), asked: Mutex::default() }))
     }
 
+    /// The key of this name, with which a token is signed that says that it was made then.
+    pub(super) async fn find(&self, name: &str, made: Timestamp) -> Result<DecodingKey, Unidentified> {
+        let ring = &*self.0;
+        let known = ring.known();
+        if let Some(key) = known.keys.get(name).filter(|_| known.is_younger(FRESH, ring.clock.now())) {
+            return Ok(key.clone());
+        }
+        let mut asked = ring.ask();
+        // It is closed without another word when it fails. Whoever waits no longer leaves it to whoever asks next.
+        let _ = tokio::time::timeout(PATIENCE, asked.answered.wait_for(|answered| *answered)).await;
+        let (known, now) = (ring.known(), ring.clock.now());
+        match known.keys.get(name).filter(|_| known.is_younger(KEPT, now)) {
+            Some(key) => Ok(key.clone()),
+            // A key with which GitLab has signed before it told its keys would have been among them.
+            None if *asked.answered.borrow() && made.saturating_add(SKEW).is_ok_and(|made| made <= asked.at) => {
+                Err(Unidentified::Unverifiable)
+            }
+            None => {
+                let left = if asked.is_under_way() { SOON } else { asked.again().duration_since(now).clamp(SignedDuration::ZERO, PAUSE) };
+                Err(Unidentified::NotNow { after: left.unsigned_abs() })
+            }
+        }
+    }
+}
+
+impl Ring {
     fn known(&self) -> Arc<Known> {
         Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Asks GitLab, unless that was done a moment ago. Answers whether it answered.
-    async fn ask(&self, gitlab: &GitLab, clock: &SharedClock) -> bool {
-        let mut asked = self.asked.lock().await;
-        let now = clock.now();
-        if asked.is_some_and(|last| is_within(last.at, if last.answered { PAUSE } else { SOON }, now)) {
-            return false;
+    /// Asks GitLab, unless that was done a moment ago or is under way. The asking is nobody's request: it goes on when whoever
+    /// wanted the keys waits no longer, so that a GitLab that takes its time gives them, too.
+    fn ask(&self) -> Asked {
+        let mut last = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        // A clock that was set back has nobody wait until it is that late again.
+        if let Some(asked) = last.as_ref().filter(|asked| asked.is_under_way() || (asked.at <= now && now < asked.again())) {
+            return asked.clone();
         }
-        // Noted before: one that is given up in the middle was an ask, too.
-        *asked = Some(Asked { at: now, answered: false });
-        match gitlab.public_keys().await {
-            Ok(keys) => {
-                let known = Known { keys: usable(&keys), at: Some(now) };
-                tracing::debug!(keys = known.keys.len(), of = keys.len(), "GitLab's public keys were read");
-                *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
-                *asked = Some(Asked { at: now, answered: true });
-                true
+        let (tell, answered) = watch::channel(false);
+        let (gitlab, shelf, shutdown) = (self.gitlab.clone(), Arc::clone(&self.known), self.shutdown.clone());
+        self.shutdown.spawn("gitlab-keys", async move {
+            tokio::select! {
+                keys = gitlab.public_keys() => match keys {
+                    Ok(keys) => {
+                        let known = Known { keys: usable(&keys), at: Some(now) };
+                        tracing::debug!(keys = known.keys.len(), of = keys.len(), "GitLab's public keys were read");
+                        *shelf.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
+                        tell.send_replace(true);
+                    }
+                    Err(error) => {
+                        tracing::warn!(error = %causes(&error), "GitLab's public keys could not be read; the last ones are kept for a while");
+                    }
+                },
+                () = shutdown.requested() => {}
             }
-            Err(error) => {
-                tracing::warn!(error = %causes(&error), "GitLab's public keys could not be read; the last ones are kept for a while");
-                false
-            }
-        }
+        });
+        last.insert(Asked { at: now, answered }).clone()
     }
 }
 

@@ -38,6 +38,7 @@ use signalbox_contract::{AttemptKey, RepoName};
 use signalbox_service::clock::SharedClock;
 use signalbox_service::secret::SecretString;
 
+pub use keyring::Keyring;
 pub use tend::{HookTerms, Tally};
 
 use super::{
@@ -86,10 +87,10 @@ impl GitLabExecutor {
         }
     }
 
-    /// The same, taking the identities of jobs that are for this audience.
+    /// The same, taking the identities of jobs that are for this audience and signed with one of these keys of its GitLab.
     #[must_use]
-    pub fn identifying(mut self, audience: &str) -> Self {
-        self.identities = Some(Arc::new(Identities::new(self.gitlab.base(), audience)));
+    pub fn identifying(mut self, audience: &str, keyring: &Keyring) -> Self {
+        self.identities = Some(Arc::new(Identities::new(self.gitlab.base(), audience, keyring.clone())));
         self
     }
 

@@ -12,11 +12,14 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use signalbox_service::clock::ManualClock;
+use signalbox_service::shutdown::Shutdown;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::super::GitLabExecutor;
+use super::super::{GitLabExecutor, Keyring};
 use super::world::{NOW, SHA, World};
 use crate::executor::{BuildIdentity, Executor as _, Unidentified};
-use crate::gitlab::tests::server::answer;
+use crate::gitlab::GitLab;
+use crate::gitlab::tests::server::{answer, client};
 
 const AUDIENCE: &str = "https://signalbox.example.org";
 const KEYS: &str = "GET /oauth/discovery/keys";
@@ -49,11 +52,16 @@ struct Story {
     executor: GitLabExecutor,
 }
 
+fn executor(gitlab: GitLab, clock: &Arc<ManualClock>, shutdown: &Shutdown) -> GitLabExecutor {
+    let keyring = Keyring::new(gitlab.clone(), Arc::clone(clock) as _, shutdown.clone());
+    GitLabExecutor::new(gitlab, "builds", Arc::clone(clock) as _).identifying(AUDIENCE, &keyring)
+}
+
 impl Story {
     async fn new() -> Self {
         let world = World::new().await;
         let clock = Arc::new(ManualClock::new(NOW.parse::<Timestamp>().expect("a time")));
-        let executor = GitLabExecutor::new(world.server.client(), "builds", Arc::clone(&clock) as _).identifying(AUDIENCE);
+        let executor = executor(world.server.client(), &clock, &Shutdown::new());
         world.put(KEYS, &json!({ "keys": [public(0, "one")] }));
         Self { world, clock, executor }
     }
@@ -93,14 +101,12 @@ impl Story {
 #[tokio::test]
 async fn a_jobs_token_tells_its_build_and_the_keys_are_asked_for_once_and_without_our_token() {
     let story = Story::new().await;
-    let expires_at = NOW.parse::<Timestamp>().expect("a time") + Duration::from_hours(1);
     let expected = BuildIdentity {
         build: "7/70".parse().expect("a build"),
         repo: "team/hello".parse().expect("a name"),
         ref_name: "refs/heads/cd/x".parse().expect("a ref"),
         sha: SHA.parse().expect("a commit"),
         part: "700".to_owned(),
-        expires_at,
     };
     assert_eq!(story.identify(&story.token(|_| ())).await, Ok(expected.clone()));
     let tag = story.token(|claims| {
@@ -233,12 +239,20 @@ async fn an_unknown_key_is_looked_for_once_a_minute_and_found_after_a_rotation()
     let good = story.token(|_| ());
     let rotated = signed(1, &json!({ "kid": "two", "typ": "JWT", "alg": "RS256" }), &story.claims());
     assert!(story.identify(&good).await.is_ok());
+    story.clock.advance(Duration::from_secs(20));
     for _ in 0..50 {
-        assert_eq!(story.identify(&rotated).await, Err(Unidentified::Unverifiable));
+        assert_eq!(story.identify(&rotated).await, Err(Unidentified::NotNow { after: Duration::from_secs(40) }), "it may be new");
     }
+    let older = story.claims()["iat"].as_i64().expect("a time") - 60;
+    let claims = [("iat", json!(older)), ("nbf", json!(older))].into_iter().fold(story.claims(), |mut claims, (name, value)| {
+        claims[name] = value;
+        claims
+    });
+    let strange = signed(1, &json!({ "kid": "two", "typ": "JWT", "alg": "RS256" }), &claims);
+    assert_eq!(story.identify(&strange).await, Err(Unidentified::Unverifiable), "it was made before the keys were told");
     assert_eq!(story.asked(), 1, "strangers do not make us ask");
     story.world.put(KEYS, &json!({ "keys": [public(0, "one"), public(1, "two"), { "kid": 7 }] }));
-    story.clock.advance(Duration::from_mins(1));
+    story.clock.advance(Duration::from_secs(40));
     assert!(story.identify(&rotated).await.is_ok());
     assert_eq!(story.asked(), 2);
     story.world.put(KEYS, &json!({ "keys": [public(1, "two")] }));
@@ -293,16 +307,48 @@ async fn whatever_answers_instead_of_keys_is_read_in_bounds_and_believed_by_nobo
 }
 
 #[tokio::test]
-async fn nobody_waits_long_for_a_gitlab_that_takes_its_time() {
+async fn nobody_waits_long_for_a_gitlab_that_takes_its_time_and_its_keys_are_had_all_the_same() {
+    let slow = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = url::Url::parse(&format!("http://{}/", slow.local_addr().expect("bound"))).expect("a URL");
+    let story = Story::new().await;
+    let (first, shutdown) = (client(url.clone()), Shutdown::new());
+    let keyring = Keyring::new(first.clone(), Arc::clone(&story.clock) as _, shutdown.clone());
+    let [executor, another] = ["builds", "builds/team"]
+        .map(|group| GitLabExecutor::new(first.clone(), group, Arc::clone(&story.clock) as _).identifying(AUDIENCE, &keyring));
+    let token = story.token(|claims| claims["iss"] = json!(url.as_str().trim_end_matches('/'))).into();
+    let begun = std::time::Instant::now();
+    let (one, other) = tokio::join!(executor.identify(&token), another.identify(&token));
+    assert!(matches!(one, Err(Unidentified::NotNow { .. })), "{one:?}");
+    assert!(matches!(other, Err(Unidentified::NotNow { .. })), "{other:?}");
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    // The one answer is for both of them, and it comes after both have given up.
+    let (mut stream, _) = slow.accept().await.expect("a request");
+    drop(slow);
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.expect("a head"));
+    }
+    let keys = answer("200 OK", "", json!({ "keys": [public(0, "one")] }).to_string());
+    stream.write_all(&keys).await.expect("answered");
+    assert!(executor.identify(&token).await.is_ok());
+    assert_eq!(another.identify(&token).await.expect("identified").repo.to_string(), "hello");
+    assert!(shutdown.drained(Duration::from_secs(20)).await);
+}
+
+#[tokio::test]
+async fn asking_for_keys_ends_with_the_service() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = url::Url::parse(&format!("http://{}/", silent.local_addr().expect("bound"))).expect("a URL");
-    let story = Story::new().await;
-    let client = crate::gitlab::tests::server::client(url.clone());
-    let executor = GitLabExecutor::new(client, "builds", Arc::clone(&story.clock) as _).identifying(AUDIENCE);
-    let token = story.token(|claims| claims["iss"] = json!(url.as_str().trim_end_matches('/')));
-    let begun = std::time::Instant::now();
-    assert!(matches!(executor.identify(&token.into()).await, Err(Unidentified::NotNow { .. })));
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    let (story, shutdown) = (Story::new().await, Shutdown::new());
+    let executor = executor(client(url.clone()), &story.clock, &shutdown);
+    let token = story.token(|claims| claims["iss"] = json!(url.as_str().trim_end_matches('/'))).into();
+    let asking = executor.identify(&token);
+    let ending = async {
+        let _stream = silent.accept().await.expect("a request");
+        shutdown.drained(Duration::from_secs(20)).await
+    };
+    let (asked, ended) = tokio::join!(asking, ending);
+    assert!(matches!(asked, Err(Unidentified::NotNow { .. })) && ended, "{asked:?}");
 }
 
 proptest! {
