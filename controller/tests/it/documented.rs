@@ -19,6 +19,8 @@ url = "http://127.0.0.1:4"
 [executors.lab]
 kind = "gitlab"
 url = "https://gitlab.example.org"
+[executors.lab.identity]
+audience = "https://signalbox.example.org"
 [forges.review]
 kind = "gerrit"
 url = "https://review.example.org"
