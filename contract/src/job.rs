@@ -32,7 +32,8 @@ text_type! {
 }
 
 /// What begins the names of variables that a build gets from us, from its executor, or that steer the loader, the shell, git.
-const KEPT_PREFIXES: [&str; 8] = ["CICD_", "SIGNALBOX_", "CI_", "LD_", "DYLD_", "GIT_", "BASH_", "SSH_"];
+const KEPT_PREFIXES: [&str; 12] =
+    ["CICD_", "SIGNALBOX_", "CI_", "GITLAB_", "RUNNER_", "FF_", "DOCKER_", "LD_", "DYLD_", "GIT_", "BASH_", "SSH_"];
 
 /// Further names that say which programs a build runs, and how: of the shell, the C library and of interpreters.
 const KEPT: [&str; 33] = [

@@ -8,15 +8,12 @@ use std::sync::Arc;
 use signalbox_contract::grant::Glob;
 use signalbox_contract::{EnvironmentName, HostName, PublishedName};
 use signalbox_service::config::{FromValue, Origin, Reader, Value};
+use signalbox_service::ssh;
 
-use crate::login;
 use crate::ssh::{Destination, check_path, escape};
 
 /// The most hosts that an environment may have.
 pub const MAX_HOSTS: usize = 2000;
-
-/// How many hosts without a known key are named in a complaint.
-const NAMED: usize = 5;
 
 /// An environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -211,15 +208,8 @@ impl Environment {
 fn read_login(reader: &mut Reader) -> Option<Login> {
     let user: Option<Account> = reader.required("user");
     let key = read_path(reader, "key");
-    match key.as_deref().map(signalbox_service::secret::read_secret) {
-        Some(Err(error)) => {
-            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            reader.refuse("key", format!("names a private key that cannot be used: {error}{cause}"));
-        }
-        Some(Ok(text)) if !login::is_private_key(&text) => {
-            reader.refuse("key", "names a file that holds no private key; the one that ends in .pub is the public half");
-        }
-        Some(Ok(_)) | None => {}
+    if let Some(key) = &key {
+        ssh::check_key(reader, "key", key);
     }
     let known_hosts = read_path(reader, "known_hosts");
     let port = reader.within("port", 22, 1..=u16::MAX);
@@ -308,25 +298,9 @@ fn read_hosts(reader: &mut Reader, login: Option<&Login>) -> Option<Vec<Host>> {
         }),
     };
     let hosts: Vec<Host> = entries.into_iter().map(host).collect();
-    check_known(reader, login, &hosts);
+    let servers = hosts.iter().map(|host| (host.destination.address.as_str(), host.destination.port));
+    ssh::check_known_hosts(reader, "known_hosts", &login.known_hosts, servers);
     Some(hosts)
-}
-
-/// No host is spoken to whose key is not known, so each must have one.
-fn check_known(reader: &mut Reader, login: &Login, hosts: &[Host]) {
-    let known = match login::read_known_hosts(&login.known_hosts) {
-        Ok(known) => known,
-        Err(error) => return reader.refuse("known_hosts", format!("names a file that cannot be read: {error}")),
-    };
-    let unknown: Vec<String> =
-        hosts.iter().filter(|host| !login::may_know(&known, &host.destination)).map(|host| login::written(&host.destination)).collect();
-    if unknown.is_empty() {
-        return;
-    }
-    let named = unknown.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    let more = unknown.len().saturating_sub(NAMED);
-    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-    reader.refuse("known_hosts", format!("names a file that has no key for {named}{more}; `ssh-keyscan -p PORT HOST` prints one"));
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ pub mod api;
 pub mod blob;
 pub mod config;
 pub mod environment;
-mod login;
 pub mod release;
 pub mod ssh;
 pub mod testing;

@@ -16,5 +16,6 @@ pub mod process;
 pub mod secret;
 pub mod shutdown;
 pub mod sqlite;
+pub mod ssh;
 pub mod telemetry;
 pub mod testing;

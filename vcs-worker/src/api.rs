@@ -61,6 +61,7 @@ pub(crate) fn router(api: Api, options: &ServeOptions, telemetry: &Telemetry) ->
         (status = 200, description = "Ended", body = Answer<RepoResult>),
         (status = 202, description = "At work", body = Answer<RepoResult>),
         (status = 409, description = "The name belongs to another source", body = Problem),
+        (status = 422, description = "The key was used for another request", body = Problem),
     ),
     security(("act" = []))
 )]
@@ -86,6 +87,7 @@ async fn post_repo(State(api): State<Api>, act: Act<RepoRequest>) -> Result<Resp
     responses(
         (status = 200, description = "Ended", body = Answer<RefsResult>),
         (status = 202, description = "At work", body = Answer<RefsResult>),
+        (status = 422, description = "The key was used for another request", body = Problem),
     ),
     security(("act" = []))
 )]

@@ -12,6 +12,7 @@ use signalbox_contract::grant::Glob;
 use signalbox_contract::job::{VariableName, Variables};
 use signalbox_contract::{ArtifactName, EnvironmentName, ExecutorName, ForgeName, JobName, PublishedName};
 use signalbox_service::config::{Bytes, Reader};
+use signalbox_service::ssh;
 
 use super::checked;
 
@@ -165,13 +166,19 @@ fn gerrit(reader: &mut Reader, name: Option<ForgeName>, url: Option<url::Url>) -
     let (secrets, rechecks) = (secrets(reader, "secret_files"), rechecks(reader));
     let host = url.as_ref().and_then(|url| url.host_str().map(str::to_owned));
     let mut silence = Duration::from_hours(1);
-    let ssh = reader.table("ssh", |reader| {
+    let stream = reader.table("ssh", |reader| {
         let host = reader.optional("host").or(host);
         if host.is_none() {
             reader.refuse("host", "must be given");
         }
         let port = reader.within("port", 29418_u16, 1..=u16::MAX);
-        let (key, known_hosts) = (reader.required("key_file"), reader.required("known_hosts"));
+        let (key, known_hosts): (Option<PathBuf>, Option<PathBuf>) = (reader.required("key_file"), reader.required("known_hosts"));
+        if let Some(file) = &key {
+            ssh::check_key(reader, "key_file", file);
+        }
+        if let Some(file) = &known_hosts {
+            ssh::check_known_hosts(reader, "known_hosts", file, host.as_deref().map(|host| (host, port)));
+        }
         silence = reader.within("silence", silence, Duration::from_secs(30)..=Duration::from_hours(24));
         Some(GerritSsh { host: host?, port, key: key?, known_hosts: known_hosts? })
     });
@@ -180,7 +187,7 @@ fn gerrit(reader: &mut Reader, name: Option<ForgeName>, url: Option<url::Url>) -
         email,
         password,
         ca,
-        ssh,
+        ssh: stream,
         secrets,
         label,
         passed,

@@ -64,14 +64,6 @@ impl Workers {
         self.deploy.read(&self.signer, &Call::get(Service::DeployWorker, &path)).await
     }
 
-    /// What lies in an attempt's grant already.
-    ///
-    /// # Errors
-    /// When the store cannot be asked.
-    pub async fn grant(&self, key: AttemptKey) -> Result<GrantInfo, CallError> {
-        self.store.read(&self.signer, &Call::get(Service::ArtifactStore, &format!("/grants/{key}"))).await
-    }
-
     /// The same of all hosts.
     ///
     /// # Errors
@@ -85,6 +77,14 @@ impl Workers {
             whole.next = page.next.filter(|next| *next > after);
         }
         Ok(whole)
+    }
+
+    /// What lies in an attempt's grant already.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    pub async fn grant(&self, key: AttemptKey) -> Result<GrantInfo, CallError> {
+        self.store.read(&self.signer, &Call::get(Service::ArtifactStore, &format!("/grants/{key}"))).await
     }
 
     /// A page of what is at the mirrors.

@@ -20,7 +20,8 @@ const SCOPE: &str = "restored at";
 /// Takes note of the mark, if there is one. It goes once that is written.
 pub(super) async fn take_note(writer: &SqlitePool, database: &Path, now: Timestamp) -> Result<(), StoreError> {
     let mark = database.with_file_name(MARK);
-    if !tokio::fs::try_exists(&mark).await.unwrap_or_default() {
+    // A mark that cannot be looked for may be there, and to pass it over would put old numbers over new ones.
+    if !tokio::fs::try_exists(&mark).await.map_err(|error| StoreError::Database(sqlx::Error::Io(error)))? {
         return Ok(());
     }
     // Hosts refuse numbers below those that they have seen. Counted from one, no environment comes as far as the milliseconds

@@ -1,5 +1,7 @@
 //! How what forges say comes in: by a stream, and when there is no room for it.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
@@ -21,8 +23,13 @@ fn line(id: &str, kind: &str, change: u64) -> Streamed {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_line_of_a_stream_is_written_down_and_acted_on_like_a_webhook() {
-    let ssh = "[forges.forge.ssh]\nkey_file = \"key\"\nknown_hosts = \"hosts\"";
-    let house = House::with(setup().table(ssh)).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (key, hosts) = (folder.path().join("key"), folder.path().join("hosts"));
+    std::fs::write(&key, "-----BEGIN OPENSSH PRIVATE KEY-----\n").expect("a key");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).expect("a mode");
+    std::fs::write(&hosts, "[127.0.0.1]:29418 ssh-ed25519 AAAA\n").expect("known hosts");
+    let ssh = format!("[forges.forge.ssh]\nkey_file = \"{}\"\nknown_hosts = \"{}\"", key.display(), hosts.display());
+    let house = House::with(setup().table(&ssh)).await;
     house.sees("somebody listens", async || house.forge.is_heard()).await;
     house.sees("it was looked at", async || house.forge.asked() == 1).await;
     house.forge.streams(Streamed::Connected);

@@ -40,6 +40,7 @@ fn everything_that_is_wrong_with_forges_and_rules_is_said_at_once() {
         "must be nobody, owner or reviewers",
         "the secret in",
         "forges.review.ssh.known_hosts",
+        "names a private key that cannot be used",
         "forges.lab.status",
         "forges.lab.tolerance",
         "forges.lab.recheck",

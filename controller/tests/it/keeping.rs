@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use reqwest::StatusCode;
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::json;
 use signalbox_contract::api::Page;
 use signalbox_contract::api::run::{Accepted, Outcome, RunSummary};
 use signalbox_contract::{RunId, Verdict};
 use signalbox_controller::Config;
 use signalbox_service::config::Reader;
+use signalbox_service::testing::SmallDisk;
 
 use crate::house::{House, Setup, answer, expect, refused};
 use crate::stand_ins::At;
@@ -81,52 +81,22 @@ async fn a_run_is_kept_until_the_store_has_let_go_of_its_bytes() {
     house.close().await;
 }
 
-/// A small file system of its own, which goes with the test.
-struct Small(tempfile::TempDir);
-
-impl Small {
-    /// None without the right to make one.
-    fn make() -> Option<Self> {
-        let folder = tempfile::tempdir().expect("a folder");
-        if mount("tmpfs", folder.path(), "tmpfs", MountFlags::empty(), Some(c"size=2m,mode=0700")).is_ok() {
-            return Some(Self(folder));
-        }
-        assert!(std::env::var_os("CI").is_none(), "a small file system cannot be made; with CI set, that is a failure");
-        println!("not run: needs root");
-        None
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    /// Takes all the room that is left.
-    fn fill(&self) {
-        use std::io::Write as _;
-        let mut file = std::fs::File::create(self.path().join("filler")).expect("a file");
-        while file.write_all(&[0; 4096]).is_ok() {}
-    }
-
-    fn make_room(&self) {
-        std::fs::remove_file(self.path().join("filler")).expect("it is there");
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        // Detached: whatever still has files open there does not keep it.
-        let _ = unmount(self.path(), UnmountFlags::DETACH);
-    }
+/// Takes all the room that is left below a folder.
+fn fill(folder: &Path) {
+    use std::io::Write as _;
+    let mut file = std::fs::File::create(folder.join("filler")).expect("a file");
+    while file.write_all(&[0; 4096]).is_ok() {}
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_loses_nothing_and_is_got_over() {
-    let Some(small) = Small::make() else { return };
-    let house = House::with(Setup::default().data(&small.path().join("data"))).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(_small) = SmallDisk::mount(folder.path(), "size=2m") else { return };
+    let house = House::with(Setup::default().data(&folder.path().join("data"))).await;
     house.world.sources().script("slow", "wait");
     let working = house.branch("slow").await;
     house.builds(working).await;
-    small.fill();
+    fill(folder.path());
     let mut accepted = vec![working];
     let body = json!({ "repo": "hello", "ref": "main", "inputs": { "A": "x".repeat(4000) } });
     let refusal = loop {
@@ -145,7 +115,7 @@ async fn a_full_disk_loses_nothing_and_is_got_over() {
     house.sees("it goes on trying", async || house.world.builds().looks > calls + 2).await;
     refused(house.post("/cd", &body), refusal.as_u16()).await;
 
-    small.make_room();
+    std::fs::remove_file(folder.path().join("filler")).expect("it is there");
     for run in &accepted {
         house.ends(*run, Outcome::Passed).await;
     }

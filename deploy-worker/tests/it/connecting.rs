@@ -33,7 +33,10 @@ async fn a_host_whose_server_comes_up_a_moment_later_is_waited_for() {
     let mut host = world.hosts.remove(0);
     host.down().await;
     // What stands in the host's place hangs up on the first who comes; then the server is there.
-    let place = tokio::net::TcpListener::bind(("127.0.0.1", host.port)).await.expect("the port is free");
+    let place = eventually("the port is free", Duration::from_secs(30), || async {
+        tokio::net::TcpListener::bind(("127.0.0.1", host.port)).await.ok()
+    })
+    .await;
     let comes_up = async {
         drop(place.accept().await.expect("somebody comes"));
         drop(place);

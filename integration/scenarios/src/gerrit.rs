@@ -8,11 +8,11 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use signalbox_service::process::{Program, Running};
-use signalbox_service::testing::{eventually, free_port};
+use signalbox_service::testing::{eventually, free_port, not_run};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::missing::{lacks, real};
+use crate::missing::real;
 use crate::review::Workspace;
 
 /// How long a start may take: on a machine with much to do, it is a lot of classes to load.
@@ -77,7 +77,7 @@ impl Gerrit {
         match gerrit.begin().await {
             Ok(()) => Some(gerrit),
             Err(missing) => {
-                lacks(&missing);
+                not_run(&missing);
                 None
             }
         }

@@ -2,25 +2,21 @@
 
 use std::path::Path;
 
-/// Whether these programs are on the path. Where one is missing, that is said, and the scenario is not run; with `CI=true`
+use signalbox_service::testing::not_run;
+
+/// Whether these programs are on the path. Where one is missing, that is said, and the scenario is not run; where `CI` is set
 /// that is a failure.
 ///
 /// # Panics
-/// When one is missing although `CI=true`.
+/// When one is missing although `CI` is set.
 pub fn has(programs: &[&str]) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let there = |program: &str| std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
     let missing: Vec<&str> = programs.iter().copied().filter(|program| !there(program)).collect();
     missing.is_empty() || {
-        lacks(&missing.join(", "));
+        not_run(&missing.join(", "));
         false
     }
-}
-
-/// Says that something needs what is not there.
-pub(crate) fn lacks(what: &str) {
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "{what} is missing, and nothing may be with CI=true");
-    println!("not run: needs {what}");
 }
 
 /// The programs in `integration/scenarios/real`.

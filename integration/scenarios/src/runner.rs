@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use signalbox_service::process::{Bounds, Program};
 use signalbox_service::secret::ExposeSecret as _;
+use signalbox_service::testing::not_run;
 
 use crate::gitlab::Gitlab;
-use crate::missing::{lacks, real};
+use crate::missing::real;
 
 impl Gitlab {
     /// Starts the real GitLab Runner, registered here. False where it cannot be had, which is said.
@@ -23,7 +24,7 @@ impl Gitlab {
                 PathBuf::from(said.lines().last().unwrap_or_default().trim())
             }
             other => {
-                lacks(&format!("go, and Go's module proxy once ({other:?})"));
+                not_run(&format!("go, and Go's module proxy once ({other:?})"));
                 return false;
             }
         };

@@ -71,6 +71,7 @@ fn complete(operation: &mut Operation, kinds: &[&str]) {
     let may = [
         (asks, "400", "What was sent is not valid; `errors` names the fields."),
         (!open, "401", "No valid token."),
+        (!open, "403", "The token is not for this."),
         (body.is_some(), "408", "The body took longer to arrive than is allowed."),
         (body.is_some(), "413", "The body is larger than is allowed here."),
         (body.as_ref().is_some_and(is_json), "415", "The body does not say that it is JSON."),

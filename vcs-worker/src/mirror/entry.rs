@@ -8,6 +8,7 @@ use signalbox_contract::MirrorName;
 use signalbox_service::config::Reader;
 use signalbox_service::git::{Credential, Git};
 use signalbox_service::secret::read_secret;
+use signalbox_service::ssh;
 use url::Url;
 
 /// A place for mirrors, as it is configured.
@@ -57,8 +58,8 @@ impl Entry {
             known_hosts: reader.optional("known_hosts_file"),
         };
         let scheme = url.as_deref().and_then(|url| check_url(reader, url));
-        if let Some(scheme) = &scheme {
-            keys.check(reader, scheme, private);
+        if let (Some(scheme), Some(url)) = (&scheme, &url) {
+            keys.check(reader, scheme, url, private);
             if gitlab {
                 keys.check_gitlab(reader, scheme);
             }
@@ -108,27 +109,30 @@ impl Entry {
 }
 
 impl Keys {
-    fn check(&self, reader: &mut Reader, scheme: &str, private: bool) {
-        for (name, file) in [("token_file", &self.token), ("ssh_key_file", &self.key)] {
-            if let Some(Err(error)) = file.as_deref().map(read_secret) {
-                reader.refuse(name, error.to_string());
-            }
+    fn check(&self, reader: &mut Reader, scheme: &str, url: &str, private: bool) {
+        if let Some(Err(error)) = self.token.as_deref().map(read_secret) {
+            reader.refuse("token_file", error.to_string());
         }
-        if let Some(file) = self.known_hosts.as_deref().filter(|file| !file.is_file()) {
-            reader.refuse("known_hosts_file", format!("names {}, which is not there", file.display()));
+        if let Some(file) = &self.key {
+            ssh::check_key(reader, "ssh_key_file", file);
         }
-        let ssh = scheme == "ssh";
+        if let Some(file) = &self.known_hosts {
+            let url = Url::parse(url).ok();
+            let server = url.as_ref().and_then(|url| Some((url.host_str()?, url.port().unwrap_or(ssh::PORT))));
+            ssh::check_known_hosts(reader, "known_hosts_file", file, server);
+        }
+        let over_ssh = scheme == "ssh";
         for (name, given) in [("token_file", self.token.is_some()), ("username", self.username.is_some())] {
-            if ssh && given {
+            if over_ssh && given {
                 reader.refuse(name, "is for https; ssh takes ssh_key_file and known_hosts_file");
             }
         }
         for (name, given) in [("ssh_key_file", self.key.is_some()), ("known_hosts_file", self.known_hosts.is_some())] {
-            if !ssh && given {
+            if !over_ssh && given {
                 reader.refuse(name, "is for ssh");
             }
         }
-        if ssh && (self.key.is_none() || self.known_hosts.is_none()) {
+        if over_ssh && (self.key.is_none() || self.known_hosts.is_none()) {
             reader.refuse("url", "is ssh, so it needs ssh_key_file and known_hosts_file: the host's key is pinned");
         }
         if scheme == "http" && self.token.is_some() && !private {
@@ -137,7 +141,7 @@ impl Keys {
         if self.username.as_deref().is_some_and(|name| name.contains(':') || name.chars().any(char::is_control)) {
             reader.refuse("username", "must hold neither a colon nor control characters");
         }
-        if self.username.is_some() && self.token.is_none() && !ssh {
+        if self.username.is_some() && self.token.is_none() && !over_ssh {
             reader.refuse("username", "needs a token_file");
         }
     }

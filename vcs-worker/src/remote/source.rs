@@ -6,6 +6,7 @@ use signalbox_contract::SourceUrl;
 use signalbox_service::config::Reader;
 use signalbox_service::git::Credential;
 use signalbox_service::secret::read_secret;
+use signalbox_service::ssh;
 use url::Url;
 
 /// A place from which repositories may be fetched, and how to show who we are there.
@@ -35,37 +36,40 @@ impl Source {
                 return None;
             }
         };
-        for (key, file) in [("credential", &credential), ("key", &key)] {
-            if let Some(Err(error)) = file.as_deref().map(read_secret) {
-                reader.refuse(key, error.to_string());
-            }
+        if let Some(Err(error)) = credential.as_deref().map(read_secret) {
+            reader.refuse("credential", error.to_string());
         }
-        for (key, file) in [("known_hosts", &known_hosts), ("ca", &ca)] {
-            if let Some(file) = file.as_deref().filter(|file| !file.is_file()) {
-                reader.refuse(key, format!("names {}, which is not there", file.display()));
-            }
+        if let Some(file) = ca.as_deref().filter(|file| !file.is_file()) {
+            reader.refuse("ca", format!("names {}, which is not there", file.display()));
         }
-        let ssh = prefix.scheme() == "ssh";
+        if let Some(file) = &key {
+            ssh::check_key(reader, "key", file);
+        }
+        if let Some(file) = &known_hosts {
+            let server = prefix.host_str().map(|host| (host, prefix.port().unwrap_or(ssh::PORT)));
+            ssh::check_known_hosts(reader, "known_hosts", file, server);
+        }
+        let over_ssh = prefix.scheme() == "ssh";
         for (name, given) in [("credential", credential.is_some()), ("username", username.is_some()), ("ca", ca.is_some())] {
-            if ssh && given {
+            if over_ssh && given {
                 reader.refuse(name, "is for https and http; ssh takes key and known_hosts");
             }
         }
         for (name, given) in [("key", key.is_some()), ("known_hosts", known_hosts.is_some())] {
-            if !ssh && given {
+            if !over_ssh && given {
                 reader.refuse(name, "is for ssh");
             }
         }
         if credential.is_some() && prefix.scheme() == "http" && !private {
             reader.refuse("url", "is http, so the credential would cross public networks in clear text: use https, or say private = true");
         }
-        if username.is_some() && credential.is_none() && !ssh {
+        if username.is_some() && credential.is_none() && !over_ssh {
             reader.refuse("username", "needs a credential");
         }
         if username.as_deref().is_some_and(|name| name.contains(':') || name.chars().any(char::is_control)) {
             reader.refuse("username", "must hold neither a colon nor control characters");
         }
-        if ssh && (key.is_none() || known_hosts.is_none()) {
+        if over_ssh && (key.is_none() || known_hosts.is_none()) {
             reader.refuse("url", "is ssh, so it needs key and known_hosts: the host's key is pinned");
         }
         let credential = match (credential, username, key, known_hosts) {

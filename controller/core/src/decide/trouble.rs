@@ -12,7 +12,12 @@ impl Change {
     pub(super) fn troubled(&mut self, key: &AttemptKey, kind: Kind, failure: Option<&Failure>) -> bool {
         let Some(attempt) = self.attempt(key).filter(|attempt| attempt.phase.acts().contains(&kind)) else { return false };
         // The same at every try is one thing to know, not many.
-        if attempt.trouble.as_ref() == failure {
+        let same = match (&attempt.trouble, failure) {
+            (Some(known), Some(failure)) => is_the_same(known, failure),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if same {
             return false;
         }
         attempt.trouble = failure.cloned();
@@ -60,4 +65,11 @@ impl Change {
 /// What it is called when it was the matter until the time was over: the words stay, for they say what to do.
 pub(super) fn too_late(trouble: Failure) -> Failure {
     Failure { code: FailureCode::DeadlinePassed, ..trouble }
+}
+
+/// Whether two failures say the same. What foreign programs say of one fault differs in numbers: how long they waited, from
+/// which port they asked.
+fn is_the_same(known: &Failure, failure: &Failure) -> bool {
+    let words = |failure: &Failure| failure.detail.chars().filter(|letter| !letter.is_ascii_digit()).collect::<String>();
+    known.code == failure.code && known.hint == failure.hint && words(known) == words(failure)
 }

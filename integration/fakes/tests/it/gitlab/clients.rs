@@ -6,6 +6,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 use signalbox_fakes::gitlab::Outcome;
 use signalbox_service::process::{Bounds, Program};
+use signalbox_service::testing::not_run;
 
 use super::world::{Receiver, World};
 
@@ -32,12 +33,6 @@ async fn run(program: Program) -> Result<String, String> {
     if output.status.success() { Ok(said) } else { Err(said) }
 }
 
-/// What is missing is said; where everything must be there, it is a failure.
-fn not_run(what: &str, why: &str) {
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "not run: needs {what}: {why}");
-    eprintln!("not run: needs {what}");
-}
-
 async fn world() -> (World, Receiver) {
     let world = World::new().await;
     world.gitlab.script(|_, _| {
@@ -61,10 +56,10 @@ async fn python_gitlab_tells_its_story() {
     let there = run(Program::new(&python).args(["-c", "import gitlab"])).await.is_ok();
     if !there {
         if let Err(why) = run(Program::new("python3").args(["-m", "venv", "--clear"]).arg(&venv)).await {
-            return not_run("python3-venv", &why);
+            return not_run(&format!("python3-venv ({why})"));
         }
         if let Err(why) = run(Program::new(&python).args(["-m", "pip", "install", "--quiet", "python-gitlab==8.6.0"])).await {
-            return not_run("the package python-gitlab", &why);
+            return not_run(&format!("the package python-gitlab ({why})"));
         }
     }
     let (world, receiver) = world().await;
@@ -78,7 +73,7 @@ async fn python_gitlab_tells_its_story() {
 #[tokio::test]
 async fn the_client_for_go_tells_its_story() {
     if let Err(why) = run(Program::new("go").arg("version")).await {
-        return not_run("go", &why);
+        return not_run(&format!("go ({why})"));
     }
     let folder = kept("go-client");
     std::fs::create_dir_all(&folder).expect("a folder");
@@ -90,7 +85,7 @@ async fn the_client_for_go_tells_its_story() {
         run(Program::new("go").args(["build", "-o", "story", "."]).dir(&folder)).await
     };
     if let Err(why) = built.await {
-        return not_run("the module gitlab.com/gitlab-org/api/client-go", &why);
+        return not_run(&format!("the module gitlab.com/gitlab-org/api/client-go ({why})"));
     }
     let (world, receiver) = world().await;
     let said = run_story(Program::new(folder.join("story")), &world, &receiver).await;

@@ -1,24 +1,62 @@
-//! The files that it takes to log in on a host, as far as can be told without asking one.
+//! The files that `ssh` takes to log in somewhere, as far as can be told of them without asking anybody: a configuration
+//! that cannot work is refused when it is read.
 
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use signalbox_service::secret::{ExposeSecret as _, SecretString};
+use crate::config::Reader;
+use crate::secret::{ExposeSecret as _, SecretString, read_secret};
 
-use crate::ssh::Destination;
+/// The port of ssh where none is named.
+pub const PORT: u16 = 22;
+
+/// How many servers without a key are named.
+const NAMED: usize = 5;
 
 /// The largest file of known hosts that is read, in bytes: some ten thousand hosts.
 const MAX_KNOWN_HOSTS: u64 = 16 * 1024 * 1024;
 
+/// Refuses a key of the configuration whose file is no private key, cannot be read, or can be read by others.
+pub fn check_key(reader: &mut Reader, name: &'static str, file: &Path) {
+    match read_secret(file) {
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            reader.refuse(name, format!("names a private key that cannot be used: {error}{cause}"));
+        }
+        Ok(text) if !is_private_key(&text) => {
+            reader.refuse(name, "names a file that holds no private key; the one that ends in .pub is the public half");
+        }
+        Ok(_) => {}
+    }
+}
+
+/// Refuses a key of the configuration whose file has no key for one of these servers, or cannot be read. Nobody is spoken to
+/// whose key is not known.
+pub fn check_known_hosts<'a>(reader: &mut Reader, name: &'static str, file: &Path, servers: impl IntoIterator<Item = (&'a str, u16)>) {
+    let known = match read_known_hosts(file) {
+        Ok(known) => known,
+        Err(error) => return reader.refuse(name, format!("names a file that cannot be read: {error}")),
+    };
+    let servers = servers.into_iter().filter(|(host, port)| !may_know(&known, host, *port));
+    let unknown: Vec<String> = servers.map(|(host, port)| written(host, port)).collect();
+    if unknown.is_empty() {
+        return;
+    }
+    let named = unknown.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = unknown.len().saturating_sub(NAMED);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    reader.refuse(name, format!("names a file that has no key for {named}{more}; `ssh-keyscan -p PORT HOST` prints one"));
+}
+
 /// Whether a file's text is a private key in one of the forms that `ssh` reads. All begin with such a line.
-pub(crate) fn is_private_key(text: &SecretString) -> bool {
+fn is_private_key(text: &SecretString) -> bool {
     let first = text.expose_secret().lines().next().unwrap_or_default().trim_end();
     first.starts_with("-----BEGIN ") && first.ends_with("PRIVATE KEY-----")
 }
 
 /// Reads a file of known hosts.
-pub(crate) fn read_known_hosts(path: &Path) -> io::Result<String> {
+fn read_known_hosts(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_KNOWN_HOSTS + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_KNOWN_HOSTS {
@@ -27,10 +65,10 @@ pub(crate) fn read_known_hosts(path: &Path) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Whether a file of known hosts may have a key for this destination. Names that are hashed there may be anybody's.
-pub(crate) fn may_know(known_hosts: &str, to: &Destination) -> bool {
-    let plain = to.address.as_str();
-    let with_port = written(to);
+/// Whether a file of known hosts may have a key for this server. Names that are hashed there may be anybody's.
+fn may_know(known_hosts: &str, host: &str, port: u16) -> bool {
+    let plain = bare(host);
+    let with_port = written(host, port);
     known_hosts.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).any(|line| {
         let mut words = line.split_ascii_whitespace();
         let names = match words.next() {
@@ -51,9 +89,15 @@ pub(crate) fn may_know(known_hosts: &str, to: &Destination) -> bool {
     })
 }
 
-/// The name under which a destination's key is looked for.
-pub(crate) fn written(to: &Destination) -> String {
-    if to.port == 22 { to.address.to_string() } else { format!("[{}]:{}", to.address, to.port) }
+/// The name under which a server's key is looked for.
+fn written(host: &str, port: u16) -> String {
+    let host = bare(host);
+    if port == PORT { host.to_owned() } else { format!("[{host}]:{port}") }
+}
+
+/// An address of IPv6 without the brackets that URLs put around it.
+fn bare(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
 /// Whether a pattern of ssh's, with `*` and `?`, fits a name. Its time is bounded by the product of both lengths.
@@ -84,19 +128,14 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn to(address: &str, port: u16) -> Destination {
-        let address = address.parse().expect("a name");
-        Destination { address, port, user: "deploy".to_owned(), key: "/k".into(), known_hosts: "/h".into() }
-    }
-
     #[test]
     fn a_host_is_known_as_ssh_would_know_it() {
         let key = "ssh-ed25519 AAAA";
         for names in ["a.example.org", "b,a.example.org", "*.example.org", "a.exampl?.org", "@cert-authority *", "|1|c2FsdA==|aGFzaA=="] {
-            assert!(may_know(&format!("# ours\n\n{names} {key}\n"), &to("a.example.org", 22)), "{names}");
+            assert!(may_know(&format!("# ours\n\n{names} {key}\n"), "a.example.org", 22), "{names}");
         }
         for names in ["[a.example.org]:2222", "[a.example.org]:*", "a.example.org"] {
-            assert!(may_know(&format!("{names} {key}"), &to("a.example.org", 2222)), "{names}");
+            assert!(may_know(&format!("{names} {key}"), "a.example.org", 2222), "{names}");
         }
         for line in [
             "",
@@ -105,10 +144,10 @@ mod tests {
             "a.example.org ssh-ed25519",
             "@revoked a.example.org ssh-ed25519 AAAA",
         ] {
-            assert!(!may_know(line, &to("a.example.org", 22)), "{line}");
+            assert!(!may_know(line, "a.example.org", 22), "{line}");
         }
         for names in ["[a.example.org]:2222", "b.example.org", "*.example.org,!a.example.org", "a.example.or"] {
-            assert!(!may_know(&format!("{names} {key}"), &to("a.example.org", 22)), "{names}");
+            assert!(!may_know(&format!("{names} {key}"), "a.example.org", 22), "{names}");
         }
     }
 }
