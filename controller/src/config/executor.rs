@@ -190,8 +190,8 @@ fn gitlab(reader: &mut Reader) -> Option<GitLabConfig> {
 }
 
 fn identity(reader: &mut Reader) -> Option<IdentityConfig> {
-    let audience: String = reader.required("audience")?;
-    let store = reader.optional_service("store");
+    let (audience, store): (Option<String>, _) = (reader.required("audience"), reader.optional_service("store"));
+    let audience = audience?;
     if audience.is_empty() || audience.len() > 500 || audience.contains(|letter: char| letter.is_control() || letter.is_whitespace()) {
         reader.refuse("audience", "must be what the jobs write as `aud`, such as this installation's address");
     }
