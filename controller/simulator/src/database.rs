@@ -8,7 +8,7 @@ use signalbox_contract::{ExecutorName, RunId};
 use signalbox_controller_core::decide::{Acceptance, Decision, Limits, Refusal};
 use signalbox_controller_core::lease::{Lease, Leased, Live};
 use signalbox_controller_core::plan::Request;
-use signalbox_controller_core::{Act, Effect, Event, Lane, Message, Resource, ResourceKey, Run};
+use signalbox_controller_core::{Act, Effect, Event, Lane, Message, Resource, ResourceKey, Run, accept};
 
 use crate::law::{Broken, Law};
 use crate::sample::run_id;
@@ -60,7 +60,7 @@ impl Database {
         let number = self.runs.len() as u64 + 1;
         let id = run_id(number);
         let acceptance = Acceptance { id, number, principal: "alice".to_owned(), request };
-        let decision = wiring.accept(acceptance, now, &self.limits);
+        let decision = accept(acceptance, now, &self.limits);
         self.transitions += 1;
         self.settle(wiring, decision, now)?;
         Ok(id)

@@ -3,20 +3,15 @@
 use jiff::Timestamp;
 use signalbox_contract::AttemptKey;
 use signalbox_contract::build::Observation;
-use signalbox_controller_core::decide::{Acceptance, Decision, Limits, Refusal};
+use signalbox_controller_core::decide::{Decision, Limits, Refusal};
 use signalbox_controller_core::dispatcher::Settlement;
 use signalbox_controller_core::lease::Lease;
-use signalbox_controller_core::{Effect, Event, Run, accept, decide};
+use signalbox_controller_core::{Effect, Event, Run, decide};
 
 use crate::database::Row;
 
 /// The places in which a mistake can be planted. Each default is what the controller does.
 pub trait Wiring: Sync {
-    /// Accepts a run.
-    fn accept(&self, acceptance: Acceptance, now: Timestamp, limits: &Limits) -> Decision {
-        accept(acceptance, now, limits)
-    }
-
     /// Tells a run what happened.
     ///
     /// # Errors

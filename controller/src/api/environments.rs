@@ -45,13 +45,7 @@ pub(super) async fn list(
     operator: Operator,
     Query(query): Query<ListQuery>,
 ) -> service_http::Result<Json<Page<EnvironmentInfo>>> {
-    let limit = page_size(query.limit)? as usize;
-    let mut items = api.environments(&operator).await?;
-    items.retain(|one| query.cursor.as_ref().is_none_or(|after| one.name > *after));
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let next = items.last().filter(|_| more).map(|one| one.name.to_string());
-    Ok(Json(Page { items, next }))
+    Ok(Json(api.environments(&operator, query.cursor.as_ref(), page_size(query.limit)? as usize).await?))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -127,12 +121,22 @@ pub(super) async fn rollback(
 }
 
 impl Api {
-    /// The environments that a reader may see, by their names.
-    pub(crate) async fn environments(&self, operator: &Operator) -> service_http::Result<Vec<EnvironmentInfo>> {
-        let mut environments = self.workers.environments().await.map_err(|error| not_answered("deployment worker", &error))?;
-        environments.retain(|one| operator.sees(&Target { environment: Some(&one.name), ..Target::default() }));
-        environments.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-        Ok(environments)
+    /// The environments that a reader may see, by their names: `limit` of those behind `after`.
+    pub(crate) async fn environments(
+        &self,
+        operator: &Operator,
+        after: Option<&EnvironmentName>,
+        limit: usize,
+    ) -> service_http::Result<Page<EnvironmentInfo>> {
+        let mut items = self.workers.environments().await.map_err(|error| not_answered("deployment worker", &error))?;
+        items.retain(|one| {
+            after.is_none_or(|after| one.name > *after) && operator.sees(&Target { environment: Some(&one.name), ..Target::default() })
+        });
+        items.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = items.last().filter(|_| more).map(|one| one.name.to_string());
+        Ok(Page { items, next })
     }
 
     /// Refuses an environment that the deployment worker does not have, naming those that the reader may see; and a name that

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use serde::Deserialize;
+use signalbox_contract::api as contract;
 use signalbox_contract::api::deploy::EnvironmentInfo;
 use signalbox_contract::api::run::RollbackRequest;
 use signalbox_contract::grant::{Action, Target};
@@ -66,11 +67,7 @@ pub(super) struct EnvironmentsQuery {
 
 /// `GET /view/environments`: the hosts are asked, each environment for itself; one that does not answer hides no other.
 pub(super) async fn get(State(api): State<Api>, operator: Operator, Query(query): Query<EnvironmentsQuery>) -> Result<Response, PageError> {
-    let mut listed = api.environments(&operator).await?;
-    listed.retain(|one| query.cursor.as_ref().is_none_or(|after| one.name > *after));
-    let more = listed.len() > ENVIRONMENTS;
-    listed.truncate(ENVIRONMENTS);
-    let next = listed.last().filter(|_| more).map(|one| one.name.to_string());
+    let contract::Page { items: listed, next } = api.environments(&operator, query.cursor.as_ref(), ENVIRONMENTS).await?;
     let now = api.clock.now();
     let (api, operator) = (&api, &operator);
     let asked = listed.iter().map(|listed| async move {

@@ -76,9 +76,9 @@ impl WorldOptions {
         )
     }
 
-    /// The same, with a GitLab that builds, as the executor and the mirror `gitlab`.
+    /// The same, with a GitLab that builds from this mirror, as the executor `gitlab`; and both its tokens as secrets.
     #[must_use]
-    pub fn with_gitlab(mut self, gitlab: &Gitlab) -> Self {
+    pub fn with_gitlab_behind(mut self, mirror: &str, gitlab: &Gitlab) -> Self {
         self.secrets.insert("gitlab-worker", gitlab.worker.expose_secret().to_owned());
         self.secrets.insert("gitlab-controller", gitlab.controller.expose_secret().to_owned());
         let url = gitlab.fake.url();
@@ -86,10 +86,16 @@ impl WorldOptions {
             Service::Controller,
             &format!(
                 "[executors.gitlab]\nkind = \"gitlab\"\nurl = \"{url}\"\ntoken_file = \"secrets/gitlab-controller\"\n\
-                 mirror = \"gitlab\"\ngroup = \"{GROUP}\"\nbudget = 6000\n"
+                 mirror = \"{mirror}\"\ngroup = \"{GROUP}\"\nbudget = 6000\n"
             ),
         )
-        .with(
+    }
+
+    /// The same, with a GitLab that builds, as the executor and the mirror `gitlab`.
+    #[must_use]
+    pub fn with_gitlab(self, gitlab: &Gitlab) -> Self {
+        let url = gitlab.fake.url();
+        self.with_gitlab_behind("gitlab", gitlab).with(
             Service::VcsWorker,
             &format!(
                 "[mirrors.gitlab]\nkind = \"gitlab\"\nurl = \"{url}\"\nprivate = true\ntoken_file = \"secrets/gitlab-worker\"\n\

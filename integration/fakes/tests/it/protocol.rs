@@ -7,6 +7,7 @@ use reqwest::{Method, RequestBuilder, Response};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use signalbox_fakes::gitlab::state::status::Status;
+use signalbox_service::testing::eventually;
 
 use crate::yard::Yard;
 
@@ -28,16 +29,15 @@ async fn request(yard: &Yard, runner: &str) -> Response {
 
 /// The job that a runner gets, once there is one.
 async fn job(yard: &Yard, runner: &str) -> Value {
-    let end = tokio::time::Instant::now() + Duration::from_secs(20);
-    loop {
+    eventually("a job comes", Duration::from_secs(20), || async {
         let answer = request(yard, runner).await;
         if answer.status() == 201 {
-            return answer.json().await.unwrap();
+            return Some(answer.json().await.unwrap());
         }
         assert_eq!(answer.status(), 204);
-        assert!(tokio::time::Instant::now() < end, "no job came");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        None
+    })
+    .await
 }
 
 fn header(answer: &Response, name: &str) -> String {

@@ -67,25 +67,14 @@ async fn a_git_server_that_somebody_else_keeps_can_be_what_a_gitlab_builds_from(
         .await
         .expect("an answer");
     assert!(answer.status().is_success(), "{}", answer.status());
-    let mut options = WorldOptions::default();
-    options.secrets.insert("gitlab-worker", gitlab.worker.expose_secret().to_owned());
-    options.secrets.insert("gitlab-controller", gitlab.controller.expose_secret().to_owned());
     let url = gitlab.fake.url();
-    let options = options
-        .with(
-            Service::Controller,
-            &format!(
-                "[executors.gitlab]\nkind = \"gitlab\"\nurl = \"{url}\"\ntoken_file = \"secrets/gitlab-controller\"\n\
-                 mirror = \"plain\"\ngroup = \"{GROUP}\"\nbudget = 6000\n"
-            ),
-        )
-        .with(
-            Service::VcsWorker,
-            &format!(
-                "[mirrors.plain]\nkind = \"remote\"\nurl = \"{url}/{GROUP}\"\nprivate = true\nusername = \"oauth2\"\n\
+    let options = WorldOptions::default().with_gitlab_behind("plain", &gitlab).with(
+        Service::VcsWorker,
+        &format!(
+            "[mirrors.plain]\nkind = \"remote\"\nurl = \"{url}/{GROUP}\"\nprivate = true\nusername = \"oauth2\"\n\
                  token_file = \"secrets/gitlab-worker\"\n"
-            ),
-        );
+        ),
+    );
     let world = World::with(options).await;
     let sha = world.repository.commit("refs/heads/stable", &[(".gitlab-ci.yml", DEFINITION)]).await.to_string();
     let run = world.cd(&json!({ "repo": "hello", "ref": "stable", "artifact": "hello", "executor": "gitlab" })).await;

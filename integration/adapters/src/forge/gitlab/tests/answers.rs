@@ -211,19 +211,24 @@ async fn a_webhook_that_does_not_sign_is_found_where_signatures_alone_are_believ
 }
 
 // Two at once would make two pipelines of one commit.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn one_commit_is_told_of_once_at_a_time_and_two_commits_side_by_side() {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Condvar, Mutex};
+    use std::time::Duration;
 
-    for (other, most) in [(SHA, 1), (OLD, 2)] {
-        let (now, peak) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let counts = (Arc::clone(&now), Arc::clone(&peak));
+    // Each is held until another is there beside it. Where none may be, one that came in spite of that would be there soon.
+    for (other, most, patience) in [(SHA, 1, Duration::from_millis(150)), (OLD, 2, Duration::from_secs(20))] {
+        let told = Arc::new((Mutex::new((0, 0)), Condvar::new()));
+        let counts = Arc::clone(&told);
         let server = Scripted::new(move |asked| {
             if asked.starts_with("POST ") {
-                counts.1.fetch_max(counts.0.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                std::thread::sleep(std::time::Duration::from_millis(150));
-                counts.0.fetch_sub(1, Ordering::SeqCst);
+                let (count, changed) = &*counts;
+                let mut held = count.lock().expect("a count");
+                held.0 += 1;
+                held.1 = held.1.max(held.0);
+                changed.notify_all();
+                let (mut held, _) = changed.wait_timeout_while(held, patience, |(_, peak)| *peak < 2).expect("a count");
+                held.0 -= 1;
             }
             answer("200 OK", "", if asked.contains("/merge_requests/7 ") { REQUEST } else { "[]" })
         })
@@ -233,8 +238,9 @@ async fn one_commit_is_told_of_once_at_a_time_and_two_commits_side_by_side() {
         if let Origin::Review(head) = &mut two.origin {
             head.sha = other.parse().expect("a commit");
         }
-        let told = tokio::join!(forge.tell(&one), forge.tell(&two));
-        assert!(told.0.is_ok() && told.1.is_ok(), "{told:?}");
-        assert!(peak.load(Ordering::SeqCst) <= most, "{other}");
+        let both = tokio::join!(forge.tell(&one), forge.tell(&two));
+        assert!(both.0.is_ok() && both.1.is_ok(), "{both:?}");
+        let (now, peak) = *told.0.lock().expect("a count");
+        assert_eq!((now, peak), (0, most), "{other}");
     }
 }
