@@ -89,6 +89,7 @@ impl RefName {
 mod tests {
     use super::*;
 
+    // Threat 28.
     #[test]
     fn refs_that_git_or_a_shell_could_misread_are_refused() {
         for text in [

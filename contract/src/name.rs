@@ -155,6 +155,7 @@ impl From<ArtifactName> for Option<PublishedName> {
 mod tests {
     use super::*;
 
+    // Threats 34 and 46.
     #[test]
     fn names_that_would_escape_or_deceive_are_refused() {
         let hostile = [

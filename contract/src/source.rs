@@ -193,6 +193,7 @@ mod tests {
         assert_eq!("ssh://git@example.org:22/a/b".parse::<SourceUrl>(), Ok(ssh));
     }
 
+    // Threats 23 and 24.
     #[test]
     fn urls_that_smuggle_are_refused() {
         for text in [

@@ -307,6 +307,7 @@ fn read_hosts(reader: &mut Reader, login: Option<&Login>) -> Option<Vec<Host>> {
 mod tests {
     use super::*;
 
+    // Threat 47.
     #[test]
     fn a_root_that_would_harm_the_host_is_refused() {
         for root in

@@ -177,6 +177,7 @@ fn locked(lock: &File) -> bool {
 mod tests {
     use super::*;
 
+    // Threat 64.
     #[test]
     fn a_second_process_is_told_who_has_the_folder() {
         let folder = tempfile::tempdir().expect("a folder");

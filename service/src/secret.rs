@@ -91,6 +91,7 @@ mod tests {
         assert!(matches!(read_secret(&path), Err(SecretFileError::Exposed { mode: 0o640, .. })));
     }
 
+    // Threat 65.
     #[test]
     fn a_secret_is_never_printed() {
         assert!(!format!("{:?}", SecretString::from("s3cret")).contains("s3cret"));

@@ -113,6 +113,7 @@ mod tests {
         Binding { name: name.parse().expect("a name"), source: source.parse().expect("a source"), copy: sha256(source.as_bytes()) }
     }
 
+    // Threat 31.
     #[test]
     fn a_name_belongs_to_its_first_source_for_good() {
         let folder = tempfile::tempdir().expect("a folder");

@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::house::{House, attempt, problem};
 
+// Threat 44.
 #[tokio::test]
 async fn a_reader_without_the_grant_sees_nothing_and_a_writer_is_refused() {
     let house = House::open().await;
@@ -58,6 +59,7 @@ async fn a_capability_reads_one_digest_and_nothing_else() {
     house.close().await;
 }
 
+// Threat 9.
 #[tokio::test]
 async fn a_revoked_token_is_refused_also_when_the_controller_is_gone() {
     let controller = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -4,6 +4,7 @@ use reqwest::Method;
 
 use crate::house::{House, problem};
 
+// Threats 40 and 60.
 #[tokio::test]
 async fn a_stored_page_is_downloaded_and_never_shown() {
     let house = House::open().await;
@@ -25,6 +26,7 @@ async fn a_stored_page_is_downloaded_and_never_shown() {
     house.close().await;
 }
 
+// Threat 40.
 #[tokio::test]
 async fn a_content_type_cannot_smuggle() {
     let house = House::open().await;

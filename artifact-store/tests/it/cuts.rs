@@ -27,6 +27,7 @@ async fn nothing_is_left(house: &House, files: usize) {
     eventually("the incoming file is removed", Duration::from_secs(20), || async { (house.files() == (0, files)).then_some(()) }).await;
 }
 
+// Threat 35.
 #[tokio::test]
 async fn an_upload_that_is_cut_anywhere_leaves_the_old_bytes() {
     let house = House::open().await;
@@ -51,6 +52,7 @@ async fn an_upload_that_is_cut_anywhere_leaves_the_old_bytes() {
     house.close().await;
 }
 
+// Threat 35.
 #[tokio::test]
 async fn bodies_that_are_wrongly_framed_store_nothing() {
     let house = House::open().await;
@@ -70,6 +72,7 @@ async fn bodies_that_are_wrongly_framed_store_nothing() {
     house.close().await;
 }
 
+// Threat 35.
 #[tokio::test]
 async fn a_body_that_will_be_refused_is_not_waited_for() {
     let house = House::with("max_blob = \"1MiB\"").await;

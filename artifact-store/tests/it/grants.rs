@@ -109,6 +109,7 @@ async fn what_a_failed_build_put_is_thrown_away() {
     house.close().await;
 }
 
+// Threat 44.
 #[tokio::test]
 async fn a_capability_is_for_one_attempt_some_names_and_so_many_bytes() {
     let house = House::open().await;
@@ -147,6 +148,7 @@ async fn an_older_run_never_hides_what_a_newer_one_made() {
     house.close().await;
 }
 
+// Threat 43.
 #[tokio::test]
 async fn pinned_bytes_stay_until_their_run_lets_go() {
     let house = House::open().await;

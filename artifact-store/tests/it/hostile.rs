@@ -143,6 +143,7 @@ async fn what_is_resolved_and_let_go_of_is_named_whole() {
     house.close().await;
 }
 
+// Threat 61.
 #[tokio::test]
 async fn what_comes_as_no_json_is_not_taken_for_it() {
     let house = House::open().await;

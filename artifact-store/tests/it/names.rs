@@ -5,6 +5,7 @@ use tokio::net::TcpStream;
 
 use crate::house::House;
 
+// Threat 34.
 #[tokio::test]
 async fn hostile_names_are_refused_and_touch_nothing() {
     let house = House::open().await;
@@ -82,6 +83,7 @@ async fn hostile_names_are_refused_and_touch_nothing() {
     house.close().await;
 }
 
+// Threat 34.
 #[tokio::test]
 async fn names_of_our_own_files_are_ordinary_names() {
     let house = House::open().await;

@@ -39,6 +39,7 @@ async fn every_part_is_what_a_slice_would_be() {
     house.close().await;
 }
 
+// Threat 39.
 #[tokio::test]
 async fn strange_ranges_are_bounded() {
     let house = House::open().await;
@@ -58,6 +59,7 @@ async fn strange_ranges_are_bounded() {
     house.close().await;
 }
 
+// Threat 39.
 #[tokio::test]
 async fn a_download_is_resumed_only_if_it_is_still_the_same() {
     let house = House::open().await;

@@ -41,6 +41,7 @@ async fn old_versions_and_deleted_names_give_their_room_back() {
     house.close().await;
 }
 
+// Threat 64.
 #[tokio::test]
 async fn a_second_store_on_the_same_folder_is_refused() {
     let house = House::open().await;

@@ -6,6 +6,7 @@ use signalbox_service::testing::SmallDisk;
 
 use crate::house::{House, noise, problem};
 
+// Threat 38.
 #[tokio::test]
 async fn a_full_disk_is_507_and_loses_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -42,6 +43,7 @@ async fn a_full_disk_is_507_and_loses_nothing() {
     drop(folder);
 }
 
+// Threat 38.
 #[tokio::test]
 async fn a_disk_without_inodes_is_507_and_loses_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -72,6 +74,7 @@ async fn a_disk_without_inodes_is_507_and_loses_nothing() {
     drop(folder);
 }
 
+// Threat 38.
 #[tokio::test]
 async fn quotas_hold_for_one_blob_and_for_all() {
     let house = House::with("max_blob = \"500KiB\"\nmax_total = \"1MiB\"").await;

@@ -35,6 +35,7 @@ fn flip(path: &Path, at: usize) {
     std::fs::write(path, bytes).expect("written");
 }
 
+// Threat 42.
 #[tokio::test]
 async fn a_bit_that_flips_anywhere_is_never_served() {
     let bytes = noise(1, 700_000);
@@ -70,6 +71,7 @@ async fn only_the_part_that_is_asked_for_must_be_good() {
     house.close().await;
 }
 
+// Threat 42.
 #[tokio::test]
 async fn small_bytes_that_rot_are_not_served_either() {
     let house = House::open().await;
@@ -105,6 +107,7 @@ async fn a_file_that_is_cut_longer_or_gone_is_never_served() {
     house.close().await;
 }
 
+// Threat 41.
 #[tokio::test]
 async fn links_pipes_and_folders_that_were_planted_are_refused() {
     let house = House::open().await;
@@ -141,6 +144,7 @@ async fn links_pipes_and_folders_that_were_planted_are_refused() {
     house.close().await;
 }
 
+// Threat 41.
 #[tokio::test]
 async fn a_planted_link_in_the_place_of_a_folder_stops_the_start() {
     let house = House::open().await;

@@ -63,6 +63,7 @@ async fn a_body_without_a_length_is_taken() {
     house.close().await;
 }
 
+// Threat 37.
 #[tokio::test]
 async fn a_digest_that_is_not_met_stores_nothing() {
     let house = House::open().await;

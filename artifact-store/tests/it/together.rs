@@ -7,6 +7,7 @@ use signalbox_service::auth::sha256;
 
 use crate::house::{House, noise};
 
+// Threat 36.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_reads_gets_what_somebody_wrote_whole() {
     let house = Arc::new(House::with("keep_versions = 2").await);

@@ -116,6 +116,7 @@ mod tests {
         out
     }
 
+    // Threat 65.
     #[test]
     fn a_secret_is_masked_in_each_of_its_faces() {
         let secret = "hunter2-äß/+\"x";

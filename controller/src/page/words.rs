@@ -167,6 +167,7 @@ pub(super) fn log_text(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    // Threat 60.
     #[test]
     fn a_log_cannot_play_tricks_on_a_page() {
         assert_eq!(log_text(b"\x1b[31mred\x1b[0m\r\nplain\x00\n"), "red\nplain\u{fffd}\n");

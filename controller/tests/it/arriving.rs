@@ -54,6 +54,7 @@ async fn a_line_of_a_stream_is_written_down_and_acted_on_like_a_webhook() {
     house.close().await;
 }
 
+// Threat 62.
 #[tokio::test(flavor = "multi_thread")]
 async fn where_no_more_may_wait_a_delivery_is_refused_and_what_was_accepted_is_not_lost() {
     let mut house = House::with(setup().top("queue = 1").table("[intake]\nwaiting = 2")).await;

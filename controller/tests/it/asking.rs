@@ -131,6 +131,7 @@ async fn what_was_answered_with_202_is_never_lost() {
     house.close().await;
 }
 
+// Threat 62.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_takes_nothing_and_says_when_to_come_back() {
     let house = House::with(Setup::default().top("queue = 2")).await;

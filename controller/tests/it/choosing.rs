@@ -64,6 +64,7 @@ async fn the_only_job_needs_no_name() {
     house.close().await;
 }
 
+// Threat 20.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_build_that_does_not_make_what_was_asked_for_has_failed() {
     let house = House::open().await;
@@ -95,6 +96,7 @@ async fn a_run_that_waits_says_for_what() {
     house.close().await;
 }
 
+// Threat 19.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repository_that_asks_often_does_not_keep_others_waiting() {
     let house = House::with(Setup::default().capacity(1)).await;

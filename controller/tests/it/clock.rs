@@ -70,6 +70,7 @@ async fn lease(store: &Store, lane: Lane, now: Timestamp) -> Vec<Leased> {
     store.lease(vec![(lane, 10)], after(now, Duration::from_secs(1))).await.expect("leases")
 }
 
+// Threat 63.
 #[tokio::test]
 async fn what_was_to_be_done_is_done_though_the_clock_was_set_back() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -93,6 +94,7 @@ async fn what_was_to_be_done_is_done_though_the_clock_was_set_back() {
     assert!(shutdown.drained(LONG).await);
 }
 
+// Threat 63.
 #[tokio::test]
 async fn later_runs_have_greater_ids_though_the_clock_was_set_back() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -110,6 +112,7 @@ async fn later_runs_have_greater_ids_though_the_clock_was_set_back() {
     assert!(shutdown.drained(LONG).await);
 }
 
+// Threat 63.
 #[test]
 fn an_executor_is_looked_at_though_the_clock_was_set_back() {
     let key = "01jd8qk4wmfvt9e3v1n0t2m6xz-1-1".parse().expect("a key");

@@ -122,6 +122,7 @@ async fn a_change_that_was_closed_while_nobody_listened_keeps_no_run() {
     }
 }
 
+// Threat 15.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_close_that_comes_before_what_opened_it_is_remembered() {
     let house = House::with(setup()).await;

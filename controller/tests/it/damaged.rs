@@ -31,6 +31,7 @@ async fn change(house: &House, sql: &'static str, bound: &[&str]) -> u64 {
     changed
 }
 
+// Threat 64.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_cannot_be_read_is_set_aside_and_the_others_go_on() {
     let mut house = House::with(Setup::default().capacity(1)).await;
@@ -97,6 +98,7 @@ async fn a_finished_run_that_cannot_be_read_fails_no_batch() {
     house.close().await;
 }
 
+// Threat 64.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_effect_that_cannot_be_read_is_marked_and_left_alone() {
     let mut house = House::open().await;

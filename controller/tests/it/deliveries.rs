@@ -84,6 +84,7 @@ async fn a_patch_set_is_built_and_its_forge_told_and_the_run_says_where_it_came_
     house.close().await;
 }
 
+// Threat 14.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_equal_deliveries_at_once_make_one_run_and_replays_make_no_more() {
     let house = House::with(setup()).await;
@@ -128,6 +129,7 @@ async fn a_thousand_different_ones_are_all_written_down_at_once_and_acted_on() {
     house.close().await;
 }
 
+// Threat 13.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_signed_is_refused_and_not_kept_and_an_unknown_forge_is_not_there() {
     let house = House::with(setup()).await;

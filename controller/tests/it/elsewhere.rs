@@ -65,6 +65,7 @@ async fn an_artifact_that_breaks_off_is_fetched_again() {
     house.close().await;
 }
 
+// Threat 20.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_artifact_that_was_not_made_or_is_too_large_fails_with_words() {
     let house = House::with(Setup::default().table("[limits]\nartifacts = \"4KiB\"")).await;
@@ -175,6 +176,7 @@ async fn a_build_that_waits_for_a_person_says_so() {
     house.close().await;
 }
 
+// Threat 20.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hook_of_the_gitlab_that_builds_makes_the_look_come_at_once() {
     let forge = "[forges.forge]\nkind = \"gitlab\"\nurl = \"https://ci.example.org/\"";

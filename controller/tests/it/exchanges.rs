@@ -66,6 +66,7 @@ async fn what_a_build_uploads_by_its_identity_is_deployed_and_not_fetched() {
     house.close().await;
 }
 
+// Threat 69.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_identity_is_good_for_its_own_build_of_its_own_commit_alone() {
     let house = House::open().await;

@@ -52,6 +52,7 @@ async fn a_stream_that_breaks_off_goes_on_without_gap_or_repetition() {
     house.close().await;
 }
 
+// Threat 9.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_ends_when_its_token_is_revoked_or_over() {
     let house = House::open().await;

@@ -93,6 +93,7 @@ async fn what_is_not_configured_is_named() {
     house.close().await;
 }
 
+// Threats 18 and 61.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_is_no_json_or_too_large_is_refused() {
     let house = House::open().await;

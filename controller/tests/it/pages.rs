@@ -113,6 +113,7 @@ async fn press(house: &House, run: RunId, what: &str, site: Option<&str>, status
     answer(request, status).await;
 }
 
+// Threat 61.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_site_cannot_press_our_buttons() {
     let house = House::open().await;
@@ -135,6 +136,7 @@ async fn another_site_cannot_press_our_buttons() {
     house.close().await;
 }
 
+// Threat 60.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_is_shown_becomes_markup() {
     let house = House::open().await;

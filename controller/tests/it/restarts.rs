@@ -86,6 +86,7 @@ async fn it_ends_in_good_order_while_others_hang() {
     house.close().await;
 }
 
+// Threat 64.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_controller_is_told_who_has_the_folder() {
     let house = House::open().await;
@@ -111,6 +112,7 @@ async fn more_room_after_a_restart_is_used_at_once() {
     house.close().await;
 }
 
+// Threat 64.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_deployed_after_a_restore_goes_over_what_was_deployed_since_the_backup() {
     let mut house = House::open().await;

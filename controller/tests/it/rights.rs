@@ -11,6 +11,7 @@ use signalbox_contract::{FailureCode, Verdict};
 use crate::house::{House, answer, expect, globs, on_repos, refused};
 use crate::pages::with_cookie;
 
+// Threat 67.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_reader_may_not_see_is_not_there() {
     let house = House::open().await;
@@ -37,6 +38,7 @@ async fn what_a_reader_may_not_see_is_not_there() {
     house.close().await;
 }
 
+// Threat 67.
 #[tokio::test(flavor = "multi_thread")]
 async fn runs_without_a_repository_are_seen_by_environment_and_name() {
     let house = House::open().await;

@@ -16,6 +16,7 @@ async fn make(house: &House, principal: &str, lifetime: u32, grants: &[Grant]) -
     expect(house.post("/tokens", &wish(principal, lifetime, grants)), StatusCode::CREATED).await
 }
 
+// Threat 9.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_made_listed_and_revoked_at_once() {
     let mut house = House::open().await;

@@ -49,6 +49,7 @@ fn the_destination_cannot_be_an_option() {
     assert_eq!(told[told.len() - 3..], ["--", "a.example.org", KEEPER]);
 }
 
+// Threat 45.
 #[test]
 fn paths_that_ssh_would_expand_are_refused() {
     for path in ["", "~/key", "/k/%h", "/k/${HOME}", "/k/\"x", "/k/'x", "/k/\\x", "/k/\nx"] {

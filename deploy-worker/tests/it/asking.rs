@@ -18,6 +18,7 @@ fn refused<T: std::fmt::Debug>(answer: Result<T, CallError>) -> Problem {
     }
 }
 
+// Threat 46.
 #[tokio::test]
 async fn a_bad_request_is_told_which_field_is_at_fault() {
     let world = World::with_hosts(1).await;
@@ -149,6 +150,7 @@ async fn an_environment_that_has_no_valid_name_is_refused_and_no_host_is_asked()
     world.end().await;
 }
 
+// Threat 7.
 #[tokio::test]
 async fn only_the_controller_may_ask() {
     let world = World::with_hosts(1).await;

@@ -142,6 +142,7 @@ async fn a_release_that_rotted_while_it_is_shown_is_healed() {
     world.end().await;
 }
 
+// Threat 50.
 #[tokio::test]
 async fn a_host_that_dies_in_the_middle_shows_the_old_version_and_takes_the_new_one_when_it_is_back() {
     let mut world = World::with_hosts(1).await;

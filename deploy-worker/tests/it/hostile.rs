@@ -42,6 +42,7 @@ async fn links_that_were_planted_on_the_way_are_not_followed() {
     world.end().await;
 }
 
+// Threat 47.
 #[tokio::test]
 async fn what_signalbox_did_not_put_under_the_name_is_left_alone() {
     let world = World::with_hosts(1).await;
@@ -113,6 +114,7 @@ async fn what_a_hostile_host_says_is_bounded_and_escaped() {
 }
 
 // A login that prints before anything is run is a nuisance, no fault.
+// Threat 51.
 #[tokio::test]
 async fn a_login_that_chatters_is_listened_past() {
     let folder = tempfile::tempdir().expect("a folder");

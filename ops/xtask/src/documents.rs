@@ -1,12 +1,12 @@
-//! Whether what the documents name is there: files and tests in `ARCHITECTURE.md`, links in all of them.
+//! Whether what the documents name is there: files and tests in those that are about the code, links in all of them.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-/// Where the files and tests stand by which a reader finds the way through the code.
-const MAP: &str = "ARCHITECTURE.md";
+/// The documents that name files and tests of the code.
+const MAPS: [&str; 3] = ["ARCHITECTURE.md", "docs/proof.md", "docs/security.md"];
 
 /// Folders of documents beside the root's own.
 const DOCUMENTS: &str = "docs";
@@ -34,7 +34,7 @@ pub(crate) fn faults(root: &Path) -> Result<Vec<String>> {
     for document in tree.paths.iter().filter(is_document) {
         let text = std::fs::read_to_string(root.join(document)).with_context(|| format!("reading {document}"))?;
         faults.extend(broken_links(document, &text, &tree));
-        if document == MAP {
+        if MAPS.contains(&document.as_str()) {
             faults.extend(missing(document, &text, &tree));
         }
     }

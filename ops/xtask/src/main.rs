@@ -8,6 +8,7 @@ mod documents;
 mod edges;
 mod openapi;
 mod places;
+mod threats;
 
 use std::process::ExitCode;
 
@@ -32,7 +33,7 @@ enum Task {
         #[arg(long)]
         duplicates: bool,
     },
-    /// Do the files, links and tests exist that the documents name?
+    /// Do the files, links and tests exist that the documents name, and has each threat its row with tests of its number?
     CheckDocuments,
     /// Writes `docs/api/*.json` from the code.
     Openapi {
@@ -74,7 +75,12 @@ fn run(task: &Task) -> Result<Vec<String>> {
             Ok(faults)
         }
         Task::CheckDependencies { duplicates } => dependencies::check(*duplicates),
-        Task::CheckDocuments => documents::faults(&cargo::root()?),
+        Task::CheckDocuments => {
+            let root = cargo::root()?;
+            let mut faults = documents::faults(&root)?;
+            faults.extend(threats::faults(&root)?);
+            Ok(faults)
+        }
         Task::Openapi { check } => openapi::run(*check),
         Task::Simulate { arguments } => {
             let simulator = ["run", "--release", "--quiet", "--package", "signalbox-simulator", "--"];

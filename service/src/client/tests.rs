@@ -313,6 +313,7 @@ async fn a_path_names_no_other_host() {
     service.end().await;
 }
 
+// Threat 70.
 #[tokio::test]
 async fn only_the_given_authority_is_believed() {
     let dir = tempfile::tempdir().expect("a folder");

@@ -274,6 +274,7 @@ mod tests {
         faults.0.get().copied()
     }
 
+    // Threat 54.
     #[test]
     fn a_fault_is_seen_wherever_the_bytes_are_cut() {
         let honest = "\r\nPOST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\na\nb\n\nc";

@@ -278,6 +278,7 @@ async fn an_answer_says_by_its_status_whether_it_is_the_last() {
     assert_eq!(again(&failure("no")).into_response().headers()["retry-after"], "5");
 }
 
+// Threat 62.
 #[test]
 fn what_is_worked_on_at_once_is_bounded() {
     let mut flights = Flights::default();

@@ -131,6 +131,7 @@ mod tests {
 
     const HOSTILE: &str = "a\r\nERROR forged\u{1b}[2J\0\u{202e}b";
 
+    // Threat 59.
     #[test]
     fn a_hostile_value_stays_within_its_line() {
         let work = || {
@@ -146,6 +147,7 @@ mod tests {
         assert!(!readable.trim_end().contains(|c: char| c.is_control() || c == '\u{202e}'), "{readable:?}");
     }
 
+    // Threat 66.
     #[test]
     fn libraries_say_no_more_than_info_whatever_the_filter_says() {
         let text = log("trace", Form::Json, || {

@@ -113,6 +113,7 @@ pub fn inherit<F: Future>(work: F) -> impl Future<Output = F::Output> {
 mod tests {
     use super::*;
 
+    // Threat 59.
     #[test]
     fn an_id_that_could_forge_a_line_is_replaced() {
         for text in ["", "a b", "a\tb", "a\u{1b}[31m", "é", "a/b", &"x".repeat(65)] {

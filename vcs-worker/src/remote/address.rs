@@ -61,6 +61,7 @@ fn kind_of_v6(address: Ipv6Addr) -> Kind {
 mod tests {
     use super::*;
 
+    // Threat 24.
     #[test]
     fn link_local_and_metadata_addresses_are_never_used_in_any_spelling() {
         for text in [

@@ -132,6 +132,7 @@ async fn a_list_of_mirrors_and_their_cleaning_take_what_is_documented_and_no_mor
     assert!(page.items.len() == 1 && page.items[0].refs.len() == 1, "nothing went: {page:?}");
 }
 
+// Threat 7.
 #[tokio::test]
 async fn only_the_controller_may_ask_and_only_what_its_token_says() {
     let house = House::open().await;

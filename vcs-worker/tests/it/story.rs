@@ -125,6 +125,7 @@ async fn a_ref_that_moved_a_commit_that_is_gone_and_a_missing_ref_are_told_apart
     assert_eq!(house.mirror(&house.order("main")).await.sha, second);
 }
 
+// Threat 32.
 #[tokio::test]
 async fn a_forced_push_is_followed_and_the_older_commit_can_still_be_shown() {
     let house = House::open().await;

@@ -54,6 +54,7 @@ fn an_artifact_that_the_job_does_not_declare_fails_the_run_before_anything_is_bu
     story.is_over();
 }
 
+// Threat 69.
 #[test]
 fn a_job_publishes_only_what_the_token_that_started_it_may_publish() {
     let order = CdOrder { artifacts: vec![named("mine-*")], ..cd("hello", None) };
@@ -68,6 +69,7 @@ fn a_job_publishes_only_what_the_token_that_started_it_may_publish() {
     assert!(refused.detail.contains("theirs"), "{refused}");
 }
 
+// Threat 69.
 #[test]
 fn what_the_commit_says_cannot_change_where_it_is_built_or_deployed() {
     let order = CdOrder { executor: named("big"), ..cd("hello", Some(("hello", target("production", "site")))) };

@@ -195,6 +195,7 @@ mod tests {
         assert_ne!(content_id(&one), content_id(&json!({"a": 2, "b": [true]})));
     }
 
+    // Threat 18.
     #[test]
     fn a_body_that_is_nested_without_end_is_no_object() {
         let deep = format!("{{\"a\":{}", "[".repeat(1_000_000));

@@ -138,6 +138,7 @@ mod tests {
         assert!(refused > 700, "nobody waits without end: {refused}");
     }
 
+    // Threat 68.
     #[test]
     fn a_wait_that_gitlab_orders_is_kept_and_bounded() {
         let budget = Budget::per_minute(600);

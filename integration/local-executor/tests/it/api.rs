@@ -22,6 +22,7 @@ async fn refused(stage: &Stage, call: Call<'_>, body: &impl serde::Serialize) ->
     }
 }
 
+// Threat 7.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_but_the_controller_is_heard() {
     let stage = Stage::with("").await;

@@ -179,6 +179,7 @@ async fn an_executor_without_rights_isolates_and_clears_away_as_well() {
     stage.close().await;
 }
 
+// Threat 64.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_executor_on_the_same_folder_does_not_start() {
     let stage = Stage::with("").await;

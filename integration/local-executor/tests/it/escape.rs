@@ -103,6 +103,7 @@ async fn a_build_has_no_network_unless_its_repository_may() {
     other.close().await;
 }
 
+// Threat 65.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_capability_is_found_in_the_build_or_on_the_disk() {
     let stage = Stage::with("").await;

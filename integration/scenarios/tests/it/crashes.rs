@@ -120,6 +120,7 @@ async fn a_run_survives_the_death_of_any_service_while_it_is_built() {
     world.close().await;
 }
 
+// Threat 52.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_survives_the_death_of_any_service_while_it_is_deployed() {
     let mut gated = Gated::new().await;

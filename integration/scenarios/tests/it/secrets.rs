@@ -6,6 +6,7 @@ use signalbox_contract::api::run::{Accepted, Outcome, Status, TokenCreated};
 use signalbox_scenarios::{World, WorldOptions, job_file};
 use signalbox_service::secret::SecretString;
 
+// Threat 67.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_sees_what_the_token_covers_and_nothing_else() {
     let world = World::with(WorldOptions { hosts: 1, ..WorldOptions::default() }).await;
@@ -34,6 +35,7 @@ async fn a_reader_sees_what_the_token_covers_and_nothing_else() {
     world.close().await;
 }
 
+// Threat 44.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_cannot_publish_over_what_its_runs_token_does_not_cover() {
     let world = World::with(WorldOptions { hosts: 1, ..WorldOptions::default() }).await;

@@ -171,6 +171,7 @@ async fn exactly_one_token_in_exactly_one_header_is_taken() {
     server.end().await;
 }
 
+// Threat 8.
 #[tokio::test]
 async fn the_pages_cookie_is_taken_where_there_is_no_header() {
     let server = Server::start(Service::Controller);

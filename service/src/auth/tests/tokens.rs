@@ -145,6 +145,7 @@ fn times_that_are_over_absent_or_absurd_are_refused() {
 }
 
 /// The leeway is five seconds, not the library's sixty; the clock is the one that was given; a remembered token ends too.
+/// Threats 6 and 63.
 #[test]
 fn a_token_ends_when_it_says_by_the_clock_that_was_given() {
     let keys = Keys::new();
@@ -190,6 +191,7 @@ fn a_good_token_for_something_else_is_forbidden() {
     }
 }
 
+// Threat 7.
 #[test]
 fn an_act_token_is_good_for_its_one_request_only() {
     let keys = Keys::new();
@@ -337,6 +339,7 @@ fn mutate(token: &str, mutations: &[Mutation]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+// Threat 10.
 #[test]
 fn no_mutated_token_is_verified() {
     let keys = Keys::new();

@@ -51,6 +51,7 @@ async fn the_deadline_ends_git_and_its_helpers() {
     }
 }
 
+// Threat 32.
 #[tokio::test]
 async fn one_ref_is_pushed_with_a_lease() {
     let world = World::new().await;
@@ -79,6 +80,7 @@ async fn one_ref_is_pushed_with_a_lease() {
     push("refs/heads/cd/x", None, Some(&second)).await.expect("taken away");
 }
 
+// Threat 33.
 #[tokio::test]
 async fn several_refs_are_pushed_all_or_none_and_never_many() {
     let world = World::new().await;

@@ -4,6 +4,7 @@ use super::*;
 use crate::git::testing::Misbehaviour;
 use crate::testing::eventually;
 
+// Threat 21.
 #[tokio::test]
 async fn an_operand_is_never_an_option() {
     let world = World::new().await;
@@ -41,6 +42,7 @@ async fn git_sees_our_environment_and_nothing_else() {
     assert!(!printed.contains("GIT_TRACE"), "{printed}");
 }
 
+// Threat 22.
 #[tokio::test]
 async fn only_the_protocol_of_the_remote_is_allowed_whatever_the_repository_says() {
     let world = World::new().await;
@@ -60,6 +62,7 @@ async fn only_the_protocol_of_the_remote_is_allowed_whatever_the_repository_says
     assert!(!proof.exists());
 }
 
+// Threat 27.
 #[tokio::test]
 async fn nothing_that_a_repository_configures_is_run() {
     let world = World::new().await;
@@ -83,6 +86,7 @@ async fn nothing_that_a_repository_configures_is_run() {
     assert!(!proof.exists());
 }
 
+// Threat 65.
 #[tokio::test]
 async fn a_token_reaches_the_server_and_no_command_line() {
     let world = World::new().await;
@@ -122,6 +126,7 @@ async fn a_password_is_sent_as_basic_has_it() {
     world.fetch(&world.remote().access(access), "refs/heads/main").await.expect("let in");
 }
 
+// Threat 25.
 #[tokio::test]
 async fn a_redirect_is_not_followed_and_the_other_host_sees_nothing() {
     let world = World::new().await;
@@ -135,6 +140,7 @@ async fn a_redirect_is_not_followed_and_the_other_host_sees_nothing() {
     assert!(other.seen().is_empty());
 }
 
+// Threat 26.
 #[tokio::test]
 async fn the_address_that_was_checked_is_the_one_that_is_used() {
     let world = World::new().await;

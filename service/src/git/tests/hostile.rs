@@ -3,6 +3,7 @@
 use super::*;
 use crate::git::testing::Misbehaviour;
 
+// Threat 29.
 #[tokio::test]
 async fn broken_objects_are_refused() {
     let world = World::new().await;
@@ -17,6 +18,7 @@ async fn broken_objects_are_refused() {
     assert!(left.is_empty(), "no ref was written");
 }
 
+// Threat 29.
 #[tokio::test]
 async fn a_server_that_sends_without_end_is_cut_off_at_the_limit() {
     let world = World::new().await;
@@ -29,6 +31,7 @@ async fn a_server_that_sends_without_end_is_cut_off_at_the_limit() {
     assert!(bytes <= limit, "{bytes}");
 }
 
+// Threat 29.
 #[tokio::test]
 async fn a_pack_that_would_need_too_much_memory_is_refused() {
     let world = World::new().await;
@@ -53,6 +56,7 @@ async fn a_server_without_the_smart_protocol_is_not_walked_file_by_file() {
     assert_eq!(error.fault, Fault::NotGit, "{}", error.said);
 }
 
+// Threat 30.
 #[tokio::test]
 async fn what_a_server_says_is_escaped_bounded_and_scrubbed() {
     let world = World::new().await;
@@ -66,6 +70,7 @@ async fn what_a_server_says_is_escaped_bounded_and_scrubbed() {
     assert!(error.said.len() < 1200);
 }
 
+// Threat 65.
 #[test]
 fn a_credential_is_scrubbed_in_each_of_its_forms() {
     let access = Access::Basic { username: "bot".to_owned(), password: CANARY.into() };

@@ -11,6 +11,7 @@ impl World {
     }
 }
 
+// Threat 49.
 #[tokio::test]
 async fn only_the_pinned_host_key_and_the_given_key_count() {
     let world = World::new().await;

@@ -88,6 +88,7 @@ fn plant(planted: &Path) {
 
 /// Runs the test `inside` in a process of its own, among what was planted. Whoever it runs as has the planted home there,
 /// for ssh looks into the user database and not at `HOME`.
+/// Threats 27 and 66.
 #[tokio::test]
 async fn nothing_that_is_planted_around_the_process_changes_what_git_does() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -12,6 +12,7 @@ async fn behind_tls(world: &World) -> (u16, PathBuf) {
     (port, ca)
 }
 
+// Threat 70.
 #[tokio::test]
 async fn a_certificate_is_believed_only_if_its_authority_is_named_and_the_name_is_right() {
     let world = World::new().await;

@@ -94,6 +94,7 @@ async fn everything_that_is_refused_is_a_problem_with_the_requests_id() {
     server.end().await;
 }
 
+// Threat 59.
 #[tokio::test]
 async fn a_requests_id_is_kept_when_it_is_plain_and_made_when_it_is_not() {
     let server = Server::start(routes(), quick());

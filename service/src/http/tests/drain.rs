@@ -114,6 +114,7 @@ async fn a_stream_ends_with_the_service() {
     assert!(rest(&mut stream).await.ends_with("0\r\n\r\n"), "the stream is ended, not cut");
 }
 
+// Threat 55.
 #[tokio::test]
 async fn a_client_that_takes_nothing_of_its_answer_is_closed() {
     let endless = async || Body::from_stream(stream::repeat_with(|| Ok::<_, std::convert::Infallible>(vec![b'x'; 65_536])));
@@ -125,6 +126,7 @@ async fn a_client_that_takes_nothing_of_its_answer_is_closed() {
     server.end().await;
 }
 
+// Threat 55.
 #[tokio::test]
 async fn when_the_house_is_full_the_longest_idle_connection_goes_and_busy_ones_stay() {
     let gate = Gate::closed();
@@ -145,6 +147,7 @@ async fn when_the_house_is_full_the_longest_idle_connection_goes_and_busy_ones_s
     server.end().await;
 }
 
+// Threat 62.
 #[tokio::test]
 async fn too_many_requests_at_a_time_are_told_to_come_back() {
     let gate = Gate::closed();
@@ -157,6 +160,7 @@ async fn too_many_requests_at_a_time_are_told_to_come_back() {
     server.end().await;
 }
 
+// Threat 55.
 #[tokio::test]
 async fn bodies_have_deadlines_and_bounds_of_their_own() {
     let take = post(async |body: Body| whole_body(body).await.map(|body| body.len().to_string()));

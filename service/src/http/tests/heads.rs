@@ -13,6 +13,7 @@ fn routes() -> Router {
         .route("/seen", get(async |uri: http::Uri| uri.to_string()))
 }
 
+// Threat 54.
 #[tokio::test]
 async fn heads_that_could_mean_two_things_are_refused() {
     let server = Server::start(routes(), quick());
@@ -61,6 +62,7 @@ async fn a_refused_head_gets_a_problem_that_names_the_header() {
     server.end().await;
 }
 
+// Threat 54.
 #[tokio::test]
 async fn what_is_hidden_behind_a_smuggled_body_is_never_a_request() {
     let server = Server::start(routes(), quick());
@@ -93,6 +95,7 @@ async fn honest_requests_may_follow_each_other_on_one_connection() {
     server.end().await;
 }
 
+// Threat 56.
 #[tokio::test]
 async fn heads_that_are_too_large_are_refused() {
     let server = Server::start(routes(), quick());
@@ -109,6 +112,7 @@ async fn heads_that_are_too_large_are_refused() {
     server.end().await;
 }
 
+// Threat 57.
 #[tokio::test]
 async fn methods_that_are_not_offered_are_refused_and_never_overridden() {
     let server = Server::start(routes(), quick());
@@ -125,6 +129,7 @@ async fn methods_that_are_not_offered_are_refused_and_never_overridden() {
     server.end().await;
 }
 
+// Threat 55.
 #[tokio::test]
 async fn a_client_that_stalls_before_its_head_is_over_is_closed() {
     let server = Server::start(routes(), quick());
@@ -137,6 +142,7 @@ async fn a_client_that_stalls_before_its_head_is_over_is_closed() {
     server.end().await;
 }
 
+// Threat 55.
 #[tokio::test]
 async fn a_head_that_trickles_is_closed_at_its_deadline() {
     let server = Server::start(routes(), quick());
@@ -151,6 +157,7 @@ async fn a_head_that_trickles_is_closed_at_its_deadline() {
     server.end().await;
 }
 
+// Threat 55.
 #[tokio::test]
 async fn a_connection_that_is_idle_between_requests_is_closed() {
     let server = Server::start(routes(), quick());

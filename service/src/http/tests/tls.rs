@@ -63,6 +63,7 @@ fn routes() -> Router {
     Router::new().route("/version", get(version)).route("/slow", get(async || std::future::pending::<()>().await))
 }
 
+// Threat 70.
 #[tokio::test]
 async fn the_protocol_is_what_both_sides_agreed_on() {
     let authority = Authority::new();
@@ -98,6 +99,7 @@ async fn a_new_certificate_is_served_without_a_restart_and_a_broken_one_is_not()
     server.end().await;
 }
 
+// Threat 55.
 #[tokio::test]
 async fn handshakes_and_prefaces_that_stall_are_closed() {
     let authority = Authority::new();
@@ -138,6 +140,7 @@ async fn requests_over_http2_are_bounded_and_cut_at_the_end_too() {
     slow.await.expect("ended").expect_err("it never got an answer");
 }
 
+// Threat 55.
 #[tokio::test]
 async fn a_reader_that_opens_no_window_is_closed() {
     let authority = Authority::new();

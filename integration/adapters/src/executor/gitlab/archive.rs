@@ -226,6 +226,7 @@ mod tests {
         assert_eq!(names, [("out/hello", 5), ("empty", 0)]);
     }
 
+    // Threat 48.
     #[test]
     fn an_archive_that_is_cut_or_garbled_anywhere_is_no_panic() {
         let archive = zip(&[("out/hello", b"hello"), ("b", b"x")]);

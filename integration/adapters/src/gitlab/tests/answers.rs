@@ -48,6 +48,7 @@ async fn what_is_missing_is_borne_and_what_is_used_is_checked() {
     }
 }
 
+// Threat 68.
 #[tokio::test]
 async fn deep_json_and_a_body_without_end_are_refused() {
     let deep = "[".repeat(100_000);
@@ -83,6 +84,7 @@ async fn what_never_arrived_is_known_not_to_have() {
     assert!(matches!(started, Err(GitLabError::NotSent(_))), "{started:?}");
 }
 
+// Threat 68.
 #[tokio::test]
 async fn a_renamed_project_is_followed_by_readers_alone_and_never_to_another_origin() {
     let server = Server::new(|head| match target(head) {
@@ -106,6 +108,7 @@ async fn a_renamed_project_is_followed_by_readers_alone_and_never_to_another_ori
     assert!(matches!(server.client().pipeline(&project(), 7).await, Err(GitLabError::Unreadable { .. })), "a loop ends");
 }
 
+// Threat 68.
 #[tokio::test]
 async fn pages_are_followed_by_link_within_the_origin_and_not_without_end() {
     let server = Server::new(|head| {

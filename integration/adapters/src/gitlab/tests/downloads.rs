@@ -33,6 +33,7 @@ async fn object_storage_that_was_named_is_followed_without_the_token() {
     assert!(!seen.contains("token") && !seen.contains("canary"), "{seen}");
 }
 
+// Threat 68.
 #[tokio::test]
 async fn a_redirect_to_an_inside_address_is_not_followed() {
     let inside = Server::new(|_| answer("200 OK", "", "secrets")).await;

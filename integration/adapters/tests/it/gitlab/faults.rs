@@ -31,6 +31,7 @@ async fn a_start_that_was_done_and_whose_answer_was_lost_is_found_and_not_repeat
     stage.close().await;
 }
 
+// Threat 68.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_answers_of_any_kind_end_as_errors_and_the_next_good_one_counts() {
     let stage = Stage::new().await;

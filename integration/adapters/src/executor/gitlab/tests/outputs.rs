@@ -69,6 +69,7 @@ async fn only_the_end_of_an_archive_is_read_where_gitlab_knows_ranges() {
     assert!(seen.iter().any(|head| head.contains("range: bytes=-262144")), "{seen:?}");
 }
 
+// Threat 48.
 #[tokio::test]
 async fn an_archive_that_is_none_or_leads_outside_is_no_source() {
     let world = world(&[(1, "compile", &[("../hello", b"x"), ("/etc/hello", b"x"), ("a/../hello", b"x"), (".git/hello", b"x")])]).await;

@@ -12,6 +12,7 @@ fn knock(path: &str, body: &[u8]) -> Result<Admitted, Forged> {
     gerrit().admit(&Knock { headers: &headers, path, body, at: Timestamp::UNIX_EPOCH })
 }
 
+// Threat 13.
 #[test]
 fn a_webhook_is_genuine_by_the_secret_in_its_path_old_or_new() {
     let body = event("patchset-created").to_string();
@@ -25,6 +26,7 @@ fn a_webhook_is_genuine_by_the_secret_in_its_path_old_or_new() {
     }
 }
 
+// Threat 13.
 #[test]
 fn without_a_secret_nothing_is_genuine() {
     let settings = GerritSettings::new("gerrit".parse().expect("a name"), "https://g.example.org".parse().expect("an address"), "robot");
@@ -33,6 +35,7 @@ fn without_a_secret_nothing_is_genuine() {
     assert_eq!(Gerrit::new(settings, SystemClock::shared()).expect("settings").admit(&knock), Err(Forged::Unsigned));
 }
 
+// Threat 18.
 #[test]
 fn what_is_no_object_or_too_large_cannot_be_read() {
     let deep = "[".repeat(100_000);

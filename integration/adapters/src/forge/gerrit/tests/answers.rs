@@ -124,6 +124,7 @@ async fn a_redirect_is_never_followed() {
     assert!(elsewhere.seen().is_empty());
 }
 
+// Threat 68.
 #[tokio::test]
 async fn no_answer_does_harm_and_none_brings_out_the_password() {
     let huge = format!(")]}}'\n[\"{}\"]", "x".repeat(9 << 20));

@@ -320,6 +320,7 @@ fn the_refs_that_gerrit_keeps_for_itself_are_left_alone() {
     }
 }
 
+// Threat 33.
 #[test]
 fn many_refs_at_once_are_taken_one_by_one() {
     let batch = |updates: Vec<Value>| json!({"type": "batch-ref-updated", "eventCreatedOn": 1, "refUpdates": updates});

@@ -31,6 +31,7 @@ const FIELDS: &str = "change|patchSet|refUpdate|refUpdates|comment|author|newRev
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
+    // Threat 18.
     #[test]
     fn no_event_makes_it_panic(kind in KINDS, fields in prop::collection::hash_map(FIELDS, anything(), 0..8)) {
         let mut event = event(&kind);

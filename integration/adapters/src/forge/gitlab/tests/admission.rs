@@ -58,6 +58,7 @@ fn a_delivery_is_genuine_by_its_signature() {
     }
 }
 
+// Threat 13.
 #[test]
 fn whatever_is_changed_about_a_signed_delivery_it_is_not_genuine_any_more() {
     let settings = with_secrets(&["token"], &[KEY]);
@@ -80,6 +81,7 @@ fn whatever_is_changed_about_a_signed_delivery_it_is_not_genuine_any_more() {
     assert_eq!(admit(&settings, &without, BODY, 1_614_265_330), Err(Forged::Unsigned));
 }
 
+// Threat 14.
 #[test]
 fn a_signature_of_another_time_is_stale() {
     let mut settings = with_secrets(&[], &[KEY]);

@@ -26,6 +26,7 @@ fn anything() -> impl Strategy<Value = Value> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
+    // Threat 18.
     #[test]
     fn no_delivery_makes_it_panic(
         which in 0..4_usize,
