@@ -26,7 +26,7 @@ pub(crate) async fn signalbox() -> &'static Path {
             if folder.ends_with("release") {
                 cargo = cargo.arg("--release");
             }
-            for name in ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "RUSTFLAGS"] {
+            for name in ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "RUSTUP_AUTO_INSTALL", "RUSTFLAGS"] {
                 if let Ok(value) = std::env::var(name) {
                     cargo = cargo.env(name, value);
                 }
