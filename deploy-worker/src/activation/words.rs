@@ -5,7 +5,13 @@ use signalbox_contract::{Failure, FailureCode};
 use crate::blob::BlobError;
 use crate::environment::Host;
 use crate::release::Fault;
-use crate::ssh::{SshError, escape};
+use crate::ssh::{CONNECTING, SshError, escape};
+
+/// What to do about a host that was not reached.
+const UNREACHED: &str = "Is the host up, and does it take connections from the deployment worker's machine?";
+
+/// What to do about a host of which nothing was heard any more.
+const UNKNOWN: &str = "Whether it was switched is not known; the environment's page asks it, and so does the same deployment again.";
 
 /// The words for a host that could not be asked, or gave no answer.
 pub(super) fn of_ssh(host: &Host, error: &SshError) -> Failure {
@@ -19,12 +25,14 @@ pub(super) fn of_ssh(host: &Host, error: &SshError) -> Failure {
             } else if said.contains("Permission denied") {
                 failure.hint("The host does not take the environment's `key` for its `user`.")
             } else {
-                failure
+                failure.hint(UNREACHED)
             }
         }
-        SshError::Late { .. } => failure(FailureCode::HostUnreachable, format!("{name} gave {error}.")),
-        SshError::Broken => failure(FailureCode::HostUnreachable, format!("{name}: {error}."))
-            .hint("Whether it was switched is not known; the environment's page asks it."),
+        SshError::Late { doing, .. } => {
+            let hint = if *doing == CONNECTING { UNREACHED } else { UNKNOWN };
+            failure(FailureCode::HostUnreachable, format!("{name} gave {error}.")).hint(hint)
+        }
+        SshError::Broken => failure(FailureCode::HostUnreachable, format!("{name}: {error}.")).hint(UNKNOWN),
         SshError::NoShell => failure(FailureCode::HostsFailed, format!("{name}: {error}.")).hint("The account needs a POSIX shell."),
         SshError::TooMuch { .. } => failure(FailureCode::HostsFailed, format!("{name}: {error}.")),
         SshError::NoSsh(source) => {

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::options::{READY, arguments};
-use super::{Destination, SshError, escape};
+use super::{CONNECTING, Destination, SshError, escape};
 
 /// Sessions at a time over one connection. OpenSSH's server allows ten; one of them keeps the connection.
 const SESSIONS: usize = 8;
@@ -68,7 +68,7 @@ impl Connection {
             Err(_) => {
                 running.kill().await;
                 discard(&socket);
-                Err(SshError::Late { doing: "connecting", after: limit })
+                Err(SshError::Late { doing: CONNECTING, after: limit })
             }
         }
     }

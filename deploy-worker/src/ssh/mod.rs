@@ -29,6 +29,9 @@ pub use exchange::{Heard, Input, Remote};
 pub use options::{Destination, PathInvalid, check_path};
 pub use pool::{Sessions, Times};
 
+/// What is being done while a connection is made, as [`SshError::Late`] says it.
+pub const CONNECTING: &str = "connecting";
+
 /// Why something could not be run on a host. What the host or `ssh` said is escaped and cut short.
 #[derive(Debug, thiserror::Error)]
 pub enum SshError {

@@ -9,6 +9,7 @@ mod deploying;
 mod documented;
 mod failing;
 mod going_back;
+mod hanging;
 mod hostile;
 mod script;
 mod store;

@@ -73,7 +73,8 @@ fn check_host(request: &Request<Body>) -> Result<(), Fault> {
         let needless = request.version() <= Version::HTTP_10 || target.is_some() && request.version() >= Version::HTTP_2;
         return if needless { Ok(()) } else { Err(("host", "is missing")) };
     };
-    let parsed = Authority::try_from(host.as_bytes()).ok().filter(|host| !host.as_str().contains('@') && !host.host().is_empty());
+    let parsed = Authority::try_from(host.as_bytes()).ok();
+    let parsed = parsed.filter(|host| !host.as_str().contains('@') && !host.host().is_empty() && has_good_port(host));
     let Some(host) = parsed else {
         return Err(("host", "is no host, with or without a port"));
     };
@@ -81,6 +82,12 @@ fn check_host(request: &Request<Body>) -> Result<(), Fault> {
         Some(target) if !same(target, &host, request.uri().scheme_str()) => Err(("host", "is another one than the request's target")),
         _ => Ok(()),
     }
+}
+
+/// Whether the port is a port, where there is one. What takes an authority apart looks at the host alone.
+fn has_good_port(authority: &Authority) -> bool {
+    let port = authority.as_str().strip_prefix(authority.host());
+    port.is_some_and(|port| matches!(port, "" | ":") || authority.port_u16().is_some())
 }
 
 /// Whether two authorities are one, with the scheme's own port left out or written.

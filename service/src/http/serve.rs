@@ -75,7 +75,7 @@ async fn serve_in_span(listener: TcpListener, router: Router, options: ServeOpti
     loop {
         while tasks.try_join_next().is_some() {}
         let next = async {
-            let (stream, peer) = accept(&listener).await;
+            let (stream, peer) = accept(&listener, &slots).await;
             (stream, peer, slots.take().await)
         };
         let (stream, peer, place) = tokio::select! {
@@ -96,8 +96,8 @@ async fn serve_in_span(listener: TcpListener, router: Router, options: ServeOpti
 }
 
 /// The next connection. What the system refuses is tried again, for ever but not busily: a service that cannot accept
-/// now may well be able to when others have gone.
-async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+/// now may well be able to when others have gone. So that they do go, the one that has been idle for longest must.
+async fn accept(listener: &TcpListener, slots: &Slots) -> (TcpStream, SocketAddr) {
     let mut failures = 0_u32;
     loop {
         match listener.accept().await {
@@ -109,6 +109,7 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
                     tracing::error!(%error, "http.accept_failed");
                 }
                 failures = failures.wrapping_add(1);
+                slots.evict_idle();
                 tokio::time::sleep(REST).await;
             }
         }

@@ -193,14 +193,15 @@ impl Slots {
         }
     }
 
+    /// Has the connection go that has been idle for longest, if any is idle.
+    pub(super) fn evict_idle(&self) {
+        let _ = evict_longest_idle(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner).1);
+    }
+
     fn try_take(self: &Arc<Self>) -> Option<Place> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.1.len() >= self.max {
-            let idle = open.1.iter().filter(|(_, slot)| slot.idle());
-            let number = idle.min_by_key(|(_, slot)| slot.still_since()).map(|(number, _)| *number)?;
-            if let Some(slot) = open.1.remove(&number) {
-                slot.evicted.cancel();
-            }
+            evict_longest_idle(&mut open.1)?;
         }
         let number = open.0;
         open.0 += 1;
@@ -218,6 +219,13 @@ impl Slots {
         self.gauge.inc();
         Some(Place { slots: Arc::clone(self), number, slot })
     }
+}
+
+fn evict_longest_idle(open: &mut HashMap<u64, Arc<Slot>>) -> Option<()> {
+    let idle = open.iter().filter(|(_, slot)| slot.idle());
+    let number = idle.min_by_key(|(_, slot)| slot.still_since()).map(|(number, _)| *number)?;
+    open.remove(&number)?.evicted.cancel();
+    Some(())
 }
 
 impl Drop for Place {

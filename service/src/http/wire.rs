@@ -24,6 +24,8 @@ pub(super) enum HeadFault {
     RepeatedLength,
     /// A line that ends without a carriage return.
     BareLineFeed,
+    /// A `#` in the target: what is behind it would be cut off.
+    Fragment,
 }
 
 impl HeadFault {
@@ -33,6 +35,7 @@ impl HeadFault {
             Self::TwoLengths => ("content-length", "must not stand beside transfer-encoding"),
             Self::RepeatedLength => ("content-length", "stands there more than once"),
             Self::BareLineFeed => ("head", "has a line that does not end in CR LF"),
+            Self::Fragment => ("target", "must not hold a #"),
         }
     }
 }
@@ -75,6 +78,7 @@ struct Head {
     length: Option<u64>,
     encoded: bool,
     bare: bool,
+    fragment: bool,
 }
 
 impl Watch {
@@ -131,6 +135,7 @@ impl Watch {
         if !self.head.begun {
             // The request line itself.
             self.head.begun = true;
+            self.head.fragment = line.contains(&b'#');
             return;
         }
         let Some(colon) = line.iter().position(|byte| *byte == b':') else {
@@ -153,6 +158,8 @@ impl Watch {
             Some(HeadFault::RepeatedLength)
         } else if head.bare {
             Some(HeadFault::BareLineFeed)
+        } else if head.fragment {
+            Some(HeadFault::Fragment)
         } else {
             None
         };

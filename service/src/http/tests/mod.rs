@@ -1,6 +1,7 @@
 //! Tests of the HTTP server over real sockets.
 
 mod answers;
+mod attacks;
 mod drain;
 mod heads;
 mod tls;

@@ -79,6 +79,33 @@ async fn the_protocol_is_what_both_sides_agreed_on() {
     server.end().await;
 }
 
+// Threat 70.
+#[tokio::test]
+async fn nothing_older_than_tls_1_2_is_spoken() {
+    let authority = Authority::new();
+    let server = Server::start(routes(), quick().tls(Some(authority.issue(&["localhost"]))));
+    // SSL 3.0, TLS 1.0 and 1.1 say hello, with every suite they know.
+    for minor in [0_u8, 1, 2] {
+        let suites = [0xc0, 0x0a, 0xc0, 0x09, 0xc0, 0x14, 0xc0, 0x13, 0x00, 0x35, 0x00, 0x2f, 0x00, 0x0a, 0x00, 0x05];
+        let mut hello = vec![3, minor];
+        hello.extend([7; 32]);
+        hello.push(0);
+        hello.extend([0, u8::try_from(suites.len()).expect("few")]);
+        hello.extend(suites);
+        hello.extend([1, 0]);
+        let length = u8::try_from(hello.len()).expect("short");
+        let mut record = vec![22, 3, minor, 0, length + 4, 1, 0, 0, length];
+        record.extend(&hello);
+        let mut stream = server.connect().await;
+        stream.write_all(&record).await.expect("sent");
+        let mut answer = Vec::new();
+        let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the server closes it");
+        // A fatal alert, or nothing; never a hello in return.
+        assert!(answer.is_empty() || answer.starts_with(&[21]), "{minor}: {answer:?}");
+    }
+    server.end().await;
+}
+
 #[tokio::test]
 async fn a_new_certificate_is_served_without_a_restart_and_a_broken_one_is_not() {
     let authority = Authority::new();
