@@ -1,8 +1,8 @@
 //! The data folder of a service: one process at a time.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::io::Read as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ impl DataFolder {
     /// made.
     pub fn claim(path: &Path, service: &str) -> Result<Self, FolderError> {
         let unusable = |source| FolderError::Unusable { path: path.to_owned(), source };
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
+        make(path).map_err(unusable)?;
         let mode = std::fs::metadata(path).map_err(unusable)?.mode() & 0o777;
         if mode & 0o066 != 0 {
             return Err(FolderError::Exposed { path: path.to_owned(), mode });
@@ -78,24 +78,30 @@ impl DataFolder {
         if !others.is_empty() && !path.join("lock").exists() {
             return Err(FolderError::Foreign { path: path.to_owned(), what: format!("files of something else: {}", others.join(", ")) });
         }
-        let mut lock =
+        let lock =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path.join("lock")).map_err(unusable)?;
         if !locked(&lock) {
             let mut holder = String::new();
             // Whoever holds it wrote its name first; a file that cannot be read only makes the message poorer.
-            let _ = (&mut lock).take(200).read_to_string(&mut holder);
+            let _ = (&lock).take(200).read_to_string(&mut holder);
             let holder = if holder.trim().is_empty() { "another process".to_owned() } else { holder.trim().to_owned() };
             return Err(FolderError::Held { path: path.to_owned(), holder });
         }
         let mut owner = String::new();
-        (&mut lock).take(200).read_to_string(&mut owner).map_err(unusable)?;
-        let owner = owner.split(',').next().unwrap_or_default();
+        (&lock).take(200).read_to_string(&mut owner).map_err(unusable)?;
+        // A power cut in the middle of the first claim can leave a line without its bytes.
+        let owner = owner.split(',').next().unwrap_or_default().trim_matches('\0');
         if !(owner == service || owner.is_empty() && others.is_empty()) {
             return Err(FolderError::Foreign { path: path.to_owned(), what: format!("the data of {owner}") });
         }
-        lock.set_len(0).map_err(unusable)?;
-        lock.rewind().map_err(unusable)?;
-        writeln!(lock, "{service}, process {}", std::process::id()).map_err(unusable)?;
+        // Written over what is there, which begins with the same words: were it emptied first, a power cut at that moment would
+        // leave a folder of which nobody knows whose it is.
+        let line = format!("{service}, process {}\n", std::process::id());
+        lock.write_all_at(line.as_bytes(), 0).map_err(unusable)?;
+        lock.set_len(line.len() as u64).map_err(unusable)?;
+        if owner.is_empty() {
+            lock.sync_all().and_then(|()| sync(path)).map_err(unusable)?;
+        }
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
@@ -138,13 +144,22 @@ impl DataFolder {
     /// When it cannot be made.
     pub fn sub(&self, name: &str) -> Result<PathBuf, FolderError> {
         let path = self.path.join(name);
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
-            .map_err(|source| FolderError::Unusable { path: path.clone(), source })?;
+        make(&path).map_err(|source| FolderError::Unusable { path: path.clone(), source })?;
         Ok(path)
     }
+}
+
+/// Makes a folder and those above it that are not there, readable by their owner alone, and durable: what is synced in a folder
+/// is lost all the same when the folder's own name is.
+fn make(path: &Path) -> std::io::Result<()> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|above| !above.as_os_str().is_empty() && !above.exists()).collect();
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    missing.into_iter().rev().filter_map(Path::parent).try_for_each(sync)
+}
+
+fn sync(folder: &Path) -> std::io::Result<()> {
+    // A relative path's last ancestor is nothing, which means the present folder.
+    File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?.sync_all()
 }
 
 /// Whether a folder that is not there could be made: the nearest one above it that is there must be writable.
@@ -187,6 +202,23 @@ mod tests {
         assert!(refused.contains(&format!("controller, process {}", std::process::id())), "{refused}");
         drop(first);
         DataFolder::claim(&path, "controller").expect("free again");
+    }
+
+    // A power cut can leave of a file that was just written its length alone.
+    #[test]
+    fn a_first_claim_that_was_cut_off_is_made_again_and_a_later_one_never_loses_whose_the_folder_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("data");
+        std::fs::DirBuilder::new().mode(0o700).create(&path).expect("a folder");
+        std::fs::write(path.join("lock"), [0; 24]).expect("written");
+        drop(DataFolder::claim(&path, "controller").expect("nobody's"));
+        std::fs::write(path.join("controller.db"), "precious").expect("written");
+        let long = "controller, process 1234567890\n";
+        std::fs::write(path.join("lock"), long).expect("written");
+        let claimed = DataFolder::claim(&path, "controller").expect("its own");
+        let line = std::fs::read_to_string(path.join("lock")).expect("readable");
+        assert_eq!(line, format!("controller, process {}\n", std::process::id()), "nothing is left of a longer line");
+        drop(claimed);
     }
 
     #[test]

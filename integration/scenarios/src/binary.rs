@@ -11,13 +11,14 @@ use tokio::sync::OnceCell;
 /// # Panics
 /// When it cannot be built.
 #[expect(clippy::expect_used, reason = "without the program there is nothing to test")]
-pub(crate) async fn signalbox() -> &'static Path {
+pub async fn program() -> &'static Path {
     static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
     BUILT
         .get_or_init(|| async {
             let test = std::env::current_exe().expect("the test's own program");
-            // .../target/PROFILE/deps/TEST
-            let folder = test.parent().and_then(Path::parent).expect("the profile's folder").to_owned();
+            // .../target/PROFILE/deps/TEST, or .../target/PROFILE/PROGRAM
+            let folder = test.parent().expect("a folder");
+            let folder = if folder.ends_with("deps") { folder.parent().expect("the profile's folder") } else { folder }.to_owned();
             let target = folder.parent().expect("the target folder").to_owned();
             let mut cargo = Program::new(env!("CARGO"))
                 .args(["build", "--quiet", "--package", "signalbox", "--bin", "signalbox", "--target-dir"])

@@ -21,6 +21,7 @@ mod services;
 mod words;
 mod world;
 
+pub use binary::program;
 pub use debian::hello_source;
 pub use front::Front;
 pub use gerrit::{Account, Gerrit, Said};

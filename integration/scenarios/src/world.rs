@@ -60,7 +60,7 @@ impl World {
     /// When it cannot be made.
     #[expect(clippy::expect_used, reason = "a test without its world cannot go on")]
     pub async fn with(options: WorldOptions) -> Self {
-        let program = binary::signalbox().await;
+        let program = binary::program().await;
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path();
         let init = Program::new(program).arg("init").arg(path.join("site")).env("PATH", "/usr/bin:/bin");

@@ -87,6 +87,25 @@ const RULES: &[Rule] = &[
         may_test_with: &[],
         may_use: None,
     },
+    Rule {
+        name: "signalbox-campaigns",
+        may_link: &[
+            CONTRACT,
+            SERVICE,
+            ADAPTERS,
+            CORE,
+            FAKES,
+            "signalbox-artifact-store",
+            "signalbox-controller",
+            "signalbox-deploy-worker",
+            "signalbox-local-executor",
+            "signalbox-vcs-worker",
+            "signalbox",
+            "signalbox-scenarios",
+        ],
+        may_test_with: &[],
+        may_use: None,
+    },
     Rule { name: "xtask", may_link: &[], may_test_with: &[], may_use: None },
 ];
 
