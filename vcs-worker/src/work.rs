@@ -37,7 +37,13 @@ impl Work {
     async fn try_mirror(&self, request: RepoRequest) -> Result<RepoResult, WorkError> {
         let cleared = self.sources.clear(&request.git).await?;
         let copy = self.cache.copy(&cleared.copy);
-        let wanted = Wanted { source: request.git.clone(), remote: cleared.remote, ref_name: request.ref_name, sha: request.sha };
+        let wanted = Wanted {
+            source: request.git.clone(),
+            remote: cleared.remote,
+            ref_name: request.ref_name,
+            sha: request.sha,
+            announced: request.announced,
+        };
         // Before, so that it is not removed meanwhile; and after, when it is there for sure.
         copy.note_use(self.places.now());
         let (brought, inspector) = copy.bring(&wanted).await?;

@@ -28,9 +28,18 @@ pub struct RepoRequest {
     /// The commit that the ref must point to. Without it, whatever it points to now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha: Option<CommitSha>,
+    /// Whether a forge has told of this ref. Then a source that does not show it yet, or still shows an older commit, may be a
+    /// replica that lags behind, and is worth asking again; else a ref that is not there is an answer.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub announced: bool,
     /// Files to answer from that commit, eight at most.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<RepoPath>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// What came of `POST /repo`.

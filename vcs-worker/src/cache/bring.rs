@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use signalbox_contract::api::vcs::{Timings, Transferred};
 use signalbox_contract::{CommitSha, Failure, FailureCode, RefName, SourceUrl};
-use signalbox_service::git::{Fault, Fetch, GitError, Remote};
+use signalbox_service::git::{Fault, Fetch, GitError, Remote, Shown};
 use signalbox_service::ledger::WorkError;
 use signalbox_service::telemetry::causes;
 
 use super::copy::{Copy, Swept};
+use super::elsewhere::not_there;
 use super::flights::{Boarding, Flight};
 use crate::failure::{may_pass, of_source};
 use crate::proof::{Inspector, PROVEN};
@@ -29,6 +30,8 @@ pub(crate) struct Wanted {
     pub(crate) ref_name: RefName,
     /// The commit that it must point to.
     pub(crate) sha: Option<CommitSha>,
+    /// Whether a forge has told of it: then the source may only be late.
+    pub(crate) announced: bool,
 }
 
 /// What came of it.
@@ -44,10 +47,13 @@ pub(crate) struct Brought {
     pub(crate) timings: Timings,
 }
 
-type Led<'a> = Flight<'a, (RefName, Option<CommitSha>), Result<Brought, WorkError>>;
+/// What those who share a fetch have in common: the ref, the commit, and whether it is waited for.
+pub(super) type Sought = (RefName, Option<CommitSha>, bool);
+
+type Led<'a> = Flight<'a, Sought, Result<Brought, WorkError>>;
 
 /// Why a commit was not brought.
-enum Trouble {
+pub(super) enum Trouble {
     Git(GitError),
     Work(WorkError),
 }
@@ -63,7 +69,7 @@ impl Copy {
     /// shares what came of it; and gets no reader, which only the one who did it has.
     pub(crate) async fn bring(self: &Arc<Self>, wanted: &Wanted) -> Result<(Brought, Option<Inspector>), WorkError> {
         let begun = Instant::now();
-        let key = (wanted.ref_name.clone(), wanted.sha.clone());
+        let key = (wanted.ref_name.clone(), wanted.sha.clone(), wanted.announced);
         loop {
             match self.flights.board(&key) {
                 Boarding::Join(mut landed) => {
@@ -199,14 +205,10 @@ impl Copy {
         // Of a branch and a tag with one name, the one that points to the commit is meant; else the branch.
         let exact = shown.iter().find(|shown| wanted.sha.as_ref() == Some(&shown.sha));
         let Some(chosen) = exact.or(shown.first()) else {
-            let failure = Failure::new(FailureCode::RefNotFound, format!("{} has no ref {}.", wanted.source, wanted.ref_name))
-                .hint("Check the ref's name; it may have been deleted.");
-            // A patch set's ref may be late: a forge tells of it before each of its servers has it. Nobody deletes one.
-            let late = wanted.ref_name.as_str().starts_with("refs/changes/");
-            return Err(Trouble::Work(if late { WorkError::Again(failure) } else { WorkError::Failed(failure) }));
+            return Err(Trouble::Work(not_there(wanted)));
         };
         if let Some(sha) = wanted.sha.as_ref().filter(|sha| **sha != chosen.sha) {
-            return Err(Trouble::Work(WorkError::Failed(self.moved(wanted, sha, &chosen.sha, inspector.as_mut()).await)));
+            return Err(Trouble::Work(self.points_elsewhere(swept, wanted, sha, chosen, inspector, timings).await?));
         }
         if known(inspector.as_mut(), &chosen.sha).await? {
             return Ok((chosen.name.clone(), chosen.sha.clone()));
@@ -214,13 +216,14 @@ impl Copy {
         let actual = self.fetch(swept, wanted, &chosen.name, &chosen.sha, inspector, timings).await?;
         if let Some(sha) = wanted.sha.as_ref().filter(|sha| **sha != actual) {
             // It moved between the question and the fetch.
-            return Err(Trouble::Work(WorkError::Failed(self.moved(wanted, sha, &actual, inspector.as_mut()).await)));
+            let now = Shown { sha: actual, ..chosen.clone() };
+            return Err(Trouble::Work(self.points_elsewhere(swept, wanted, sha, &now, inspector, timings).await?));
         }
         Ok((chosen.name.clone(), actual))
     }
 
     /// Asks the server for the refs that may be meant, in the spelling of the URL that it wants.
-    async fn ask(&self, wanted: &Wanted) -> Result<Vec<signalbox_service::git::Shown>, GitError> {
+    async fn ask(&self, wanted: &Wanted) -> Result<Vec<Shown>, GitError> {
         let candidates = wanted.ref_name.candidates();
         let deadline = self.limits.fetch_timeout;
         let first = self.git.ls_remote(&self.spelled(&wanted.remote)?, &candidates, deadline).await;
@@ -245,12 +248,12 @@ impl Copy {
     }
 
     /// The remote, with `.git` after its path where its server wants that.
-    fn spelled(&self, remote: &Remote) -> Result<Remote, GitError> {
+    pub(super) fn spelled(&self, remote: &Remote) -> Result<Remote, GitError> {
         if self.suffixed.load(Ordering::Relaxed) { remote.with_suffix(".git") } else { Ok(remote.clone()) }
     }
 
     /// Fetches a ref that is believed to point to `believed`, remembers what it really points to as proven, and answers it.
-    async fn fetch(
+    pub(super) async fn fetch(
         &self,
         swept: &mut Swept,
         wanted: &Wanted,
@@ -303,41 +306,6 @@ update {PROVEN}{actual} {actual}
             let failure = Failure::new(FailureCode::CommitNotFound, words).hint("Ask for a branch, or for a tag of a commit.");
             Trouble::Work(WorkError::Failed(failure))
         })
-    }
-
-    /// The ref points elsewhere: whether the commit is still to be had makes the difference between moved and gone.
-    async fn moved(&self, wanted: &Wanted, sha: &CommitSha, now: &CommitSha, inspector: Option<&mut Inspector>) -> Failure {
-        let here = match inspector {
-            Some(inspector) => inspector.commit(sha.as_str()).await.ok().flatten().is_some(),
-            None => false,
-        };
-        if !here && self.is_gone(wanted, sha).await {
-            let words = format!("{} no longer has the commit {sha}; {} points to {now} now.", wanted.source, wanted.ref_name);
-            return Failure::new(FailureCode::CommitNotFound, words)
-                .hint("It was replaced, and cleaned up since; start a run of the new commit.");
-        }
-        let words = format!("{} of {} points to {now} now, no longer to {sha}.", wanted.ref_name, wanted.source);
-        Failure::new(FailureCode::RefMoved, words).hint("Start a run of the new commit if it is the one that is wanted.")
-    }
-
-    /// Whether the source does not give out the commit at all: asked from an empty repository, for the commit alone.
-    async fn is_gone(&self, wanted: &Wanted, sha: &CommitSha) -> bool {
-        let scratch = self.path.with_extension("probe.new");
-        let asked = async {
-            self.git.init_bare(&scratch, sha.as_str().len()).await?;
-            let remote = self.spelled(&wanted.remote)?;
-            self.git
-                .toward(&scratch, &remote)
-                .args(["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--depth=1", "--filter=tree:0"])
-                .deadline(self.limits.fetch_timeout)
-                .at_most(self.limits.max_repository)
-                .operands([remote.url().as_str(), sha.as_str()])
-                .run()
-                .await
-        };
-        let gone = asked.await.is_err_and(|error| error.fault == Fault::NotOurRef);
-        let _ = std::fs::remove_dir_all(&scratch);
-        gone
     }
 }
 

@@ -15,7 +15,7 @@ use signalbox_service::shutdown::Shutdown;
 use signalbox_service::telemetry::causes;
 use tokio::sync::{Mutex, Semaphore};
 
-use super::bring::Brought;
+use super::bring::{Brought, Sought};
 use super::flights::Flights;
 use crate::config::Limits;
 use crate::proof::Inspector;
@@ -38,7 +38,7 @@ pub(crate) struct Copy {
     pub(super) shutdown: Shutdown,
     /// Whose turn it is to write objects. It holds whether the copy was swept since the start.
     pub(super) turn: Mutex<Swept>,
-    pub(super) flights: Flights<(RefName, Option<CommitSha>), Result<Brought, WorkError>>,
+    pub(super) flights: Flights<Sought, Result<Brought, WorkError>>,
     /// Whether the source's server wants `.git` after the path.
     pub(super) suffixed: AtomicBool,
 }

@@ -108,19 +108,6 @@ async fn a_web_page_where_a_repository_should_be_is_no_repository_without_the_re
     house.mirror_fails(&house.order("main"), FailureCode::RefNotFound).await;
 }
 
-#[tokio::test]
-async fn a_patch_sets_ref_may_be_late_and_a_branch_that_is_not_there_is_an_answer() {
-    let house = House::open().await;
-    house.mirror_fails(&house.order("refs/heads/none"), FailureCode::RefNotFound).await;
-    let attempt = key();
-    let order = house.order("refs/changes/45/12345/2");
-    let problem = house.post::<RepoResult>("/repo", attempt, &order).await.expect_err("not yet");
-    assert!(problem.status == 503 && problem.detail.contains("has no ref refs/changes/45/12345/2"), "{problem:?}");
-    let sha = house.source.commit("refs/changes/45/12345/2", &[("x", "y")]).await;
-    let answer = house.post::<RepoResult>("/repo", attempt, &order).await.expect("an answer");
-    assert!(matches!(&answer, Answer::Done { result } if result.sha == sha), "{answer:?}");
-}
-
 // Threat 29.
 #[tokio::test]
 async fn a_source_without_end_is_cut_off_and_leaves_nothing() {

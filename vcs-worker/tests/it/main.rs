@@ -6,6 +6,7 @@ mod elsewhere;
 mod gitlab;
 mod hostile;
 mod house;
+mod late;
 mod mirrors;
 mod refusals;
 mod restart;

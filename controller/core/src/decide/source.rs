@@ -20,6 +20,8 @@ impl Change {
             name: order.repo.clone(),
             // What came from a forge is about one commit, wherever its ref points by now.
             sha: order.origin.sha().cloned(),
+            // What somebody typed may never come to be; what a forge has told of is only late.
+            announced: !order.origin.is_api(),
             files: match &order.route.native {
                 None => DEFINITION_FILE.parse().into_iter().collect(),
                 Some(native) => native.file.iter().cloned().collect(),

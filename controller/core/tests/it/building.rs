@@ -5,9 +5,10 @@ use signalbox_contract::api::run::{Outcome, RunState, StepState};
 use signalbox_contract::build::BuildState;
 use signalbox_contract::{FailureClass, FailureCode, Verdict};
 use signalbox_controller_core::effect::Kind;
+use signalbox_controller_core::plan::Request;
 use signalbox_controller_core::{Act, Event, Lane, Phase};
 
-use crate::sample::{build_only, digest, executor, made, main_job};
+use crate::sample::{build_only, cd, digest, executor, made, main_job, reviewed, sha};
 use crate::story::{BUILD, DEPLOY, MIRROR, Story};
 
 #[test]
@@ -44,6 +45,16 @@ fn one_post_mirrors_builds_stores_and_deploys() {
     story.is_over();
     let tidying: Vec<&str> = story.desk.effects.values().map(|pending| pending.effect.act.kind().word()).collect();
     assert_eq!(tidying, ["forget", "unpublish"]);
+}
+
+#[test]
+fn only_a_ref_of_which_a_forge_has_told_is_worth_waiting_for() {
+    let asked = Story::of(Request::Cd(Box::new(cd("hello", None))));
+    let told = Story::of(Request::Cd(Box::new(reviewed(cd("hello", None)))));
+    for (story, expected) in [(asked, (None, false)), (told, (Some(sha(7)), true))] {
+        let Some(Act::Fetch { request, .. }) = story.act(MIRROR, Kind::Fetch) else { panic!("it is fetched") };
+        assert_eq!((request.sha.clone(), request.announced), expected);
+    }
 }
 
 #[test]
