@@ -100,17 +100,16 @@ pub(crate) async fn usable_addresses(url: &Url, private: bool) -> Result<Vec<IpA
             return Err(Trouble { passes: true, ..silent });
         }
     };
-    for address in &addresses {
-        match kind_of(*address) {
-            Kind::Public => {}
-            Kind::Private if private => {}
-            Kind::Private => return Err(Trouble { private: true, ..trouble("has a private address", "") }),
-            Kind::Never => {
-                return Err(trouble("has an address that is never used (link-local, metadata, multicast or the like)", ""));
-            }
-        }
+    match worst(&addresses) {
+        Kind::Private if !private => Err(Trouble { private: true, ..trouble("has a private address", "") }),
+        Kind::Never => Err(trouble("has an address that is never used (link-local, metadata, multicast or the like)", "")),
+        Kind::Public | Kind::Private => Ok(addresses),
     }
-    Ok(addresses)
+}
+
+/// What a host with these addresses is: one bad address among good ones makes it a bad host, for git would try it too.
+fn worst(addresses: &[IpAddr]) -> Kind {
+    addresses.iter().map(|address| kind_of(*address)).max().unwrap_or(Kind::Never)
 }
 
 /// What asking for a name's addresses came to.
@@ -135,4 +134,20 @@ async fn resolve(url: &Url) -> Lookup {
     // A name with very many addresses is nobody's; those left out are neither checked nor used.
     addresses.truncate(MOST_ADDRESSES);
     if addresses.is_empty() { Lookup::Nothing } else { Lookup::Found(addresses) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Threat 26.
+    #[test]
+    fn a_name_with_several_addresses_is_as_bad_as_the_worst_of_them() {
+        let of = |addresses: &[&str]| worst(&addresses.iter().map(|text| text.parse().expect("an address")).collect::<Vec<_>>());
+        assert_eq!(of(&["93.184.216.34", "2606:2800:220:1::1"]), Kind::Public);
+        assert_eq!(of(&["93.184.216.34", "10.0.0.7"]), Kind::Private);
+        assert_eq!(of(&["10.0.0.7", "93.184.216.34", "169.254.169.254"]), Kind::Never);
+        assert_eq!(of(&["93.184.216.34", "::ffff:127.0.0.1"]), Kind::Private);
+        assert_eq!(of(&[]), Kind::Never);
+    }
 }

@@ -55,7 +55,12 @@ pub(crate) struct Service {
     get,
     path = "/mirrors/{name}.git/info/refs",
     params(("name" = String, Path, description = "The repository's name, which may hold slashes"), Service),
-    responses((status = 200, description = "git's advertisement", content_type = "application/x-git-upload-pack-advertisement")),
+    responses(
+        (status = 200, description = "git's advertisement", content_type = "application/x-git-upload-pack-advertisement"),
+        (status = 401, description = "No valid capability; git clients may give it as a password", body = Problem),
+        (status = 403, description = "The capability is not for this repository, its attempt has ended, or `service` is not git-upload-pack", body = Problem),
+        (status = 404, description = "No repository of this name has a copy here, or git has no such file", body = Problem),
+    ),
     security(("capability" = []))
 )]
 pub(crate) async fn info_refs(
@@ -91,7 +96,13 @@ pub(crate) async fn info_refs(
     path = "/mirrors/{name}.git/git-upload-pack",
     params(("name" = String, Path, description = "The repository's name, which may hold slashes")),
     request_body(content_type = "application/x-git-upload-pack-request", content = Vec<u8>),
-    responses((status = 200, description = "git's answer", content_type = "application/x-git-upload-pack-result")),
+    responses(
+        (status = 200, description = "git's answer", content_type = "application/x-git-upload-pack-result"),
+        (status = 401, description = "No valid capability; git clients may give it as a password", body = Problem),
+        (status = 403, description = "The capability is not for this repository, or its attempt has ended", body = Problem),
+        (status = 404, description = "No repository of this name has a copy here, or git has no such service", body = Problem),
+        (status = 415, description = "The body is no git client's request, or is packed by something else than gzip", body = Problem),
+    ),
     security(("capability" = []))
 )]
 pub(crate) async fn upload_pack(

@@ -164,3 +164,38 @@ async fn what_was_not_proven_is_not_shown() {
     assert!(matches!(answer, signalbox_contract::api::Answer::Failed { .. }));
     house.publish(key(), &sha).await;
 }
+
+#[tokio::test]
+async fn whatever_a_mirror_answers_is_described() {
+    let house = House::open().await;
+    let (sha, _) = published(&house).await;
+    let description = serde_json::to_value(signalbox_vcs_worker::openapi()).expect("JSON");
+    let (good, strange) = (house.capability("team/hello", &sha), house.capability("team/none", &sha));
+    let kind = ("content-type", "application/x-git-upload-pack-request");
+    let (asked, sent) = ("info/refs?service=git-upload-pack", "git-upload-pack");
+    let get = |repo: &str, rest: &str| house.http().get(format!("http://{}/mirrors/{repo}.git/{rest}", house.address));
+    let post = |repo: &str| house.http().post(format!("http://{}/mirrors/{repo}.git/{sent}", house.address)).body("0000");
+    let too_large = vec![b'0'; 17 * 1024 * 1024];
+    let cases = [
+        ("get", get("team/hello", asked).bearer_auth(&good), 200),
+        ("get", get("team/hello", "info/refs?service=x&service=y").bearer_auth(&good), 400),
+        ("get", get("team/hello", asked), 401),
+        ("get", get("team/hello", "info/refs?service=git-receive-pack").bearer_auth(&good), 403),
+        ("get", get("team/other", asked).bearer_auth(&good), 403),
+        ("get", get("team/none", asked).bearer_auth(&strange), 404),
+        ("post", post("team/hello").header(kind.0, kind.1).bearer_auth(&good), 200),
+        ("post", post("team/hello").header(kind.0, kind.1), 401),
+        ("post", post("team/other").header(kind.0, kind.1).bearer_auth(&good), 403),
+        ("post", post("team/none").header(kind.0, kind.1).bearer_auth(&strange), 404),
+        ("post", post("team/hello").header(kind.0, kind.1).bearer_auth(&good).body(too_large), 413),
+        ("post", post("team/hello").bearer_auth(&good), 415),
+    ];
+    for (method, request, status) in cases {
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), status, "{method} {}", answer.url());
+        let path = if method == "get" { "/mirrors/{name}.git/info/refs" } else { "/mirrors/{name}.git/git-upload-pack" };
+        let described = &description["paths"][path][method]["responses"][status.to_string()];
+        let answered = answer.headers()["content-type"].to_str().expect("text");
+        assert!(described["content"].get(answered).is_some(), "{method} {status} {answered}: {described}");
+    }
+}
