@@ -31,6 +31,13 @@ text_type! {
     VariableName, variable, "^[A-Za-z_][A-Za-z0-9_]*$"
 }
 
+// The rule of both lists. Inputs are chosen by whoever may start a run, who need not be the author of the script; and an executor
+// such as a GitLab Runner hands them to programs of its own around the script, outside of any sandbox of ours: its shell, its
+// git, its loader. So a name is kept that says who is who, or that acts on every program that begins, whether the script
+// names it or not. What only one tool of a build reads when the script calls it (`CC`, `MAKEFLAGS`, `RUSTC_WRAPPER`,
+// `CARGO_HOME`) acts within the script alone and is an ordinary input. A job's own `env` is as much the commit's as its script,
+// is only ever set inside the sandbox, and needs no such rule.
+
 /// What begins the names of variables that a build gets from us, from its executor, or that steer the loader, the shell, git.
 const KEPT_PREFIXES: [&str; 12] =
     ["CICD_", "SIGNALBOX_", "CI_", "GITLAB_", "RUNNER_", "FF_", "DOCKER_", "LD_", "DYLD_", "GIT_", "BASH_", "SSH_"];
@@ -74,8 +81,9 @@ const KEPT: [&str; 33] = [
 
 impl VariableName {
     /// Whether whoever starts a run may not give a value under this name: it belongs to Signalbox or to the executor, or
-    /// would decide which programs the build runs instead of what they work on. Large and small letters count alike, as in
-    /// variables that tools read in both.
+    /// steers every program that begins there, also those of the executor's own around the script, which no sandbox holds.
+    /// What only a build's own tools read is not kept. Large and small letters count alike, as in variables that tools read in
+    /// both.
     pub fn is_kept(&self) -> bool {
         let name = self.as_str().to_ascii_uppercase();
         KEPT.contains(&name.as_str()) || KEPT_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
@@ -157,5 +165,27 @@ impl TryFrom<String> for Timeout {
 impl From<Timeout> for String {
     fn from(timeout: Timeout) -> Self {
         format!("{}s", timeout.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_kept_when_it_acts_outside_of_the_script_and_not_when_only_a_tool_of_the_build_reads_it() {
+        let is_kept = |name: &str| name.parse::<VariableName>().expect("a name").is_kept();
+        for outside in
+            ["PATH", "LD_PRELOAD", "BASH_ENV", "ENV", "GIT_SSH_COMMAND", "NODE_OPTIONS", "CI_JOB_TOKEN", "CICD_GIT_COMMIT", "ld_preload"]
+        {
+            assert!(is_kept(outside), "{outside}");
+        }
+        for inside in ["CC", "CFLAGS", "MAKEFLAGS", "RUSTC_WRAPPER", "RUSTFLAGS", "CARGO_HOME", "GOFLAGS", "VERSION", "CIRCLE"] {
+            assert!(!is_kept(inside), "{inside}");
+        }
+        // The file's own variables are part of the commit, as its script is.
+        let job: JobSpec =
+            serde_json::from_value(serde_json::json!({ "script": "make", "env": { "CC": "clang", "PATH": "/opt/bin" } })).expect("a job");
+        assert_eq!(job.env.len(), 2);
     }
 }

@@ -46,7 +46,7 @@ async fn a_request_for_a_run_that_makes_no_sense_names_the_field() {
         ("inputs.PATH", json!({ "PATH": "/tmp" })),
         ("inputs.LD_PRELOAD", json!({ "LD_PRELOAD": "/tmp/x.so" })),
         ("inputs.git_ssh_command", json!({ "git_ssh_command": "id" })),
-        ("inputs.BASH_ENV", json!({ "BASH_ENV": "/tmp/x" })),
+        ("inputs.BASH_ENV", json!({ "CC": "clang", "BASH_ENV": "/tmp/x" })),
         ("branch", json!("main")),
         ("REPO", json!("hello")),
     ] {
