@@ -56,7 +56,7 @@ pub(crate) struct LogQuery {
     (status = 304, description = "It has not changed."),
     (status = 400, description = "Several parts of the build have a log, and `part` says none; the problem lists them.", body = Problem),
     (status = 404, description = "There is no such run, step, attempt or part, or the step keeps no log.", body = Problem),
-    (status = 416, description = "The log does not reach that far (yet).", body = Problem),
+    (status = 416, description = "The log does not reach that far (yet); `Content-Range` says how far it does.", body = Problem),
 ))]
 pub(super) async fn get(
     State(api): State<Api>,
@@ -85,7 +85,10 @@ pub(super) async fn get(
     }
     // A piece makes sense only to whoever has the rest of the same.
     let whole = headers.get(IF_RANGE).is_some_and(|had| had.as_bytes() != tag.as_bytes());
-    let range = wanted(headers.get(RANGE).filter(|_| !whole), query.tail, state.length)?;
+    let range = match wanted(headers.get(RANGE).filter(|_| !whole), query.tail, state.length) {
+        Ok(range) => range,
+        Err(beyond) => return out_of_range(beyond, state.length, complete),
+    };
     let (status, bytes) = match range {
         // A tail of nothing is nothing, which no range of bytes can say.
         Some(range) if range.is_empty() => (StatusCode::OK, range),
@@ -109,6 +112,16 @@ pub(super) async fn get(
         answer.insert(CONTENT_RANGE, HeaderValue::try_from(range).map_err(service_http::internal)?);
     }
     Ok((status, answer, body(api.book.clone(), key, part, bytes)).into_response())
+}
+
+/// `416`, with how much there is (RFC 9110, section 14.4) and whether more may come, as every answer with a log says it.
+fn out_of_range(problem: Problem, length: u64, complete: bool) -> service_http::Result<Response> {
+    let mut response = service_http::Refusal::from(problem).into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_RANGE, HeaderValue::try_from(format!("bytes */{length}")).map_err(service_http::internal)?);
+    headers.insert(NEXT, HeaderValue::from(length));
+    headers.insert(COMPLETE, HeaderValue::from_static(if complete { "true" } else { "false" }));
+    Ok(response)
 }
 
 /// Streams kept bytes, so that a large log is never in memory as a whole.

@@ -39,6 +39,9 @@ async fn a_log_can_be_read_while_it_is_written() {
     );
     assert_eq!(response.headers()["cache-control"], "private, no-cache");
     assert!(refused(house.get(&path(run)).header("range", "bytes=4-"), 416).await.detail.contains('4'));
+    let beyond = answer(house.get(&path(run)).header("range", "bytes=9-"), StatusCode::RANGE_NOT_SATISFIABLE).await;
+    let said = ["content-range", "signalbox-log-next", "signalbox-log-complete"].map(|name| beyond.headers()[name].to_str().expect("text"));
+    assert_eq!(said, ["bytes */4", "4", "false"]);
     house.world.builds().write(run, b"two\n");
     house.sees("the second line", async || text(&house, run).await == b"one\ntwo\n").await;
     let part = answer(house.get(&path(run)).header("range", "bytes=4-"), StatusCode::PARTIAL_CONTENT).await;
@@ -49,6 +52,11 @@ async fn a_log_can_be_read_while_it_is_written() {
     let response = answer(house.get(&path(run)), StatusCode::OK).await;
     assert_eq!(response.headers()["cache-control"], "private, no-cache", "a rerun would make this the log of another attempt");
     assert_eq!(response.headers()["signalbox-log-complete"], "true");
+    let beyond = answer(house.get(&path(run)).header("range", "bytes=8-"), StatusCode::RANGE_NOT_SATISFIABLE).await;
+    assert_eq!(
+        (&beyond.headers()["content-range"], &beyond.headers()["signalbox-log-complete"]),
+        (&"bytes */8".parse().expect("a header"), &"true".parse().expect("a header"))
+    );
     house.close().await;
 }
 
