@@ -45,12 +45,23 @@ impl Workers {
         self.signer.capability(aud, key, cap, expires)
     }
 
-    /// The environments that the deployment worker knows.
+    /// The environments that the deployment worker knows, all of them, by their names.
     ///
     /// # Errors
     /// When it cannot be asked.
     pub async fn environments(&self) -> Result<Vec<EnvironmentInfo>, CallError> {
-        self.deploy.read(&self.signer, &Call::get(Service::DeployWorker, "/environments")).await
+        let mut all: Vec<EnvironmentInfo> = Vec::new();
+        loop {
+            let after = all.last().map_or_else(String::new, |last| format!("?cursor={}", last.name));
+            let call = format!("/environments{after}");
+            let page: Page<EnvironmentInfo> = self.deploy.read(&self.signer, &Call::get(Service::DeployWorker, &call)).await?;
+            // A page that leads nowhere, or back, would never end.
+            let onward = page.items.first().is_some_and(|first| all.last().is_none_or(|last| last.name < first.name));
+            all.extend(page.items);
+            if page.next.is_none() || !onward {
+                return Ok(all);
+            }
+        }
     }
 
     /// What an environment's hosts show now: a page of them, behind the one named `after`.

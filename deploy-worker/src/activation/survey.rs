@@ -1,9 +1,11 @@
 //! What hosts show, as they say themselves.
 
 use std::collections::HashSet;
+use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
+use signalbox_contract::api::Page;
 use signalbox_contract::api::deploy::{EnvironmentInfo, HostState, ReleaseInfo};
 use signalbox_contract::{EnvironmentName, Failure, FailureCode, HostName};
 
@@ -16,9 +18,13 @@ use crate::ssh::Input;
 const SURVEY: Duration = Duration::from_secs(25);
 
 impl Deployer {
-    /// The environments, without asking any host.
-    pub fn list(&self) -> Vec<EnvironmentInfo> {
-        self.environments.values().map(described).collect()
+    /// The environments by their names, without asking any host: a page of them, behind the one named `after`.
+    pub fn list(&self, after: Option<&EnvironmentName>, limit: usize) -> Page<EnvironmentInfo> {
+        let behind = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let mut rest = self.environments.range::<EnvironmentName, _>(behind).map(|(_, environment)| described(environment));
+        let items: Vec<EnvironmentInfo> = rest.by_ref().take(limit).collect();
+        let next = items.last().filter(|_| rest.next().is_some()).map(|last| last.name.to_string());
+        Page { items, next }
     }
 
     /// An environment, and what its hosts show now: a page of them, behind the one named `after`. None if there is no such

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::extract::{FromRef, State};
 use axum::response::Response;
 use serde::Deserialize;
-use signalbox_contract::api::Answer;
 use signalbox_contract::api::deploy::{ActivateRequest, DeployRequest, DeployResult, EnvironmentInfo};
+use signalbox_contract::api::{Answer, Page};
 use signalbox_contract::{AttemptKey, Code, EnvironmentName, HostName, Problem, RunId};
 use signalbox_service::auth::{Act, Verifier};
 use signalbox_service::http::{self, Json, Path, Query};
@@ -93,14 +93,41 @@ async fn activate(State(api): State<Api>, act: Act<ActivateRequest>) -> http::Re
     api.ledger.ask::<DeployResult, _, _>("POST /activate", &key, &act.digest, act.wait, work).await.map(respond)
 }
 
-/// The environments and their hosts.
-#[utoipa::path(get, path = "/environments", responses((status = 200, description = "The environments", body = Vec<EnvironmentInfo>)))]
-async fn list(State(api): State<Api>, _: Act<()>) -> Json<Vec<EnvironmentInfo>> {
-    Json(api.deployer.list())
+/// How many environments or hosts a page has, unless fewer are wanted, and at most.
+const PAGE: u32 = 200;
+
+/// Which environments are wanted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ListQuery {
+    /// Behind this one: the `next` of the page before.
+    #[param(value_type = Option<String>)]
+    cursor: Option<EnvironmentName>,
+    /// How many; 200 unless given, and at most.
+    limit: Option<u32>,
 }
 
-/// How many hosts are asked at once, unless fewer are wanted, and at most.
-const HOSTS: u32 = 200;
+/// The environments and their hosts, by the environments' names.
+#[utoipa::path(
+    get,
+    path = "/environments",
+    params(ListQuery),
+    responses(
+        (status = 200, description = "A page of environments", body = Page<EnvironmentInfo>),
+        (status = 400, description = "A parameter is not valid", body = Problem),
+    )
+)]
+async fn list(State(api): State<Api>, Query(query): Query<ListQuery>, _: Act<()>) -> http::Result<Json<Page<EnvironmentInfo>>> {
+    Ok(Json(api.deployer.list(query.cursor.as_ref(), page_size(query.limit)?)))
+}
+
+fn page_size(asked: Option<u32>) -> http::Result<usize> {
+    match asked.unwrap_or(PAGE) {
+        limit @ 1..=PAGE => Ok(limit as usize),
+        _ => Err(Problem::new(Code::InvalidRequest).field("limit", format!("must be between 1 and {PAGE}")).into()),
+    }
+}
 
 /// Of which hosts it is wanted.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -131,10 +158,7 @@ async fn show(
     Query(query): Query<HostsQuery>,
     _: Act<()>,
 ) -> http::Result<Json<EnvironmentInfo>> {
-    let limit @ 1..=HOSTS = query.limit.unwrap_or(HOSTS) else {
-        return Err(Problem::new(Code::InvalidRequest).field("limit", format!("must be between 1 and {HOSTS}")).into());
-    };
-    let found = api.deployer.survey(&name, query.cursor.as_ref(), limit as usize).await;
+    let found = api.deployer.survey(&name, query.cursor.as_ref(), page_size(query.limit)?).await;
     found.map(Json).ok_or_else(|| Problem::not_found().into())
 }
 

@@ -2,8 +2,8 @@
 
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
-use signalbox_contract::api::Answer;
 use signalbox_contract::api::deploy::{ActivateRequest, DeployRequest, DeployResult, EnvironmentInfo, HostOutcome};
+use signalbox_contract::api::{Answer, Page};
 use signalbox_contract::token::Service;
 use signalbox_contract::{AttemptKey, Code, Problem};
 use signalbox_service::auth::sha256;
@@ -154,10 +154,10 @@ async fn an_environment_that_has_no_valid_name_is_refused_and_no_host_is_asked()
 #[tokio::test]
 async fn only_the_controller_may_ask() {
     let world = World::with_hosts(1).await;
-    let answer = world.client.json::<(), Vec<EnvironmentInfo>>(Method::GET, "/environments", None, HeaderMap::new(), None).await;
+    let answer = world.client.json::<(), Page<EnvironmentInfo>>(Method::GET, "/environments", None, HeaderMap::new(), None).await;
     assert_eq!(refused(answer).code, Code::Unauthenticated);
     // A token for another service is none for this one.
-    let answer = world.client.read::<Vec<EnvironmentInfo>>(&world.signer, &Call::get(Service::VcsWorker, "/environments")).await;
+    let answer = world.client.read::<Page<EnvironmentInfo>>(&world.signer, &Call::get(Service::VcsWorker, "/environments")).await;
     assert!(matches!(refused(answer).status, 401 | 403));
     // One that names no attempt changes nothing.
     let call = Call::new(Service::DeployWorker, Method::POST, "/deploy", None);
@@ -171,11 +171,46 @@ async fn environments_are_listed_without_asking_their_hosts() {
     let mut world = World::with_hosts(1).await;
     world.hosts[0].down().await;
     let call = Call::get(Service::DeployWorker, "/environments");
-    let listed: Vec<EnvironmentInfo> = world.client.read(&world.signer, &call).await.expect("a list");
+    let page: Page<EnvironmentInfo> = world.client.read(&world.signer, &call).await.expect("a list");
+    let listed = page.items;
+    assert_eq!(page.next, None);
     assert_eq!((listed.len(), listed[0].name.as_str(), listed[0].hosts.len(), listed[0].shown.len()), (1, "test", 1, 0));
     let names = listed[0].names.as_deref().expect("the patterns of the names that it allows");
     assert!(names.iter().any(|glob| glob.matches("hello")), "{names:?}");
     let call = Call::get(Service::DeployWorker, "/environments/none");
     assert_eq!(refused(world.client.read::<EnvironmentInfo>(&world.signer, &call).await).code, Code::NotFound);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn environments_are_listed_page_by_page_in_the_order_of_their_names() {
+    let mut world = World::with_hosts(1).await;
+    let more = |config: &str| {
+        let (lines, test) = config.split_once("[environments.test").expect("a table");
+        let tables = ["b", "a", "test-2", "test-10", "test"]
+            .map(|name| format!("[environments.{name}{}", test.replace("environments.test", &format!("environments.{name}"))));
+        format!("{lines}{}", tables.join("\n"))
+    };
+    world.restart(more).await;
+    let (mut seen, mut after) = (Vec::new(), None::<String>);
+    loop {
+        let path = after.map_or_else(|| "/environments?limit=2".to_owned(), |after| format!("/environments?limit=2&cursor={after}"));
+        let page: Page<EnvironmentInfo> = world.client.read(&world.signer, &Call::get(Service::DeployWorker, &path)).await.expect("a page");
+        assert!((1..=2).contains(&page.items.len()), "{page:?}");
+        seen.extend(page.items.into_iter().map(|one| one.name.to_string()));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, ["a", "b", "test", "test-10", "test-2"]);
+    for (parameters, field) in [("limit=0", "limit"), ("limit=201", "limit"), ("limit=x", "limit"), ("cursor=../x", "cursor"), ("x=1", "x")]
+    {
+        let path = format!("/environments?{parameters}");
+        let answer = world.client.read::<Page<EnvironmentInfo>>(&world.signer, &Call::get(Service::DeployWorker, &path)).await;
+        let problem = refused(answer);
+        let told = (problem.status, problem.code, problem.errors.first().map(|error| error.field.as_str()));
+        assert_eq!(told, (400, Code::InvalidRequest, Some(field)), "{parameters}");
+    }
     world.end().await;
 }

@@ -6,6 +6,7 @@ use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use axum::routing::{get, post};
+use signalbox_contract::api::Page;
 use signalbox_contract::api::deploy::{
     ActivateRequest, DeployRequest, DeployResult, EnvironmentInfo, HostOutcome, HostResult, HostState, ReleaseInfo,
 };
@@ -132,11 +133,26 @@ fn names() -> Vec<HostName> {
     HOSTS.iter().map(|name| name.parse().expect("a host")).collect()
 }
 
-async fn list(State(desk): State<Desk>, _: Act<()>) -> Response {
+/// How many environments a page has here: few, so that whoever wants all of them has to turn it.
+const PAGE: usize = 1;
+
+/// Behind which environment.
+#[derive(serde::Deserialize)]
+struct ListQuery {
+    cursor: Option<EnvironmentName>,
+}
+
+async fn list(State(desk): State<Desk>, Query(query): Query<ListQuery>, _: Act<()>) -> Response {
     desk.look_in_passing(|world| {
         let hosts = world.hosts();
         let info = |name| EnvironmentInfo { name, hosts: names(), names: hosts.names.clone(), shown: Vec::new(), next: None };
-        Ok(hosts.environments().into_iter().map(info).collect::<Vec<_>>())
+        let mut behind: Vec<EnvironmentName> = hosts.environments();
+        behind.retain(|name| query.cursor.as_ref().is_none_or(|after| name > after));
+        behind.sort_unstable();
+        let more = behind.len() > PAGE;
+        let items: Vec<EnvironmentInfo> = behind.into_iter().take(PAGE).map(info).collect();
+        let next = items.last().filter(|_| more).map(|last| last.name.to_string());
+        Ok(Page { items, next })
     })
     .await
 }
