@@ -1,4 +1,7 @@
 //! What must hold after every step, whatever happened: the invariants of ARCHITECTURE.md, as far as they are the core's.
+//!
+//! The core's own tests (`controller/core/tests/it/invariants.rs`) say much of the same, apart from this on purpose: they need
+//! nothing that is itself built on the core, and of two that were written apart, one may see what the other forgot.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

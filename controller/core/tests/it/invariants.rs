@@ -1,4 +1,7 @@
 //! What must hold after every step, whatever happened.
+//!
+//! The simulator's `law.rs` says much of the same, apart from this on purpose: the core's tests need nothing that is itself built
+//! on the core, and of two that were written apart, one may see what the other forgot.
 
 use std::collections::{BTreeMap, BTreeSet};
 
