@@ -35,7 +35,7 @@ fn advertisement() -> Vec<u8> {
     [b"001e# service=git-upload-pack\n0000".to_vec(), lines.map(line).concat(), b"0000".to_vec()].concat()
 }
 
-async fn answer(State(evil): State<Evil>, body: Bytes) -> Vec<u8> {
+fn answer(State(evil): State<Evil>, body: &Bytes) -> Vec<u8> {
     if body.windows(15).any(|window| window == b"command=ls-refs") {
         return evil.refs.to_vec();
     }
@@ -56,7 +56,7 @@ impl Evil {
         let address = listener.local_addr().expect("an address");
         let kind = |kind: &'static str| [("content-type", kind)];
         let told = move || async move { (kind("application/x-git-upload-pack-advertisement"), advertisement()) };
-        let given = move |state, body| async move { (kind("application/x-git-upload-pack-result"), answer(state, body).await) };
+        let given = move |state, body: Bytes| async move { (kind("application/x-git-upload-pack-result"), answer(state, &body)) };
         let routes = Router::new().route("/evil/info/refs", get(told)).route("/evil/git-upload-pack", post(given)).with_state(self);
         tokio::spawn(async move { axum::serve(listener, routes).await });
         address
@@ -89,7 +89,7 @@ fn number(mut value: u64) -> Vec<u8> {
         bytes.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
     }
-    bytes.push(value as u8);
+    bytes.push((value & 0x7f) as u8);
     bytes
 }
 
@@ -181,7 +181,7 @@ async fn a_million_refs_are_read_past() {
     let (house, order) = Evil { refs: refs.into(), pack: Bytes::new() }.house("fetch_timeout = \"60s\"", "refs/heads/main").await;
     let begun = Instant::now();
     let failure = house.mirror_fails(&order, FailureCode::RefNotFound).await;
-    assert!(begun.elapsed() < Duration::from_secs(60), "{failure}");
+    assert!(begun.elapsed() < Duration::from_mins(1), "{failure}");
     assert!(house.copies().is_empty(), "nothing is written for refs that nobody wants");
 }
 
