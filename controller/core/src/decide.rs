@@ -178,6 +178,7 @@ pub fn decide(run: &Run, event: &Event, now: Timestamp, limits: &Limits) -> Resu
         Event::StartUnclear { key } => change.start_unclear(key),
         Event::Found { key, build, surplus } => change.found(key, build.as_deref(), surplus),
         Event::Fenced { key } => change.fenced(key),
+        Event::Swept { key, surplus } => change.swept(key, surplus),
         Event::Observed(observation) => change.observed(observation),
         Event::Sealed { key, artifacts, remarks } => change.sealed(key, artifacts, remarks),
         Event::Resolved { key, digest } => change.resolved(key, *digest),

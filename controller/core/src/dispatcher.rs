@@ -87,7 +87,7 @@ struct Flying {
 /// How many effects of a lane are performed at a time.
 const fn width(lane: Lane) -> u32 {
     match lane {
-        Lane::Fetch | Lane::Deploy | Lane::Refs | Lane::Store | Lane::Report | Lane::CleanUp => 16,
+        Lane::Fetch | Lane::Deploy | Lane::Refs | Lane::Store | Lane::Report | Lane::CleanUp | Lane::Sweep => 16,
         Lane::Executor => 32,
         Lane::Timer => 64,
     }
@@ -146,7 +146,7 @@ impl Dispatcher {
         let Flying { key, kind, lane, tries, give_up, begun, .. } = flying;
         let failed = |failure| Settlement::Tell { run: key.run, event: Box::new(Event::EffectFailed { key, kind, failure }) };
         // Nobody waits for these with the run: what is the matter with them stands in their rows alone.
-        let told = !matches!(lane, Lane::Report | Lane::CleanUp | Lane::Timer);
+        let told = !matches!(lane, Lane::Report | Lane::CleanUp | Lane::Sweep | Lane::Timer);
         let trouble = |failure| told.then(|| (key.run, Box::new(Event::Troubled { key, kind, failure })));
         let longest = if lane == Lane::Report { LONGEST_REPORT } else { LONGEST_WAIT };
         // Its last try comes when its time is over, not after.

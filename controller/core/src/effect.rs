@@ -55,8 +55,11 @@ pub enum Act {
     Cancel(AtExecutor),
     /// Make sure that the executor never runs it from now on.
     Fence(AtExecutor),
-    /// Let the executor forget what it keeps of the build.
+    /// Have the executor stop what it still builds beside the build that counted, and forget what it keeps of it.
     Forget(AtExecutor),
+    /// Have the executor stop, a good while after the attempt's end, what came to light only then: a start that was repeated,
+    /// or came late, may have begun what it did not show yet.
+    Sweep(AtExecutor),
     /// Collect the rest of the log, fetch what the executor keeps of what was made, and close the grant.
     Seal {
         /// Where the build ran.
@@ -155,6 +158,7 @@ pub enum Kind {
     Cancel,
     Fence,
     Forget,
+    Sweep,
     Seal,
     Resolve,
     Deploy,
@@ -176,6 +180,7 @@ impl Kind {
             Self::Cancel => "cancel",
             Self::Fence => "fence",
             Self::Forget => "forget",
+            Self::Sweep => "sweep",
             Self::Seal => "seal",
             Self::Resolve => "resolve",
             Self::Deploy => "deploy",
@@ -206,12 +211,20 @@ pub enum Lane {
     Report,
     /// Tidying up, which nobody waits for.
     CleanUp,
+    /// Looking once more after what is over, at its time and not before.
+    Sweep,
 }
 
 impl Lane {
     /// Every lane.
-    pub const ALL: [Self; 8] =
-        [Self::Fetch, Self::Refs, Self::Executor, Self::Store, Self::Deploy, Self::Timer, Self::Report, Self::CleanUp];
+    pub const ALL: [Self; 9] =
+        [Self::Fetch, Self::Refs, Self::Executor, Self::Store, Self::Deploy, Self::Timer, Self::Report, Self::CleanUp, Self::Sweep];
+
+    /// Whether what is in it comes when it is due and never before. Anything else is due from the moment at which it is written:
+    /// if it seems to be due later, the clock was set back meanwhile, and nobody waits until it has caught up.
+    pub const fn keeps_time(self) -> bool {
+        matches!(self, Self::Timer | Self::Sweep)
+    }
 
     /// The lane's name.
     pub const fn word(self) -> &'static str {
@@ -224,6 +237,7 @@ impl Lane {
             Self::Timer => "timer",
             Self::Report => "report",
             Self::CleanUp => "clean_up",
+            Self::Sweep => "sweep",
         }
     }
 }
@@ -241,6 +255,7 @@ impl Act {
             Self::Cancel(_) => Kind::Cancel,
             Self::Fence(_) => Kind::Fence,
             Self::Forget(_) => Kind::Forget,
+            Self::Sweep(_) => Kind::Sweep,
             Self::Seal { .. } => Kind::Seal,
             Self::Resolve { .. } => Kind::Resolve,
             Self::Deploy(_) => Kind::Deploy,
@@ -261,6 +276,7 @@ impl Act {
             Self::Deadline => Lane::Timer,
             Self::Report { .. } => Lane::Report,
             Self::Unpublish(_) | Self::Forget(_) => Lane::CleanUp,
+            Self::Sweep(_) => Lane::Sweep,
         }
     }
 }

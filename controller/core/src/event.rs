@@ -93,6 +93,13 @@ pub enum Event {
         /// The attempt.
         key: AttemptKey,
     },
+    /// After the attempt's end builds of it came to light that did not count; they were stopped.
+    Swept {
+        /// The attempt.
+        key: AttemptKey,
+        /// Which.
+        surplus: Vec<String>,
+    },
     /// The executor was looked at.
     Observed(Observation),
     /// The attempt's log and artifacts are safe.
@@ -168,6 +175,7 @@ impl Event {
             Self::StartUnclear { .. } => "start_unclear",
             Self::Found { .. } => "found",
             Self::Fenced { .. } => "fenced",
+            Self::Swept { .. } => "swept",
             Self::Observed(_) => "observed",
             Self::Sealed { .. } => "sealed",
             Self::Resolved { .. } => "resolved",

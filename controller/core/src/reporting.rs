@@ -18,6 +18,9 @@ pub struct Reporting {
     pub serial: u32,
     /// What it was told last.
     pub told: Option<Standing>,
+    /// Which telling that was. What was wanted between it and the present one may have been told as well, without an answer.
+    #[serde(default)]
+    pub told_as: u32,
     /// When.
     pub told_at: Option<Timestamp>,
     /// What it made of that, for people.
@@ -29,12 +32,12 @@ pub struct Reporting {
 impl Reporting {
     /// Nothing was told yet.
     pub const fn new(wanted: Standing) -> Self {
-        Self { wanted, serial: 1, told: None, told_at: None, remarks: Vec::new(), failure: None }
+        Self { wanted, serial: 1, told: None, told_as: 0, told_at: None, remarks: Vec::new(), failure: None }
     }
 
     /// Whether nothing is left to do.
     pub fn settled(&self) -> bool {
-        self.told == Some(self.wanted) || self.failure.is_some()
+        (self.told == Some(self.wanted) && self.told_as == self.serial) || self.failure.is_some()
     }
 
     /// What its readers see of it.

@@ -15,6 +15,10 @@ pub(crate) struct Build {
     pub(crate) sha: CommitSha,
     /// All that it ever was, oldest first: some executors answer what was true before.
     pub(crate) states: Vec<BuildState>,
+    /// When it began, by a clock that nobody sets.
+    pub(crate) begun: i64,
+    /// Whether a call began it, so that it says whose it is. A push names nobody.
+    pub(crate) called: bool,
     /// Not shown yet, though it is there.
     pub(crate) hidden: bool,
     /// Whether it takes no notice of being stopped.
@@ -24,6 +28,11 @@ pub(crate) struct Build {
 impl Build {
     pub(crate) fn state(&self) -> &BuildState {
         self.states.last().unwrap_or(&BuildState::Gone)
+    }
+
+    /// Whether its executor shows it.
+    pub(crate) fn shown(&self) -> bool {
+        !self.hidden && *self.state() != BuildState::Gone
     }
 
     pub(crate) fn over(&self) -> bool {

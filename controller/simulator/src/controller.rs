@@ -16,6 +16,8 @@ use crate::outside::Answer;
 pub(crate) struct Flight {
     pub(crate) lease: Lease,
     pub(crate) effect: Effect,
+    /// When it was sent, by a clock that nobody sets.
+    pub(crate) sent: i64,
     /// The answer, once it has come back.
     pub(crate) answer: Option<Answer>,
 }
@@ -33,9 +35,9 @@ impl Controller {
         Self { reconciler: Reconciler::new(BTreeMap::new()), ..Self::default() }
     }
 
-    pub(crate) fn takes(&mut self, leased: &Leased, effect: Effect, now: Timestamp) {
+    pub(crate) fn takes(&mut self, leased: &Leased, effect: Effect, now: Timestamp, sent: i64) {
         self.dispatcher.begin(leased, now);
-        self.flights.push(Flight { lease: leased.lease, effect, answer: None });
+        self.flights.push(Flight { lease: leased.lease, effect, sent, answer: None });
     }
 
     /// Whether nothing of it is under way.

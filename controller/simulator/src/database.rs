@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::Timestamp;
 use signalbox_contract::api::run::Outcome;
-use signalbox_contract::{ExecutorName, RunId};
+use signalbox_contract::{AttemptKey, ExecutorName, RunId};
 use signalbox_controller_core::decide::{Acceptance, Decision, Limits, Refusal};
 use signalbox_controller_core::lease::{Lease, Leased, Live};
 use signalbox_controller_core::plan::Request;
-use signalbox_controller_core::{Act, Effect, Event, Lane, Message, Resource, ResourceKey, Run, accept};
+use signalbox_controller_core::{Act, Attempt, Effect, Event, Lane, Message, Resource, ResourceKey, Run, accept};
 
 use crate::law::{Broken, Law};
 use crate::sample::run_id;
@@ -53,6 +53,12 @@ type Caused = Vec<Effect>;
 impl Database {
     pub(crate) fn run(&self, id: RunId) -> Option<&Run> {
         self.runs.get(&id)
+    }
+
+    /// An attempt, whether it is its step's latest or not.
+    pub(crate) fn attempt(&self, key: &AttemptKey) -> Option<&Attempt> {
+        let step = self.runs.get(&key.run)?.steps.get(usize::from(key.step))?;
+        step.attempts.get(usize::from(key.attempt).checked_sub(1)?)
     }
 
     /// Accepts a run.
@@ -190,7 +196,7 @@ impl Database {
             let free = |row: &&mut Row| row.effect.act.lane() == *lane && row.until.is_none_or(|until| until <= now);
             // As the store has it: what was never tried does not wait for a clock that was set back, nor what is put off for
             // longer than anything is.
-            let late = *lane != Lane::Timer;
+            let late = !lane.keeps_time();
             let due =
                 |row: &&mut Row| row.due <= now || (late && (row.tries == 0 || row.due.as_millisecond() > now.as_millisecond() + 60_000));
             for row in self.rows.values_mut().filter(free).filter(due).take(usize::try_from(*limit).unwrap_or(usize::MAX)) {

@@ -167,7 +167,7 @@ impl Law {
         for row in rows.values().filter(|row| touched.contains(&row.effect.key.run)) {
             let key = row.effect.key;
             let live = runs.get(&key.run).and_then(|run| run.current(&key)).is_some_and(|attempt| !attempt.ended());
-            let tidying = matches!(row.effect.act, Act::Unpublish(_) | Act::Forget(_) | Act::Report { .. });
+            let tidying = matches!(row.effect.act, Act::Unpublish(_) | Act::Forget(_) | Act::Sweep(_) | Act::Report { .. });
             must(live || tidying, || format!("{} is done for an attempt that is over", row.effect.id()))?;
         }
         Ok(())

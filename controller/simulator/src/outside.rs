@@ -39,8 +39,18 @@ struct Shown {
 /// Which of its attempts' acts a worker has been asked for, and what it answered: its ledger.
 type Ledger = BTreeMap<(AttemptKey, Kind), (Act, Option<Answer>)>;
 
+/// For how long a call may be on its way to an executor, in milliseconds: then whoever passes it on has given it up.
+pub(crate) const UNDER_WAY: i64 = 300_000;
+
+/// After how long at the latest an executor shows what it has begun, in milliseconds.
+const SHOWN: i64 = 300_000;
+
 #[derive(Debug, Default)]
 pub(crate) struct Outside {
+    /// How many milliseconds have passed, whatever the controllers' clocks say.
+    pub(crate) passed: i64,
+    /// When the executor was last asked to begin an attempt's build.
+    pub(crate) asked: BTreeMap<AttemptKey, i64>,
     ledger: Ledger,
     /// Refs of attempts that are shown to executors.
     refs: BTreeSet<AttemptKey>,
@@ -119,7 +129,9 @@ impl Outside {
             Act::Prepare(_) => Some(Event::Prepared { key, anchor: "41".to_owned() }),
             Act::Start(order) => {
                 let manner = Manner::of(&order.executor);
-                if self.fenced.contains(&key) {
+                // A key that was called off, and a ref that is gone, begin nothing.
+                let gone = manner == Manner::Called && self.removed.contains(&key);
+                if self.fenced.contains(&key) || gone {
                     return Ok(Err(Fault::Failed(failure(FailureCode::ExecutorRefused))));
                 }
                 if manner == Manner::Pushed && order.published.moved {
@@ -127,25 +139,34 @@ impl Outside {
                 }
                 // It looks for what it has under this key before it starts anything. What is not shown yet it does not see.
                 let there = self.shown(&key).next().map(|build| build.name.clone());
-                let name = there.unwrap_or_else(|| self.begin(manner, key, &order.sha, dice, weather));
+                let name = there.unwrap_or_else(|| self.begin(manner, manner != Manner::Keyed, key, &order.sha, dice, weather));
                 Some(Event::Started { key, build: Some(name) })
             }
-            Act::Find(at) => return Ok(self.find(key, at)),
+            Act::Find(at) => return Ok(self.find(key, at, dice)),
             Act::Cancel(at) => {
                 if let Some(build) = self.builds.iter_mut().find(|build| at.build.as_ref() == Some(&build.name) && !build.deaf) {
                     build.end(Verdict::Aborted);
                 }
                 None
             }
-            Act::Fence(_) => {
+            Act::Fence(at) => {
                 self.fenced.insert(key);
                 self.unfenced.remove(&key);
-                for build in self.builds.iter_mut().filter(|build| build.key == key) {
+                // What a call has begun and is not shown yet stays unknown, unless its name is known already.
+                let known = |build: &Build| !build.called || build.shown() || at.build.as_ref() == Some(&build.name);
+                for build in self.builds.iter_mut().filter(|build| build.key == key && known(build)) {
                     build.end(Verdict::Aborted);
                 }
                 Some(Event::Fenced { key })
             }
-            Act::Forget(_) => None,
+            Act::Forget(at) => self.sweep(key, at),
+            Act::Sweep(at) => {
+                // A controller whose clock was set forward comes too early. It cannot know that.
+                if self.asked.get(&key).is_some_and(|asked| self.passed < asked + UNDER_WAY + SHOWN) {
+                    self.unfenced.insert(key);
+                }
+                self.sweep(key, at)
+            }
             Act::Seal { publish, .. } => Some(self.seal(database, key, *publish)?),
             Act::Resolve { .. } => Some(Event::Resolved { key, digest: digest(key.run) }),
             Act::Deploy(request) => {
@@ -184,7 +205,7 @@ impl Outside {
             self.branches.insert(request.name.clone(), request.sha.clone());
             // Perhaps rules in its definition leave it out, and nothing ever comes.
             if !dice.chance(weather.misfortune / 4) {
-                self.begin(Manner::Pushed, key, &request.sha, dice, weather);
+                self.begin(Manner::Pushed, false, key, &request.sha, dice, weather);
             }
         }
         if request.naming == Naming::Same {
@@ -194,17 +215,17 @@ impl Outside {
         Event::Published { key, at: Published { url, ref_name: named("refs/heads/cd/x"), project: None, moved } }
     }
 
-    fn begin(&mut self, manner: Manner, key: AttemptKey, sha: &CommitSha, dice: &mut Dice, weather: &Weather) -> String {
+    fn begin(&mut self, manner: Manner, called: bool, key: AttemptKey, sha: &CommitSha, dice: &mut Dice, weather: &Weather) -> String {
         self.names += 1;
         let name = format!("build-{}", self.names);
         // Somebody pushes over ours: what is built is something else.
         let foreign = manner == Manner::Pushed && dice.chance(weather.meddling);
         let sha = if foreign { named(&"e".repeat(40)) } else { sha.clone() };
-        // A key that was called off is known to whoever takes keys, and a ref that is gone begins nothing.
         let states = vec![BuildState::Waiting { why: String::new() }];
         let hidden = manner != Manner::Keyed && dice.chance(weather.blind);
         let deaf = dice.chance(weather.misfortune / 8);
-        let mut build = Build { manner, key, name: name.clone(), sha, states, hidden, deaf };
+        let begun = self.passed;
+        let mut build = Build { manner, key, name: name.clone(), sha, states, begun, called, hidden, deaf };
         if self.fenced.contains(&key) {
             build.end(Verdict::Aborted);
         }
@@ -213,12 +234,13 @@ impl Outside {
     }
 
     fn shown(&self, key: &AttemptKey) -> impl Iterator<Item = &Build> {
-        self.builds.iter().filter(move |build| build.key == *key && !build.hidden && *build.state() != BuildState::Gone)
+        self.builds.iter().filter(move |build| build.key == *key && build.shown())
     }
 
     /// The executor is searched. The first build counts; others, which a race made, are stopped.
-    fn find(&mut self, key: AttemptKey, at: &AtExecutor) -> Answer {
-        if self.builds.iter().any(|build| build.key == key && build.hidden) {
+    fn find(&mut self, key: AttemptKey, at: &AtExecutor, dice: &mut Dice) -> Answer {
+        // Sooner or later it says that there is none, though there may be one that is not shown yet.
+        if self.builds.iter().any(|build| build.key == key && build.hidden && (!build.called || dice.chance(500))) {
             return Err(not_yet());
         }
         let names: Vec<String> = self.shown(&key).map(|build| build.name.clone()).collect();
@@ -237,8 +259,25 @@ impl Outside {
         Ok(Some(Event::Found { key, build: Some(counts.clone()), surplus: surplus.to_vec() }))
     }
 
+    /// What still goes on of an attempt that is over, besides the build that counted, is stopped as far as it is shown and says
+    /// whose it is.
+    fn sweep(&mut self, key: AttemptKey, at: &AtExecutor) -> Option<Event> {
+        let passed = self.passed;
+        let beside = |build: &&mut Build| build.key == key && build.called && !build.over() && at.build.as_ref() != Some(&build.name);
+        let mut surplus = Vec::new();
+        for build in self.builds.iter_mut().filter(beside) {
+            build.hidden = build.hidden && passed < build.begun + SHOWN;
+            if !build.hidden {
+                build.end(Verdict::Aborted);
+                surplus.push(build.name.clone());
+            }
+        }
+        (!surplus.is_empty()).then_some(Event::Swept { key, surplus })
+    }
+
     fn seal(&mut self, database: &Database, key: AttemptKey, publish: bool) -> Result<Event, Broken> {
-        let counts = database.run(key.run).and_then(|run| run.current(&key)).and_then(|attempt| attempt.build.clone());
+        // A request that comes late may be of an attempt that is over, and has one after it.
+        let counts = database.attempt(&key).and_then(|attempt| attempt.build.clone());
         let build = self.builds.iter().find(|build| Some(&build.name) == counts.as_ref());
         let passed = build.is_some_and(Build::passed);
         must(!publish || passed, || format!("{key} is published, and its build has not passed"))?;
@@ -286,8 +325,9 @@ impl Outside {
 
     /// Builds go on, end, are shown, or are forgotten.
     pub(crate) fn go_on(&mut self, dice: &mut Dice, weather: &Weather) {
+        let passed = self.passed;
         for build in &mut self.builds {
-            build.hidden = build.hidden && dice.chance(weather.blind);
+            build.hidden = build.hidden && dice.chance(weather.blind) && passed < build.begun + SHOWN;
             if build.over() {
                 // An executor keeps what it knew for a while.
                 if dice.chance(weather.misfortune / 50) {

@@ -14,7 +14,7 @@ use crate::controller::Controller;
 use crate::database::Database;
 use crate::dice::Dice;
 use crate::law::Broken;
-use crate::outside::{Answer, Outside};
+use crate::outside::{Answer, Outside, UNDER_WAY};
 use crate::sample::{Manner, at, everything, named, request, run_id};
 use crate::story::{answered, settled};
 use crate::weather::Weather;
@@ -33,10 +33,12 @@ pub(crate) struct World<'a> {
     pub(crate) database: Database,
     outside: Outside,
     controllers: Vec<Controller>,
-    /// Requests that are still on their way, though nobody waits for their answer.
-    adrift: Vec<Effect>,
+    /// Requests that are still on their way, though nobody waits for their answer, and when they were sent.
+    adrift: Vec<(Effect, i64)>,
     old: Vec<Letter>,
     millis: i64,
+    /// By how much the clock was set forward or back.
+    leapt: i64,
     /// What happened, in words, if somebody wants to read it.
     story: Option<Vec<String>>,
 }
@@ -53,6 +55,7 @@ impl<'a> World<'a> {
             adrift: Vec::new(),
             old: Vec::new(),
             millis: 0,
+            leapt: 0,
             story: told.then(Vec::new),
         }
     }
@@ -72,11 +75,17 @@ impl<'a> World<'a> {
         at(self.millis)
     }
 
+    /// How much time has really passed.
+    const fn passed(&self) -> i64 {
+        self.millis - self.leapt
+    }
+
     /// One thing happens.
     pub(crate) fn step(&mut self, choice: u64) -> Result<(), Broken> {
         let mut dice = Dice::of(choice);
         // Time goes on whatever happens.
         self.millis += i64::try_from(dice.below(200)).unwrap_or_default();
+        self.outside.passed = self.passed();
         match dice.below(32) {
             0 | 1 => self.ask(&mut dice)?,
             2..=6 => {
@@ -120,7 +129,11 @@ impl<'a> World<'a> {
             let key = self.wiring.key(&leased.effect, leased.tries);
             let effect = Effect { key, ..leased.effect.clone() };
             self.say(|_| format!("controller {index} takes {}", effect.id()));
-            self.controllers[index].takes(&leased, effect, now);
+            let sent = self.passed();
+            if matches!(effect.act, Act::Start(_)) {
+                self.outside.asked.insert(effect.key, sent);
+            }
+            self.controllers[index].takes(&leased, effect, now, sent);
         }
     }
 
@@ -128,7 +141,10 @@ impl<'a> World<'a> {
     fn arrive(&mut self, dice: &mut Dice) -> Result<(), Broken> {
         // What is adrift arrives some time, wanted or not.
         if !self.adrift.is_empty() && dice.chance(300) {
-            let effect = self.adrift.swap_remove(dice.index(self.adrift.len()));
+            let (effect, sent) = self.adrift.swap_remove(dice.index(self.adrift.len()));
+            if self.is_given_up(&effect, sent) {
+                return Ok(());
+            }
             self.say(|_| format!("{} arrives late", effect.id()));
             return self.receive(&effect, dice).map(drop);
         }
@@ -139,22 +155,30 @@ impl<'a> World<'a> {
             return Ok(());
         }
         let place = dice.pick(&waiting);
-        let effect = self.controllers[index].flights[place].effect.clone();
-        let answer = self.deliver(&effect, dice)?;
+        let (effect, sent) = (self.controllers[index].flights[place].effect.clone(), self.controllers[index].flights[place].sent);
+        let answer = self.deliver(&effect, sent, dice)?;
         self.say(|_| format!("{} is answered: {}", effect.id(), answered(&answer)));
         self.controllers[index].flights[place].answer = Some(answer);
         Ok(())
     }
 
-    fn deliver(&mut self, effect: &Effect, dice: &mut Dice) -> Result<Answer, Broken> {
+    /// Whether a call has been on its way for so long that it arrives no more.
+    fn is_given_up(&self, effect: &Effect, sent: i64) -> bool {
+        matches!(&effect.act, Act::Start(order) if Manner::of(&order.executor) != Manner::Keyed) && self.passed() > sent + UNDER_WAY
+    }
+
+    fn deliver(&mut self, effect: &Effect, sent: i64, dice: &mut Dice) -> Result<Answer, Broken> {
         // A timer has no way to go.
         if effect.act == Act::Deadline {
             return self.receive(effect, dice);
         }
         let lost = || Err(Fault::Again { after: None, why: Failure::new(FailureCode::WorkerUnavailable, "Nobody answers.") });
+        if self.is_given_up(effect, sent) {
+            return Ok(Self::unclear(effect, lost()));
+        }
         if dice.chance(self.weather.unsent) {
             if dice.chance(self.weather.doubled) {
-                self.adrift.push(effect.clone());
+                self.adrift.push((effect.clone(), sent));
             }
             return Ok(Self::unclear(effect, lost()));
         }
@@ -163,7 +187,7 @@ impl<'a> World<'a> {
         }
         let answer = self.receive(effect, dice)?;
         if dice.chance(self.weather.doubled) {
-            self.adrift.push(effect.clone());
+            self.adrift.push((effect.clone(), sent));
         }
         Ok(if dice.chance(self.weather.unanswered) { Self::unclear(effect, lost()) } else { answer })
     }
@@ -177,6 +201,7 @@ impl<'a> World<'a> {
     }
 
     fn receive(&mut self, effect: &Effect, dice: &mut Dice) -> Result<Answer, Broken> {
+        self.outside.passed = self.passed();
         self.outside.receive(&self.database, effect, dice, &self.weather)
     }
 
@@ -208,7 +233,8 @@ impl<'a> World<'a> {
             && let Settlement::Tell { run, event } = &settlement
         {
             let caused = self.database.foresee(self.wiring, *run, event, now);
-            self.adrift.extend(caused.into_iter().filter(|effect| effect.act != Act::Deadline));
+            let sent = self.passed();
+            self.adrift.extend(caused.into_iter().filter(|effect| effect.act != Act::Deadline).map(|effect| (effect, sent)));
         }
         self.controllers[index].dispatcher.keep(lease, settlement, now);
     }
@@ -328,6 +354,7 @@ impl<'a> World<'a> {
             let jump = dice.pick(&[-86_400_000, -3_600_000, -60_000, 3_600_000, 86_400_000]);
             self.say(|_| format!("the clock jumps by {} s", jump / 1000));
             self.millis += jump;
+            self.leapt += jump;
             return;
         }
         // Mostly moments; now and then, but on fine days, as long as something is waited for.
@@ -353,7 +380,7 @@ impl<'a> World<'a> {
         for flight in dead.flights {
             match flight.answer {
                 // It was sent, and may still arrive.
-                None if dice.chance(500) && flight.effect.act != Act::Deadline => self.adrift.push(flight.effect),
+                None if dice.chance(500) && flight.effect.act != Act::Deadline => self.adrift.push((flight.effect, flight.sent)),
                 _ => {}
             }
         }

@@ -108,16 +108,26 @@ impl Outside {
             Act::Fence(at) => {
                 let executor = self.executor(&at.executor)?;
                 executor.fence(&key, &anchor(at)?).await.map_err(fault)?;
-                // It may have started before the fence stood; then it is stopped.
-                if let Found::One(build) | Found::Many { counts: build, .. } = executor.find(&key, &anchor(at)?).await.map_err(fault)? {
+                // It may have started before the fence stood, perhaps more than once; then all of it is stopped.
+                let mut begun = match executor.find(&key, &anchor(at)?).await.map_err(fault)? {
+                    Found::One(build) => vec![build],
+                    Found::Many { counts, surplus } => [vec![counts], surplus].concat(),
+                    Found::NotYet | Found::Never => Vec::new(),
+                };
+                if let Some(known) = at.build.as_deref().map(word::<BuildRef>).transpose()?.filter(|known| !begun.contains(known)) {
+                    begun.push(known);
+                }
+                for build in &begun {
                     executor.cancel(&tracked(key, build.as_str())?).await.map_err(fault)?;
                 }
                 Some(Event::Fenced { key })
             }
             Act::Forget(at) => {
+                let swept = self.sweep(key, at).await?;
                 self.executor(&at.executor)?.forget(&key, &anchor(at)?).await.map_err(fault)?;
-                None
+                swept
             }
+            Act::Sweep(at) => self.sweep(key, at).await?,
             Act::Seal { at, publish, line, picks, parts } => {
                 self.collector.finish(&Reading { key, executor: &at.executor, build: at.build.as_deref(), parts }).await.map_err(
                     |error| Fault::Again {
@@ -187,6 +197,19 @@ impl Outside {
             Found::NotYet => Err(Fault::NotYet("The executor does not show the build yet.")),
             Found::Never => Ok(Event::Found { key, build: None, surplus: Vec::new() }),
         }
+    }
+
+    /// Stops what still goes on of an attempt that is over. What its end has to do with the build that counted is done by then.
+    async fn sweep(&self, key: AttemptKey, at: &AtExecutor) -> Result<Option<Event>, Fault> {
+        let executor = self.executor(&at.executor)?;
+        let counted = at.build.as_deref().map(word::<BuildRef>).transpose()?;
+        let surplus = executor.surplus(&key, &anchor(at)?, counted.as_ref()).await.map_err(fault)?;
+        for build in &surplus {
+            tracing::warn!(%key, %build, "a surplus build of an attempt that is over is stopped");
+            executor.cancel(&tracked(key, build.as_str())?).await.map_err(fault)?;
+        }
+        let surplus: Vec<String> = surplus.into_iter().map(Into::into).collect();
+        Ok((!surplus.is_empty()).then_some(Event::Swept { key, surplus }))
     }
 
     /// Whether the executor can build what is asked of it. What it cannot is refused before anything is built.

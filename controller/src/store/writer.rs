@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use signalbox_contract::api::delivery::{DeedKind, DeedView};
 use signalbox_contract::{Digest, ExecutorName, RunId};
-use signalbox_controller_core::Effect;
+use signalbox_controller_core::{Effect, Lane};
 use signalbox_controller_core::decide::Acceptance;
 use signalbox_service::clock::SharedClock;
 use signalbox_service::shutdown::Shutdown;
@@ -200,7 +200,7 @@ impl Writer {
         for (room, owner, until, reply) in leases {
             let mut leased = Vec::new();
             for (lane, limit) in room {
-                leased.extend(lease(&mut transaction, lane.word(), limit, &owner, until, now).await?);
+                leased.extend(lease(&mut transaction, lane, limit, &owner, until, now).await?);
             }
             // They see what this batch caused; there is no need to call them again.
             nudges = false;
@@ -314,7 +314,7 @@ type EffectRow = (i64, Raw, Raw, i64, i64);
 
 async fn lease(
     writer: &mut SqliteConnection,
-    lane: &str,
+    lane: Lane,
     limit: u32,
     owner: &str,
     until: Timestamp,
@@ -323,19 +323,20 @@ async fn lease(
     let rows: Vec<EffectRow> = sqlx::query_as(
         "UPDATE effect SET owner = $1, epoch = epoch + 1, until = $2, tries = tries + 1
          WHERE id IN (SELECT id FROM effect WHERE lane = $3 AND (until IS NULL OR until <= $4)
-                 AND (due <= $4 OR (lane <> 'timer' AND (tries = 0 OR due > $4 + $6)))
+                 AND (due <= $4 OR ($7 AND (tries = 0 OR due > $4 + $6)))
                  AND run NOT IN (SELECT id FROM aside WHERE kind = 'run')
                  AND CAST(id AS TEXT) NOT IN (SELECT id FROM aside WHERE kind = 'effect') ORDER BY due, id LIMIT $5)
          RETURNING id, run, payload, epoch, tries",
     )
     .bind(owner)
     .bind(millis(until))
-    .bind(lane)
+    .bind(lane.word())
     .bind(millis(now))
     .bind(i64::from(limit))
-    // But for timers, what was never tried is due, and no try is put off for longer than this: if one is, the clock was set
+    // But for what keeps its time, what was never tried is due, and no try is put off for longer than this: if one is, the clock was set
     // back, and nobody waits until it has caught up.
     .bind(LONGEST_WAIT_MS)
+    .bind(!lane.keeps_time())
     .fetch_all(&mut *writer)
     .await?;
     let mut leased = Vec::with_capacity(rows.len());

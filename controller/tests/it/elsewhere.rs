@@ -4,7 +4,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 use signalbox_contract::api::Page;
 use signalbox_contract::api::delivery::{DeliveryState, DeliverySummary};
-use signalbox_contract::api::run::{Outcome, StepState};
+use signalbox_contract::api::run::{Accepted, EventView, Outcome, StepState};
 use signalbox_contract::api::vcs::{FileContent, Naming};
 use signalbox_contract::build::BuildState;
 use signalbox_contract::{FailureCode, RunId, Verdict};
@@ -132,6 +132,46 @@ async fn a_build_of_what_somebody_else_pushed_is_cancelled_and_ours_is_tried_aga
     house.builds(run).await;
     house.world.far().ends(run, Verdict::Success);
     house.ends(run, Outcome::Passed).await;
+    house.close().await;
+}
+
+async fn swept(house: &House, run: RunId) -> bool {
+    let events: Page<EventView> = expect(house.get(&format!("/runs/{run}/events?limit=200")), StatusCode::OK).await;
+    events.items.iter().any(|event| event.kind == "swept")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_comes_to_light_only_after_the_end_is_stopped_and_written_down() {
+    let house = House::with(Setup::default().table("[limits]\nsettle = \"3s\"")).await;
+    makes(&house, b"hello");
+    let run = native(&house, "main").await;
+    house.builds(run).await;
+    house.world.far().ends(run, Verdict::Success);
+    let before = house.ends(run, Outcome::Passed).await;
+    house.sees("what is there at the end was looked for", async || house.world.far().forgotten.len() == 1).await;
+    assert_eq!(house.world.far().cancelled.len(), 0);
+    // A start that was repeated has begun this, too, and it is shown only now.
+    house.world.far().beside.push("7/9".parse().expect("a build"));
+    house.sees("it is stopped", async || house.world.far().beside.is_empty()).await;
+    house.sees("it stands in the event log", async || swept(&house, run).await).await;
+    assert_eq!(house.run(run).await.steps, before.steps, "what has ended stays as it was");
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_stops_every_build_that_was_begun() {
+    let house = House::open().await;
+    let run = native(&house, "main").await;
+    house.builds(run).await;
+    // The one that counts does not let itself be stopped the first time, so that the attempt is fenced.
+    house.world.far().refusals = 1;
+    house.world.far().beside.push("7/9".parse().expect("a build"));
+    let _: Accepted = expect(house.post(&format!("/runs/{run}/stop"), &json!({})), StatusCode::ACCEPTED).await;
+    house.ends(run, Outcome::Stopped).await;
+    let far = house.world.far();
+    assert_eq!((far.fenced.len(), far.refusals, far.cancelled.len()), (1, 0, 3), "one is asked twice, the other once");
+    assert!(far.beside.is_empty() && far.ended(run), "nothing goes on");
+    drop(far);
     house.close().await;
 }
 

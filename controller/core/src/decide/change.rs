@@ -87,12 +87,14 @@ impl Change {
 
     /// Has something done for the attempt, as long as its time lasts.
     pub(super) fn perform(&mut self, key: AttemptKey, act: Act) {
+        let due = if act.kind() == Kind::Sweep { self.after(self.limits.settle) } else { self.now };
         let give_up = match act.kind() {
             Kind::Unpublish | Kind::Forget => self.after(self.limits.clean_up),
+            Kind::Sweep => self.after(self.limits.settle.saturating_add(self.limits.clean_up)),
             Kind::Report => self.after(self.limits.report),
             _ => self.run.current(&key).map_or(self.now, |attempt| attempt.deadline),
         };
-        self.effects.push(Effect { key, act, due: self.now, give_up });
+        self.effects.push(Effect { key, act, due, give_up });
     }
 
     pub(super) fn withdraw(&mut self, key: &AttemptKey, kind: Kind) {
@@ -150,15 +152,21 @@ impl Change {
         attempt.class = end.class;
         attempt.failure = end.failure;
         attempt.finished_at = Some(now);
-        let at = (attempt.anchor.clone(), attempt.build.clone());
+        let (anchor, build) = (attempt.anchor.clone(), attempt.build.clone());
+        // Whoever finds builds by their keys alone notes nothing before the start, and makes no two of one key.
+        let doubled = attempt.published.is_some() && anchor.as_ref().is_some_and(|anchor| !anchor.is_empty());
         self.withdraw(&key, Kind::Deadline);
         if let Some(Work::Build { executor, .. }) = self.work(&key).cloned() {
             if published && let Some(request) = self.refs_request(&key, RefsAction::Remove) {
                 self.perform(key, Act::Unpublish(request));
             }
             // With an anchor, the executor may have been asked to start, so it may keep something.
-            if at.0.is_some() {
-                self.perform(key, Act::Forget(AtExecutor { executor, anchor: at.0, build: at.1 }));
+            if anchor.is_some() {
+                let at = AtExecutor { executor, anchor, build };
+                if doubled {
+                    self.perform(key, Act::Sweep(at.clone()));
+                }
+                self.perform(key, Act::Forget(at));
             }
         }
         for resource in claimed {

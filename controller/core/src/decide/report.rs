@@ -33,10 +33,11 @@ impl Change {
         let (spokesman, now) = (self.spokesman(), self.now);
         let current = |reporting: &&mut Reporting| *key == spokesman && reporting.serial == serial;
         let Some(reporting) = self.run.reporting.as_mut().filter(current) else { return false };
-        if reporting.told == Some(reporting.wanted) {
+        if reporting.told_as == serial {
             return false;
         }
         reporting.told = Some(reporting.wanted);
+        reporting.told_as = serial;
         reporting.told_at = Some(now);
         reporting.remarks = remarks.to_vec();
         reporting.failure = None;

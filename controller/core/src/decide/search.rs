@@ -79,6 +79,12 @@ impl Change {
         self.not_started(key, &failure);
     }
 
+    /// Builds that came to light after the attempt's end, and were stopped. What has ended does not change any more; that they
+    /// were there stands in the event log.
+    pub(super) fn swept(&self, key: &AttemptKey, surplus: &[String]) -> bool {
+        !surplus.is_empty() && self.run.current(key).is_some()
+    }
+
     /// A build of another commit is not ours, whatever it comes to: the ref was moved by somebody else. It is cancelled, and
     /// ours is tried again.
     pub(super) fn compare_commit(&mut self, key: &AttemptKey, observation: &Observation) {

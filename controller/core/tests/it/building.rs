@@ -44,7 +44,7 @@ fn one_post_mirrors_builds_stores_and_deploys() {
     assert_eq!((story.outcome(), story.run().state()), (Some(Outcome::Passed), RunState::Finished));
     story.is_over();
     let tidying: Vec<&str> = story.desk.effects.values().map(|pending| pending.effect.act.kind().word()).collect();
-    assert_eq!(tidying, ["forget", "unpublish"]);
+    assert_eq!(tidying, ["forget", "sweep", "unpublish"]);
 }
 
 #[test]

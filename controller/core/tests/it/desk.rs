@@ -122,7 +122,11 @@ impl Desk {
 
     /// What is left to do, apart from tidying up.
     pub(crate) fn wanted(&self) -> Vec<&String> {
-        self.effects.iter().filter(|(_, pending)| pending.effect.act.lane() != Lane::CleanUp).map(|(id, _)| id).collect()
+        self.effects
+            .iter()
+            .filter(|(_, pending)| !matches!(pending.effect.act.lane(), Lane::CleanUp | Lane::Sweep))
+            .map(|(id, _)| id)
+            .collect()
     }
 
     /// Everything as it is after it was written down and read again.

@@ -120,7 +120,7 @@ impl Book {
         for (id, pending) in effects {
             let key = pending.effect.key;
             let live = runs[&key.run].current(&key).is_some_and(|attempt| !attempt.ended());
-            let tidying = matches!(pending.effect.act, Act::Unpublish(_) | Act::Forget(_) | Act::Report { .. });
+            let tidying = matches!(pending.effect.act, Act::Unpublish(_) | Act::Forget(_) | Act::Sweep(_) | Act::Report { .. });
             assert!(live || tidying, "{id} is done for an attempt that is over");
         }
     }

@@ -99,6 +99,42 @@ fn a_lost_build_is_tried_again_even_if_its_log_could_not_be_kept() {
 }
 
 #[test]
+fn what_a_repeated_start_has_begun_and_only_then_shows_is_looked_for_a_good_while_after_the_end() {
+    let mut story = Story::of(main_job());
+    story.built();
+    let key = story.key(BUILD);
+    assert!(matches!(story.act(BUILD, Kind::Forget), Some(Act::Forget(at)) if at.build.is_some()), "what is there now goes at once");
+    let sweep = &story.desk.pending(key, Kind::Sweep).expect("it is looked for once more").effect;
+    assert_eq!(sweep.due, signalbox_controller_core::after(story.desk.now(), story.desk.limits.settle));
+    assert!(sweep.give_up > sweep.due && sweep.act.lane().keeps_time(), "at its time, and not for ever");
+    let Act::Sweep(at) = &sweep.act else { panic!("a sweep") };
+    assert_eq!((at.anchor.as_deref(), &at.build), (Some("41"), &story.attempt(BUILD).build), "it knows which one counted");
+
+    let (before, entries) = (story.run().steps.clone(), story.run().events);
+    assert!(!story.tell(&Event::Swept { key, surplus: Vec::new() }), "nothing is no news");
+    assert!(story.tell(&Event::Swept { key, surplus: vec!["43".to_owned()] }));
+    assert_eq!((&story.run().steps, story.run().events), (&before, entries + 1), "what has ended stays as it was, and it is written down");
+}
+
+#[test]
+fn what_was_never_started_and_what_takes_keys_is_not_looked_for_later() {
+    let mut story = Story::of(main_job());
+    story.fetched();
+    story.prepared();
+    assert!(story.fails(BUILD, Kind::Publish, FailureCode::SourceDenied));
+    assert!(story.act(BUILD, Kind::Sweep).is_none(), "nothing was asked to begin");
+
+    let mut story = Story::of(main_job());
+    story.fetched();
+    assert!(story.tell(&Event::Prepared { key: story.key(BUILD), anchor: String::new() }), "its builds are found by their keys alone");
+    story.published();
+    story.started();
+    story.ended(Verdict::Success);
+    story.sealed();
+    assert!(story.act(BUILD, Kind::Forget).is_some() && story.act(BUILD, Kind::Sweep).is_none());
+}
+
+#[test]
 fn what_an_executor_interrupts_that_is_stopped_in_good_order_uses_up_no_try() {
     let interrupted = || BuildState::Ended {
         verdict: Verdict::Lost,

@@ -1,7 +1,7 @@
 //! What the forge of a change is told.
 
 use signalbox_contract::api::run::{Outcome, RerunFrom};
-use signalbox_contract::{FailureCode, Standing, Verdict};
+use signalbox_contract::{AttemptKey, FailureCode, Standing, Verdict};
 use signalbox_controller_core::effect::Kind;
 use signalbox_controller_core::plan::{CdOrder, Request};
 use signalbox_controller_core::{Act, Event, Reporting};
@@ -106,6 +106,22 @@ fn a_forge_that_refuses_is_not_asked_again_until_there_is_something_else_to_say(
     assert_eq!(pending(&story), None);
     story.built();
     assert_eq!((pending(&story), &reporting(&story).failure), (Some((Standing::Passed, 2)), &None));
+}
+
+#[test]
+fn what_was_said_before_a_rerun_does_not_hide_that_it_could_not_be_said_again() {
+    let mut story = review();
+    assert!(story.fails(MIRROR, Kind::Fetch, FailureCode::SourceUnreachable));
+    assert!(told(&mut story, 2));
+    // The rerun's start may be told, and its answer lost, before the same end comes once more.
+    assert!(story.rerun(RerunFrom::Start).is_ok());
+    assert!(story.fails(MIRROR, Kind::Fetch, FailureCode::SourceUnreachable));
+    assert_eq!((reporting(&story).told, reporting(&story).wanted), (Some(Standing::Undecided), Standing::Undecided));
+    assert!(!reporting(&story).settled(), "nobody knows what the forge shows");
+    let spokesman = AttemptKey { run: story.id(), step: MIRROR, attempt: 1 };
+    let refused = Event::EffectFailed { key: spokesman, kind: Kind::Report, failure: failure(FailureCode::Internal) };
+    assert!(story.tell(&refused));
+    assert!(reporting(&story).failure.is_some(), "that is said");
 }
 
 #[test]

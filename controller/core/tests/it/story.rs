@@ -248,6 +248,7 @@ pub(crate) fn outcome_of(event: &Event) -> Option<(AttemptKey, Vec<Kind>)> {
         Event::EffectFailed { key, kind, .. } => (*key, vec![*kind]),
         Event::DeadlinePassed { key } => (*key, vec![Kind::Deadline]),
         Event::Reported { key, .. } => (*key, vec![Kind::Report]),
+        Event::Swept { key, .. } => (*key, vec![Kind::Sweep, Kind::Forget]),
         // What is tried again is not done.
         Event::Troubled { .. } | Event::StopRequested { .. } | Event::RerunRequested { .. } | Event::Granted(_) | Event::Observed(_) => {
             return None;

@@ -13,9 +13,9 @@ impl Outside {
     /// What goes on outside is known inside: a build of an attempt that is over does not go on, unless nobody could be sure.
     pub(crate) fn check(&self, database: &Database) -> Result<(), Broken> {
         for build in self.builds.iter().filter(|build| !build.over() && !build.hidden) {
-            let attempt = database.run(build.key.run).and_then(|run| run.steps.get(usize::from(build.key.step)));
-            let attempt = attempt.and_then(|step| step.attempts.get(usize::from(build.key.attempt).saturating_sub(1)));
-            let Some(attempt) = attempt else { return Err(Broken::new(format!("{} was never begun, and is built", build.key))) };
+            let Some(attempt) = database.attempt(&build.key) else {
+                return Err(Broken::new(format!("{} was never begun, and is built", build.key)));
+            };
             // One that is not the one that counts is found, and stopped, when the attempt is searched for or fenced.
             let counts = attempt.build.as_ref() == Some(&build.name);
             must(!attempt.ended() || !counts || self.unfenced.contains(&build.key), || {

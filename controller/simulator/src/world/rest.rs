@@ -17,8 +17,10 @@ impl World<'_> {
         let mut dice = Dice::of(1);
         let (mut before, mut pause) = (0, 500);
         for _ in 0..3_000 {
-            for effect in std::mem::take(&mut self.adrift) {
-                self.receive(&effect, &mut dice).map(drop)?;
+            for (effect, sent) in std::mem::take(&mut self.adrift) {
+                if !self.is_given_up(&effect, sent) {
+                    self.receive(&effect, &mut dice).map(drop)?;
+                }
             }
             for _ in 0..self.controllers.len() {
                 self.settle_down(&mut dice)?;
@@ -40,6 +42,7 @@ impl World<'_> {
 
     /// Each controller does all that it can.
     fn settle_down(&mut self, dice: &mut Dice) -> Result<(), Broken> {
+        self.outside.passed = self.passed();
         self.outside.go_on(dice, &self.weather);
         for index in 0..self.controllers.len() {
             let now = self.now();
@@ -47,7 +50,7 @@ impl World<'_> {
             for flight in std::mem::take(&mut self.controllers[index].flights) {
                 let answer = match flight.answer {
                     Some(answer) => answer,
-                    None => self.deliver(&flight.effect, dice)?,
+                    None => self.deliver(&flight.effect, flight.sent, dice)?,
                 };
                 self.say(|_| format!("{} is answered: {}", flight.effect.id(), answered(&answer)));
                 if let Some(settlement) = self.controllers[index].dispatcher.outcome(flight.lease, answer, now) {

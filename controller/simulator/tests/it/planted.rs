@@ -181,6 +181,14 @@ fn a_run_that_is_not_told_to_its_forge_again_is_found() {
     found("the end is not reported", &Decides(mistake));
 }
 
+#[test]
+fn a_surplus_build_that_nobody_looks_for_is_found() {
+    let mistake = |_: &Run, _: &Event, decision: &mut Decision| {
+        decision.effects.retain(|effect| !matches!(effect.act, Act::Sweep(_)));
+    };
+    found("nobody looks for surplus builds", &Decides(mistake));
+}
+
 struct LostAnswerIsDone;
 
 impl Wiring for LostAnswerIsDone {

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use signalbox_adapters::executor::{
-    Abilities, Anchor, BuildIdentity, Bytes as Stream, Executor, ExecutorError, Fenced, Found, Fut, Intent, LogChunk, LogCursor, Order,
-    OutputRef, Outputs, Pace, PartRef, Pick, Scope, Started, Tracked, Unidentified,
+    Abilities, Anchor, BuildIdentity, BuildRef, Bytes as Stream, Executor, ExecutorError, Fenced, Found, Fut, Intent, LogChunk, LogCursor,
+    Order, OutputRef, Outputs, Pace, PartRef, Pick, Scope, Started, Tracked, Unidentified,
 };
 use signalbox_contract::build::{BuildState, Observation, PartState, Stamp};
 use signalbox_contract::{AttemptKey, CommitSha, Failure, FailureClass, FailureCode, RunId, Verdict};
@@ -54,6 +54,11 @@ pub(crate) struct Far {
     pub(crate) lazy: bool,
     pub(crate) fenced: Vec<AttemptKey>,
     pub(crate) cancelled: Vec<AttemptKey>,
+    /// How often it still refuses to stop a build.
+    pub(crate) refusals: u32,
+    /// Builds that go on beside those that count, as it shows them by now.
+    pub(crate) beside: Vec<BuildRef>,
+    pub(crate) forgotten: Vec<AttemptKey>,
     /// What it was asked before each start, and what was pushed by then.
     pub(crate) prepared: Vec<(AttemptKey, bool)>,
     /// How many more reads of artifacts break off in the middle.
@@ -96,6 +101,11 @@ impl Far {
         }
         build.state = ended;
         build.stamp += 1;
+    }
+
+    /// Whether all builds of a run are over.
+    pub(crate) fn ended(&self, run: RunId) -> bool {
+        self.builds.keys().filter(|key| key.run == run).all(|key| self.finished(key))
     }
 
     fn finished(&self, key: &AttemptKey) -> bool {
@@ -141,6 +151,9 @@ impl Executor for Elsewhere {
             far.builds.insert(*key, Build { sha, state: BuildState::Running, stamp: 1, parts: Vec::new() });
         }
         Self::now(Ok(match far.builds.get(key) {
+            Some(_) if !far.beside.is_empty() => {
+                Found::Many { counts: format!("7/{}", key.attempt).parse().expect("a name"), surplus: far.beside.clone() }
+            }
             Some(_) => Found::One(format!("7/{}", key.attempt).parse().expect("a name")),
             None => Found::NotYet,
         }))
@@ -163,7 +176,14 @@ impl Executor for Elsewhere {
     fn cancel<'a>(&'a self, tracked: &'a Tracked) -> Fut<'a, ()> {
         let mut far = self.0.far();
         far.cancelled.push(tracked.key);
-        if !far.finished(&tracked.key) {
+        if far.refusals > 0 {
+            far.refusals -= 1;
+            return Self::now(Err(refused("Not now.")));
+        }
+        let beside = far.beside.iter().position(|build| *build == tracked.build);
+        if let Some(place) = beside {
+            far.beside.remove(place);
+        } else if !far.finished(&tracked.key) {
             far.ends(tracked.key.run, Verdict::Aborted);
         }
         Self::now(Ok(()))
@@ -229,7 +249,12 @@ impl Executor for Elsewhere {
         async move { identity }.boxed()
     }
 
-    fn forget<'a>(&'a self, _: &'a AttemptKey, _: &'a Anchor) -> Fut<'a, ()> {
+    fn surplus<'a>(&'a self, _: &'a AttemptKey, _: &'a Anchor, _: Option<&'a BuildRef>) -> Fut<'a, Vec<BuildRef>> {
+        Self::now(Ok(self.0.far().beside.clone()))
+    }
+
+    fn forget<'a>(&'a self, key: &'a AttemptKey, _: &'a Anchor) -> Fut<'a, ()> {
+        self.0.far().forgotten.push(*key);
         Self::now(Ok(()))
     }
 }

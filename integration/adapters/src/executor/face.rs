@@ -7,8 +7,8 @@ use signalbox_contract::{AttemptKey, RepoName};
 use signalbox_service::secret::SecretString;
 
 use super::{
-    Abilities, Anchor, BuildIdentity, ExecutorError, Fenced, Finding, Found, Intent, LogChunk, LogCursor, Order, OutputRef, PartRef, Pick,
-    Scope, Started, Tracked, Unidentified,
+    Abilities, Anchor, BuildIdentity, BuildRef, ExecutorError, Fenced, Finding, Found, Intent, LogChunk, LogCursor, Order, OutputRef,
+    PartRef, Pick, Scope, Started, Tracked, Unidentified,
 };
 
 /// What each call answers, some time later.
@@ -55,6 +55,14 @@ pub trait Executor: Send + Sync {
 
     /// Reads one of these.
     fn read<'a>(&'a self, output: &'a OutputRef) -> Fut<'a, Bytes>;
+
+    /// Names the builds of an attempt that is over which still go on, besides the one that counted: a start that was repeated,
+    /// or came late, has begun them. Of builds that may be another attempt's it names none. An executor that takes keys makes
+    /// no two of one.
+    fn surplus<'a>(&'a self, key: &'a AttemptKey, anchor: &'a Anchor, counted: Option<&'a BuildRef>) -> Fut<'a, Vec<BuildRef>> {
+        let _ = (key, anchor, counted);
+        Box::pin(async { Ok(Vec::new()) })
+    }
 
     /// Lets the executor throw away what it keeps of the attempt. The attempt still cannot start again.
     fn forget<'a>(&'a self, key: &'a AttemptKey, anchor: &'a Anchor) -> Fut<'a, ()>;

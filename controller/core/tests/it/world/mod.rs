@@ -214,7 +214,7 @@ impl World {
         let effect = &pending.effect;
         let done = Some((effect.id(), pending.serial));
         let kind = effect.act.kind();
-        if matches!(kind, Kind::Unpublish | Kind::Forget) {
+        if matches!(kind, Kind::Unpublish | Kind::Forget | Kind::Sweep) {
             self.desk.effects.remove(&effect.id());
             return;
         }

@@ -176,7 +176,7 @@ impl Outside {
 
 /// Whether nobody waits to hear what came of it.
 pub(crate) const fn is_silent(act: &Act) -> bool {
-    matches!(act, Act::Unpublish(_) | Act::Forget(_) | Act::Cancel(_))
+    matches!(act, Act::Unpublish(_) | Act::Forget(_) | Act::Sweep(_) | Act::Cancel(_))
 }
 
 pub(crate) fn key_of(event: &Event) -> Option<AttemptKey> {
@@ -197,6 +197,7 @@ pub(crate) fn about(mut event: Event, other: AttemptKey) -> Event {
         | Event::StartUnclear { key }
         | Event::Found { key, .. }
         | Event::Fenced { key }
+        | Event::Swept { key, .. }
         | Event::Sealed { key, .. }
         | Event::Resolved { key, .. }
         | Event::Deployed { key, .. }

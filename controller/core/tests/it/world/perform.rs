@@ -78,7 +78,7 @@ impl Outside {
                 Event::Reported { key, serial: *serial, remarks: Vec::new() }
             }
             Act::Deadline => Event::DeadlinePassed { key },
-            Act::Unpublish(_) | Act::Forget(_) => return None,
+            Act::Unpublish(_) | Act::Forget(_) | Act::Sweep(_) => return None,
         })
     }
 

@@ -10,7 +10,7 @@ use signalbox_service::telemetry::causes;
 use super::GitLabExecutor;
 use super::place::{PipelineRef, Place};
 use super::refusal::{not_read, translate};
-use crate::executor::{Anchor, Definition, ExecutorError, Fenced, Found, Intent, NativeBuild, Order, Started, Tracked};
+use crate::executor::{Anchor, BuildRef, Definition, ExecutorError, Fenced, Found, Intent, NativeBuild, Order, Started, Tracked};
 use crate::gitlab::{GitLabError, NewPipeline, Pipeline, PipelineQuery, PipelineVariable, Project, ProjectRef};
 
 /// How many pages of pipelines are searched. Each has a hundred.
@@ -193,8 +193,8 @@ impl GitLabExecutor {
         }
     }
 
-    /// The attempt's pipelines, oldest first: the first counts.
-    async fn ours(&self, project: &Project, place: &Place, key: &AttemptKey) -> Result<Vec<Pipeline>, ExecutorError> {
+    /// The pipelines that may be the attempt's, as far as their own fields tell, oldest first.
+    async fn candidates(&self, project: &Project, place: &Place) -> Result<Vec<Pipeline>, ExecutorError> {
         let sha = (!place.is_alone()).then(|| place.sha.clone());
         let query = PipelineQuery { ref_name: Some(place.ref_name.clone()), sha, ..PipelineQuery::default() };
         let listed = match self.gitlab.pipelines(&project.reference(), &query, PAGES).await {
@@ -206,6 +206,12 @@ impl GitLabExecutor {
         let mut candidates: Vec<Pipeline> = listed.items.into_iter().filter(|pipeline| place.admits(pipeline)).collect();
         candidates.sort_by_key(|pipeline| pipeline.id);
         candidates.dedup_by_key(|pipeline| pipeline.id);
+        Ok(candidates)
+    }
+
+    /// The attempt's pipelines, oldest first: the first counts.
+    async fn ours(&self, project: &Project, place: &Place, key: &AttemptKey) -> Result<Vec<Pipeline>, ExecutorError> {
+        let candidates = self.candidates(project, place).await?;
         if place.is_alone() {
             return Ok(candidates);
         }
@@ -273,6 +279,31 @@ impl GitLabExecutor {
         }
         let started = !self.ours(&project, &place, key).await?.is_empty();
         Ok(if started { Fenced::HadStarted } else { Fenced::Never })
+    }
+
+    /// What still goes on and is certainly the attempt's, besides the one that counted. Under a shared name that is only what
+    /// names the attempt: a push names nobody.
+    pub(super) async fn beside(
+        &self,
+        key: &AttemptKey,
+        anchor: &Anchor,
+        counted: Option<&BuildRef>,
+    ) -> Result<Vec<BuildRef>, ExecutorError> {
+        let place = Place::read(anchor)?;
+        let Some(project) = self.gitlab.project(&place.reference()).await.map_err(not_read)? else {
+            let gone = place.project.is_none() || self.is_really_gone().await?;
+            return if gone { Ok(Vec::new()) } else { Err(ExecutorError::Retry { after: None }) };
+        };
+        let mut beside = Vec::new();
+        for pipeline in
+            self.candidates(&project, &place).await?.into_iter().filter(|pipeline| !pipeline.status.has_ended()).take(LOOKED_INTO)
+        {
+            let build = PipelineRef { project: project.id, pipeline: pipeline.id }.build()?;
+            if counted != Some(&build) && (place.is_alone() || self.names_us(&project, &pipeline, key).await? == Some(true)) {
+                beside.push(build);
+            }
+        }
+        Ok(beside)
     }
 
     /// Whether a project that is not shown is really gone: the token still sees the group that it was in.

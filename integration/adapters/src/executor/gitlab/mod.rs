@@ -42,8 +42,8 @@ pub use keyring::Keyring;
 pub use tend::{HookTerms, Tally};
 
 use super::{
-    Abilities, Anchor, BuildIdentity, Bytes, Executor, Fenced, Finding, Found, Fut, Intent, LogChunk, LogCursor, Order, OutputRef, Outputs,
-    Pace, PartRef, Pick, Scope, Severity, Started, Tracked, Unidentified,
+    Abilities, Anchor, BuildIdentity, BuildRef, Bytes, Executor, Fenced, Finding, Found, Fut, Intent, LogChunk, LogCursor, Order,
+    OutputRef, Outputs, Pace, PartRef, Pick, Scope, Severity, Started, Tracked, Unidentified,
 };
 use crate::gitlab::{GitLab, ProjectRef};
 use identity::Identities;
@@ -155,6 +155,10 @@ impl Executor for GitLabExecutor {
 
     fn read<'a>(&'a self, output: &'a OutputRef) -> Fut<'a, Bytes> {
         Box::pin(self.open(output))
+    }
+
+    fn surplus<'a>(&'a self, key: &'a AttemptKey, anchor: &'a Anchor, counted: Option<&'a BuildRef>) -> Fut<'a, Vec<BuildRef>> {
+        Box::pin(self.beside(key, anchor, counted))
     }
 
     fn forget<'a>(&'a self, _key: &'a AttemptKey, _anchor: &'a Anchor) -> Fut<'a, ()> {

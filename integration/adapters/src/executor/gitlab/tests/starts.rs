@@ -89,6 +89,60 @@ async fn of_two_on_one_branch_the_older_counts() {
 }
 
 #[tokio::test]
+async fn what_still_goes_on_beside_the_one_that_counted_is_named_when_its_attempt_is_over() {
+    let world = World::new().await;
+    let order = world.order(Naming::Run, true);
+    let anchor = world.anchor(&order).await;
+    let on = |id, status| pipeline(id, status, "api", &world.branch());
+    world.put(LIST, &json!([on(73, "success"), on(72, "running"), on(71, "pending"), on(70, "running")]));
+    let counted = "7/70".parse().expect("a name");
+    let surplus = world.executor.surplus(&order.key, &anchor, Some(&counted)).await.expect("looked for");
+    assert_eq!(surplus, ["7/71".parse().expect("a name"), "7/72".parse().expect("a name")], "not the one that counted, nor what is over");
+}
+
+#[tokio::test]
+async fn under_a_shared_name_only_what_names_the_attempt_is_surplus_of_it() {
+    let world = World::new().await;
+    let order = world.order(Naming::Same, false);
+    let anchor = world.anchor(&order).await;
+    let names = |run: &str, attempt: &str| {
+        json!([
+            { "key": "SIGNALBOX_RUN", "value": run },
+            { "key": "SIGNALBOX_STEP", "value": "1" },
+            { "key": "SIGNALBOX_ATTEMPT", "value": attempt },
+        ])
+    };
+    let run = order.key.run.to_string();
+    world.put(
+        LIST,
+        &json!([
+            pipeline(66, "running", "push", "main"),
+            pipeline(65, "running", "api", "main"),
+            pipeline(64, "running", "api", "main"),
+            pipeline(63, "running", "api", "main"),
+        ]),
+    );
+    world.put("GET projects/7/pipelines/63/variables", &names("another", "1"));
+    world.put("GET projects/7/pipelines/64/variables", &names(&run, "2"));
+    world.put("GET projects/7/pipelines/65/variables", &names(&run, "1"));
+    let surplus = world.executor.surplus(&order.key, &anchor, None).await.expect("looked for");
+    assert_eq!(surplus, ["7/65".parse().expect("a name")]);
+}
+
+#[tokio::test]
+async fn of_a_project_that_is_gone_nothing_goes_on_and_of_one_that_is_hidden_nobody_knows() {
+    let world = World::new().await;
+    let order = world.order(Naming::Run, true);
+    let anchor = world.anchor(&order).await;
+    world.refuse("GET projects/7", "404 Not Found", &json!({ "message": "404 Project Not Found" }));
+    world.put("GET groups/builds", &json!({ "id": 1, "full_path": "builds" }));
+    assert_eq!(world.executor.surplus(&order.key, &anchor, None).await.expect("gone"), []);
+    world.refuse("GET groups/builds", "404 Not Found", &json!({ "message": "404 Group Not Found" }));
+    let hidden = world.executor.surplus(&order.key, &anchor, None).await;
+    assert!(matches!(hidden, Err(ExecutorError::Retry { .. })), "{hidden:?}");
+}
+
+#[tokio::test]
 async fn a_push_under_the_original_name_starts_by_itself_and_is_told_from_others() {
     let world = World::new().await;
     world.put(LIST, &json!([pipeline(60, "success", "push", "main")]));
