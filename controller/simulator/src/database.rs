@@ -192,20 +192,22 @@ impl Database {
     /// Leases what is due, so many of each lane.
     pub(crate) fn lease(&mut self, room: &[(Lane, u32)], until: Timestamp, now: Timestamp) -> Vec<Leased> {
         let mut leased = Vec::new();
-        for (lane, limit) in room {
-            let free = |row: &&mut Row| row.effect.act.lane() == *lane && row.until.is_none_or(|until| until <= now);
+        let mut room = room.to_vec();
+        for row in self.rows.values_mut().filter(|row| row.until.is_none_or(|until| until <= now)) {
+            let lane = row.effect.act.lane();
             // As the store has it: what was never tried does not wait for a clock that was set back, nor what is put off for
             // longer than anything is.
-            let late = !lane.keeps_time();
-            let due =
-                |row: &&mut Row| row.due <= now || (late && (row.tries == 0 || row.due.as_millisecond() > now.as_millisecond() + 60_000));
-            for row in self.rows.values_mut().filter(free).filter(due).take(usize::try_from(*limit).unwrap_or(usize::MAX)) {
-                row.epoch += 1;
-                row.until = Some(until);
-                row.tries += 1;
-                let lease = Lease { id: row.id, epoch: row.epoch };
-                leased.push(Leased { lease, run: row.effect.key.run, tries: row.tries - 1, effect: row.effect.clone() });
+            let late = !lane.keeps_time() && (row.tries == 0 || row.due.as_millisecond() > now.as_millisecond() + 60_000);
+            let Some((_, left)) = room.iter_mut().find(|(free, left)| *free == lane && *left > 0) else { continue };
+            if row.due > now && !late {
+                continue;
             }
+            *left -= 1;
+            row.epoch += 1;
+            row.until = Some(until);
+            row.tries += 1;
+            let lease = Lease { id: row.id, epoch: row.epoch };
+            leased.push(Leased { lease, run: row.effect.key.run, tries: row.tries - 1, effect: row.effect.clone() });
         }
         leased
     }

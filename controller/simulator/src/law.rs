@@ -80,7 +80,9 @@ impl Law {
             must(new.attempts.len() >= old.attempts.len(), || "an attempt is gone".to_owned())?;
             must(!begun || run.stopped_by.is_none(), || "a stopped run has begun something".to_owned())?;
             let lost = old.attempts.last().is_none_or(|_| new.attempts[old.attempts.len() - 1].verdict == Some(Verdict::Lost));
-            if let (true, false, Some(last)) = (begun, rerun, old.attempts.len().checked_sub(1).and_then(|last| new.attempts.get(last))) {
+            // What begins after the steps before it does, has had attempts before only because somebody reran it: that is no try.
+            let again = begun && !rerun && old.state != StepState::Pending;
+            if let (true, Some(last)) = (again, old.attempts.len().checked_sub(1).and_then(|last| new.attempts.get(last))) {
                 let (lost, interrupted) = self.tries.entry(run.id).or_default();
                 *if last.class == Some(FailureClass::Interrupted) { &mut *interrupted } else { &mut *lost } += 1;
                 must(*lost <= LOST_RETRIES && *interrupted <= INTERRUPTIONS, || "a run has tried too often".to_owned())?;

@@ -129,16 +129,19 @@ impl Outside {
             Act::Prepare(_) => Some(Event::Prepared { key, anchor: "41".to_owned() }),
             Act::Start(order) => {
                 let manner = Manner::of(&order.executor);
-                // A key that was called off, and a ref that is gone, begin nothing.
+                // A key that was called off, and a ref that is gone, begin nothing; but a queue takes whatever it is given.
                 let gone = manner == Manner::Called && self.removed.contains(&key);
-                if self.fenced.contains(&key) || gone {
+                if manner != Manner::Queued && (self.fenced.contains(&key) || gone) {
                     return Ok(Err(Fault::Failed(failure(FailureCode::ExecutorRefused))));
                 }
                 if manner == Manner::Pushed && order.published.moved {
                     return Ok(Ok(Some(Event::Started { key, build: None })));
                 }
                 // It looks for what it has under this key before it starts anything. What is not shown yet it does not see.
-                let there = self.shown(&key).next().map(|build| build.name.clone());
+                let queued = |build: &&Build| manner == Manner::Queued && matches!(build.state(), BuildState::Waiting { .. });
+                // What asks for the same as something that still waits is answered with that, shown or not.
+                let mut there = self.builds.iter().filter(|build| build.key == key).filter(|build| build.shown() || queued(build));
+                let there = there.next().map(|build| build.name.clone());
                 let name = there.unwrap_or_else(|| self.begin(manner, manner != Manner::Keyed, key, &order.sha, dice, weather));
                 Some(Event::Started { key, build: Some(name) })
             }
@@ -228,6 +231,9 @@ impl Outside {
         let mut build = Build { manner, key, name: name.clone(), sha, states, begun, called, hidden, deaf };
         if self.fenced.contains(&key) {
             build.end(Verdict::Aborted);
+        } else if manner == Manner::Queued && self.removed.contains(&key) {
+            // There is nothing to fetch.
+            build.end(Verdict::Failed);
         }
         self.builds.push(build);
         name
@@ -327,7 +333,9 @@ impl Outside {
     pub(crate) fn go_on(&mut self, dice: &mut Dice, weather: &Weather) {
         let passed = self.passed;
         for build in &mut self.builds {
-            build.hidden = build.hidden && dice.chance(weather.blind) && passed < build.begun + SHOWN;
+            // What is shown late is late for more than a moment.
+            let late = weather.blind > 0 && dice.chance(500 + weather.blind);
+            build.hidden = build.hidden && late && passed < build.begun + SHOWN;
             if build.over() {
                 // An executor keeps what it knew for a while.
                 if dice.chance(weather.misfortune / 50) {

@@ -1,4 +1,4 @@
-//! What the histories are about: three executors, two environments, a few repositories.
+//! What the histories are about: four executors, two environments, a few repositories.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -20,17 +20,21 @@ pub(crate) enum Manner {
     Keyed,
     /// A call begins a build, and knows nothing of keys: pipelines that the API starts.
     Called,
+    /// A call waits in a queue, where one that asks for the same is taken for the same; and what it builds it fetches only when
+    /// its turn comes: Jenkins.
+    Queued,
     /// A push begins a build, and nobody calls.
     Pushed,
 }
 
 impl Manner {
-    pub(crate) const ALL: [Self; 3] = [Self::Keyed, Self::Called, Self::Pushed];
+    pub(crate) const ALL: [Self; 4] = [Self::Keyed, Self::Called, Self::Queued, Self::Pushed];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Keyed => "local",
             Self::Called => "called",
+            Self::Queued => "queued",
             Self::Pushed => "pushed",
         }
     }
@@ -100,7 +104,9 @@ fn order(dice: &mut Dice) -> CdOrder {
     let native = Native { file: None, picks: Vec::new() };
     let route = match manner {
         Manner::Keyed => Route::default(),
-        Manner::Called | Manner::Pushed => Route { mirror: Some(named::<MirrorName>("far")), naming: None, native: Some(native) },
+        Manner::Called | Manner::Queued | Manner::Pushed => {
+            Route { mirror: Some(named::<MirrorName>("far")), naming: None, native: Some(native) }
+        }
     };
     let number = 1 + dice.below(3);
     let head = ReviewHead {
@@ -132,7 +138,7 @@ fn order(dice: &mut Dice) -> CdOrder {
 pub(crate) fn full_ref(order: &CdOrder) -> RefName {
     // What is called by the API is under review or at no branch; a push moves a branch.
     match Manner::of(&order.executor) {
-        Manner::Called => named("refs/changes/01/1/1"),
+        Manner::Called | Manner::Queued => named("refs/changes/01/1/1"),
         Manner::Keyed | Manner::Pushed => named("refs/heads/main"),
     }
 }

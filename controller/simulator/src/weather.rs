@@ -32,6 +32,8 @@ pub struct Weather {
     pub clock: u64,
     /// An event is told twice, late, or of an attempt that it is not about.
     pub stale: u64,
+    /// Executors have switched off the hooks by which they say that there is something new.
+    pub hookless: bool,
     /// Two controllers work on the same store.
     pub two: bool,
     /// How many runs there are at most: few go far, many get in each other's way.
@@ -54,6 +56,7 @@ impl Weather {
         people: 0,
         clock: 0,
         stale: 0,
+        hookless: false,
         two: false,
         runs: 8,
     };
@@ -76,6 +79,7 @@ impl Weather {
             people: level(),
             clock: level() / 2,
             stale: level(),
+            hookless: dice.chance(250),
             two: dice.chance(300),
             runs: 1 + dice.below(8),
         }

@@ -295,7 +295,7 @@ impl<'a> World<'a> {
             return;
         }
         let index = self.some_controller(dice);
-        if dice.chance(200) {
+        if !self.weather.hookless && dice.chance(200) {
             let executor = named(dice.pick(&Manner::ALL).name());
             self.controllers[index].reconciler.nudge(&executor);
             let now = self.now();
