@@ -168,10 +168,11 @@ async fn a_fence_stops_every_build_that_was_begun() {
     house.world.far().beside.push("7/9".parse().expect("a build"));
     let _: Accepted = expect(house.post(&format!("/runs/{run}/stop"), &json!({})), StatusCode::ACCEPTED).await;
     house.ends(run, Outcome::Stopped).await;
-    let far = house.world.far();
-    assert_eq!((far.fenced.len(), far.refusals, far.cancelled.len()), (1, 0, 3), "one is asked twice, the other once");
-    assert!(far.beside.is_empty() && far.ended(run), "nothing goes on");
-    drop(far);
+    {
+        let far = house.world.far();
+        assert_eq!((far.fenced.len(), far.refusals, far.cancelled.len()), (1, 0, 3), "one is asked twice, the other once");
+        assert!(far.beside.is_empty() && far.ended(run), "nothing goes on");
+    }
     house.close().await;
 }
 
