@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, Method};
-use signalbox_contract::api::run::Revocations;
+use signalbox_contract::api::token::Revocations;
 use signalbox_service::auth::Verifier;
 use signalbox_service::client::{CallError, Client};
 use signalbox_service::shutdown::Shutdown;

@@ -215,7 +215,8 @@ impl Store {
     /// Tells a run what happened. `true` if it changed by it. With a lease, the effect that was performed is done with.
     ///
     /// # Errors
-    /// When there is no such run, or the event is a command that its state does not allow.
+    /// When there is no such run, the event is a command that its state does not allow, or the run would go on and the queue
+    /// is full.
     pub async fn happened(&self, run: RunId, event: Event, done: Option<Lease>) -> Result<bool, StoreError> {
         self.ask(|reply| Command::Happened { run, event: Box::new(event), done, reply }).await?
     }

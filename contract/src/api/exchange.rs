@@ -83,7 +83,7 @@ impl fmt::Debug for Exchanged {
 mod tests {
     use super::*;
     use crate::RunId;
-    use crate::api::run::{TokenCreated, TokenInfo};
+    use crate::api::token::{TokenCreated, TokenInfo};
     use crate::token::Service;
 
     #[test]

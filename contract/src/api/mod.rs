@@ -8,6 +8,7 @@ pub mod executor;
 pub mod mirrors;
 pub mod run;
 pub mod store;
+pub mod token;
 pub mod vcs;
 
 use jiff::Timestamp;

@@ -1,107 +1,21 @@
-//! The controller: runs, the queue, environments, tokens.
+//! The controller: runs and the queue.
+
+mod request;
+
+pub use request::{Accepted, CdRequest, DeployArtifactRequest, MAX_INPUT, MAX_INPUTS, RerunFrom, RerunRequest, RollbackRequest};
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use url::Url;
-use uuid::Uuid;
 
 use super::deploy::HostResult;
 use crate::build::PartState;
-use crate::grant::Grant;
-use crate::token::Service;
 use crate::{
     ArtifactName, AttemptKey, CommitSha, Digest, EnvironmentName, ExecutorName, Failure, FailureClass, JobName, Origin, PublishedName,
     RefName, RepoName, RunId, SourceUrl, Standing, Verdict,
 };
-
-/// How many inputs a request may carry.
-pub const MAX_INPUTS: usize = 32;
-
-/// How many bytes an input's value may have.
-pub const MAX_INPUT: usize = 4096;
-
-/// `POST /cd`: mirror, build and, where an artifact is named, deploy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CdRequest {
-    /// A repository that the server's configuration names, or a source URL that belongs to one.
-    #[schema(example = "hello")]
-    pub repo: String,
-    /// The branch, tag or full ref.
-    #[serde(rename = "ref")]
-    pub ref_name: RefName,
-    /// The artifact to deploy. Without it nothing is deployed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub artifact: Option<ArtifactName>,
-    /// The job in `.signalbox.yaml`. Default: `cd`, else the only one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub job: Option<JobName>,
-    /// Where to deploy. Default: what the server's configuration says for the repository.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub environment: Option<EnvironmentName>,
-    /// The name to publish under. Default: the artifact's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub published_name: Option<PublishedName>,
-    /// Where to build. Default: what the server's configuration says for the repository.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub executor: Option<ExecutorName>,
-    /// Values for the build, given to it as variables of these names.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schema(value_type = BTreeMap<String, String>)]
-    pub inputs: crate::job::Variables,
-}
-
-/// `POST /environments/{name}/deploy`: deploy an artifact that is in the store already.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DeployArtifactRequest {
-    /// The artifact's name in the store.
-    pub artifact_id: ArtifactName,
-    /// The name to publish under.
-    pub published_name: PublishedName,
-}
-
-/// `POST /environments/{name}/rollback`: go back to a release that the hosts still have.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RollbackRequest {
-    /// The published name.
-    pub published_name: PublishedName,
-    /// The release to go back to. Default: the one before the present one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<Digest>,
-}
-
-/// `POST /runs/{id}/rerun`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RerunRequest {
-    /// From where. Default: from the step that did not pass.
-    #[serde(default)]
-    pub from: RerunFrom,
-}
-
-/// Where a rerun begins.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum RerunFrom {
-    /// At the first step that did not pass.
-    #[default]
-    Failed,
-    /// At the beginning.
-    Start,
-}
-
-/// `202`: the run is recorded durably and goes on by itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Accepted {
-    /// The run.
-    pub run: RunId,
-    /// Where to look at it, relative to the service.
-    pub url: String,
-}
 
 /// What a run is about, as `GET /status` lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -149,9 +63,19 @@ pub struct RunSummary {
     pub origin: Origin,
     /// When it was accepted.
     pub accepted_at: Timestamp,
+    /// When it was last run again, if it was: how long it takes counts from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun_at: Option<Timestamp>,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
+}
+
+impl RunSummary {
+    /// When what goes on with it now, or went on last, was asked for.
+    pub fn began_at(&self) -> Timestamp {
+        self.rerun_at.unwrap_or(self.accepted_at)
+    }
 }
 
 /// What a run was made for.
@@ -396,72 +320,4 @@ pub struct EventView {
     /// The details; their shape depends on the kind.
     #[schema(value_type = Object)]
     pub body: serde_json::Value,
-}
-
-/// `POST /tokens`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TokenRequest {
-    /// Who it is for: a name that the audit shows.
-    pub principal: String,
-    /// The service that it is for.
-    pub audience: Service,
-    /// How long it lasts, in seconds; a year at most.
-    pub lifetime: u32,
-    /// What it may do.
-    pub grants: Vec<Grant>,
-}
-
-/// What is recorded of a token. Never the token itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct TokenInfo {
-    /// Its id.
-    pub jti: Uuid,
-    /// Who it is for.
-    pub principal: String,
-    /// The service that it is for.
-    pub audience: Service,
-    /// What it may do.
-    pub grants: Vec<Grant>,
-    /// When it ends.
-    pub expires_at: Timestamp,
-    /// When it was revoked, if it was.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub revoked_at: Option<Timestamp>,
-}
-
-/// The answer to `POST /tokens`: the one time that the token is shown.
-#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct TokenCreated {
-    /// The token.
-    pub token: String,
-    /// What is recorded of it.
-    pub info: TokenInfo,
-}
-
-impl std::fmt::Debug for TokenCreated {
-    /// The token is left out: it is for nobody's log.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TokenCreated").field("info", &self.info).finish_non_exhaustive()
-    }
-}
-
-/// The answer to `DELETE /tokens/{jti}`: a token of this id is refused from now on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Revoked {
-    /// The id.
-    pub jti: Uuid,
-    /// Whether the controller had a token of this id on its list. It has not those that were made with the keys at hand; nor
-    /// any for an id that was mistyped.
-    pub listed: bool,
-}
-
-/// `GET /revocations`: the ids of the tokens that are revoked and have not ended by themselves. For the artifact store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Revocations {
-    /// The ids.
-    pub revoked: Vec<Uuid>,
-    /// What to give as `cursor` for further ones; absent on the last page.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<Uuid>,
 }

@@ -33,6 +33,7 @@ pub fn summary(run: &Run) -> RunSummary {
         principal: run.principal.clone(),
         origin: run.request.origin().clone(),
         accepted_at: run.accepted_at,
+        rerun_at: (run.reruns > 0).then_some(run.line),
         finished_at: run.finished_at,
     }
 }

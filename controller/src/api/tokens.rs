@@ -7,12 +7,12 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Deserialize;
 use signalbox_contract::api::Page;
-use signalbox_contract::api::run::{Revocations, Revoked, TokenCreated, TokenInfo, TokenRequest};
+use signalbox_contract::api::token::{Revocations, Revoked, TokenCreated, TokenInfo, TokenRequest};
 use signalbox_contract::grant::{Action, Grant, Target};
 use signalbox_contract::token::{ISSUER, OperatorClaims, Service};
 use signalbox_contract::{Code, Problem};
 use signalbox_service::auth::Operator;
-use signalbox_service::http::{self as service_http, Json, Path, Query};
+use signalbox_service::http::{self as service_http, Json, NoBody, Path, Query};
 use signalbox_service::secret::ExposeSecret as _;
 use utoipa::IntoParams;
 use uuid::Uuid;
@@ -113,7 +113,12 @@ pub(super) async fn list(
     (status = 200, description = "It is revoked.", body = Revoked),
     (status = 403, description = "The token does not allow it.", body = Problem),
 ))]
-pub(super) async fn revoke(State(api): State<Api>, operator: Operator, Path(jti): Path<Uuid>) -> service_http::Result<Json<Revoked>> {
+pub(super) async fn revoke(
+    State(api): State<Api>,
+    operator: Operator,
+    Path(jti): Path<Uuid>,
+    _: NoBody,
+) -> service_http::Result<Json<Revoked>> {
     operator.require(Action::Tokens, &Target::default())?;
     // Whoever could not have made it cannot take it away either. One that was made with the keys at hand is not known
     // here, so only who may do everything may revoke it.

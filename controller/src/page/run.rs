@@ -86,6 +86,7 @@ fn facts(run: &RunView) -> Vec<Fact> {
         Fact::plain("Published as", text(summary.published_name.as_ref().map(ToString::to_string))),
         Fact::plain("Asked by", summary.principal.clone()),
         Fact::plain("Accepted", moment(summary.accepted_at)),
+        Fact::plain("Run again", text(summary.rerun_at.map(moment))),
         Fact::plain("Finished", text(summary.finished_at.map(moment))),
     ];
     facts.extend(origin::facts(&summary.origin));

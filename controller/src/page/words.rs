@@ -77,7 +77,7 @@ impl Row {
             by: run.principal.clone(),
             accepted: run.accepted_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             age: age(run.accepted_at, now),
-            took: took(run.accepted_at, run.finished_at, now),
+            took: took(run.began_at(), run.finished_at, now),
         }
     }
 }
@@ -168,6 +168,21 @@ mod tests {
     use super::*;
 
     // Threat 60.
+    #[test]
+    fn what_was_run_again_took_as_long_as_its_last_pass() {
+        let at = |seconds: i64| Timestamp::from_second(seconds).expect("a time");
+        let mut run: RunSummary = serde_json::from_value(serde_json::json!({
+            "id": "01jd8qk4wmfvt9e3v1n0t2m6xz", "number": 1, "kind": "cd", "state": "finished", "outcome": "passed",
+            "principal": "tester", "accepted_at": at(0), "finished_at": at(7_205),
+        }))
+        .expect("a run");
+        let row = Row::of(&run, at(10_800));
+        assert_eq!((row.age.as_str(), row.took.as_str()), ("3 h ago", "2 h 00 min"));
+        run.rerun_at = Some(at(7_200));
+        let row = Row::of(&run, at(10_800));
+        assert_eq!((row.age.as_str(), row.took.as_str()), ("3 h ago", "5.0 s"));
+    }
+
     #[test]
     fn a_log_cannot_play_tricks_on_a_page() {
         assert_eq!(log_text(b"\x1b[31mred\x1b[0m\r\nplain\x00\n"), "red\nplain\u{fffd}\n");

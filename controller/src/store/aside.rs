@@ -166,6 +166,7 @@ fn unreadable(id: RunId, columns: &Columns) -> RunSummary {
         principal: String::new(),
         origin: signalbox_contract::Origin::Api,
         accepted_at: moment(*accepted),
+        rerun_at: None,
         finished_at: finished.map(moment),
     }
 }

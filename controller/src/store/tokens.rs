@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use signalbox_contract::api::Page;
-use signalbox_contract::api::run::{Revocations, TokenInfo};
+use signalbox_contract::api::token::{Revocations, TokenInfo};
 use signalbox_contract::grant::Grant;
 use signalbox_contract::token::Service;
 use signalbox_service::telemetry::causes;

@@ -128,7 +128,7 @@ impl Writer {
         }
         let now = self.clock.now();
         let mut transaction = self.pool.begin_with(Database::BEGIN).await?;
-        let mut batch = Batch::new(&mut self.memory, now, self.settings.limits);
+        let mut batch = Batch::new(&mut self.memory, now, self.settings.limits, self.settings.queue);
         if std::mem::take(&mut self.resized) {
             batch.grant_free();
         }
@@ -145,7 +145,7 @@ impl Writer {
         for command in commands {
             match command {
                 Command::Accept { run, reply } => {
-                    let accepted = accept(&mut batch, &mut transaction, *run, &mut known, &self.settings, &self.clock).await?;
+                    let accepted = accept(&mut batch, &mut transaction, *run, &mut known, &self.clock).await?;
                     answers.push(answer(reply, accepted));
                 }
                 Command::Happened { run, event, done, reply } => {
@@ -161,7 +161,7 @@ impl Writer {
                     received.1.push(reply);
                 }
                 Command::Act { doing, reply } => {
-                    let done = act(&mut batch, &mut transaction, *doing, &mut known, &self.settings, &self.clock).await?;
+                    let done = act(&mut batch, &mut transaction, *doing, &mut known, &self.clock).await?;
                     answers.push(answer(reply, done));
                 }
                 Command::Postpone { id, due, reason, reply } => {
@@ -246,7 +246,6 @@ async fn accept(
     writer: &mut SqliteConnection,
     new: NewRun,
     known: &mut KnownKeys,
-    settings: &StoreSettings,
     clock: &SharedClock,
 ) -> Result<Result<RunId, StoreError>, StoreError> {
     let NewRun { principal, request, idempotency } = new;
@@ -255,7 +254,7 @@ async fn accept(
     {
         return Ok(if before == digest { Ok(*run) } else { Err(StoreError::KeyReused) });
     }
-    if batch.memory.runs.len() >= settings.queue {
+    if !batch.has_room(1) {
         return Ok(Err(StoreError::QueueFull));
     }
     if let signalbox_controller_core::plan::Request::Cd(order) = &request
@@ -282,11 +281,10 @@ async fn act(
     writer: &mut SqliteConnection,
     mut doing: Doing,
     known: &mut KnownKeys,
-    settings: &StoreSettings,
     clock: &SharedClock,
 ) -> Result<Result<Vec<DeedView>, StoreError>, StoreError> {
     let starts = doing.deeds.iter().filter(|deed| matches!(deed, Deed::Start { .. })).count();
-    if starts > 0 && batch.memory.runs.len() + starts > settings.queue {
+    if starts > 0 && !batch.has_room(starts) {
         return Ok(Err(StoreError::QueueFull));
     }
     let mut done = Vec::new();
@@ -294,7 +292,7 @@ async fn act(
         match todo {
             Deed::Start { run, trigger } => done.push(match deed::startable(batch, writer, &trigger).await? {
                 Startable::No(run, reason) => DeedView { what: DeedKind::Known, run: Some(run), reason: reason.to_owned() },
-                Startable::Yes(mark) => match accept(batch, writer, *run, known, settings, clock).await? {
+                Startable::Yes(mark) => match accept(batch, writer, *run, known, clock).await? {
                     Ok(run) => {
                         deed::remember(writer, &trigger, &mark, run).await?;
                         DeedView { what: DeedKind::Started, run: Some(run), reason: String::new() }

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
-use signalbox_contract::Code;
-use signalbox_contract::Verdict;
 use signalbox_contract::api::Page;
 use signalbox_contract::api::run::{Accepted, Outcome, RunSummary, Status};
 use signalbox_contract::grant::Grant;
+use signalbox_contract::{Code, Problem, Verdict};
 
 use crate::house::{House, SOURCE, Setup, answer, expect, refused};
+use crate::pages::with_cookie;
 use crate::stand_ins::{At, Mood};
 
 fn hello() -> Value {
@@ -150,6 +150,40 @@ async fn a_full_queue_takes_nothing_and_says_when_to_come_back() {
     house.ends(second, Outcome::Passed).await;
     let third = house.cd(&hello()).await;
     assert_eq!(house.ends(third, Outcome::Passed).await.summary.number, 3, "what was refused took no number");
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_over_goes_on_only_where_the_queue_has_room() {
+    let house = House::with(Setup::default().top("queue = 1")).await;
+    house.world.blobs().publish("tool", b"1");
+    let over = house.cd(&hello()).await;
+    let before = house.ends(over, Outcome::Passed).await;
+    house.world.is(At::Vcs, Mood::Hanging);
+    let present = house.cd(&hello()).await;
+    let started = [
+        ("/cd".to_owned(), hello()),
+        (format!("/runs/{over}/rerun"), json!({ "from": "start" })),
+        ("/environments/test/deploy".to_owned(), json!({ "artifact_id": "tool", "published_name": "tool" })),
+        ("/environments/test/rollback".to_owned(), json!({ "published_name": "hello" })),
+    ];
+    for (path, body) in &started {
+        let response = answer(house.post(path, body), StatusCode::SERVICE_UNAVAILABLE).await;
+        assert_eq!(response.headers()["retry-after"], "30", "{path}");
+        let problem: Problem = response.json().await.expect("a problem");
+        assert_eq!((problem.code, problem.retry_after), (Code::QueueFull, Some(30)), "{path}");
+    }
+    let pressed = with_cookie(house.bare(Method::POST, &format!("/view/runs/{over}/rerun")), house.token());
+    let response = answer(pressed.header("sec-fetch-site", "same-origin"), StatusCode::SERVICE_UNAVAILABLE).await;
+    assert_eq!(response.headers()["retry-after"], "30", "the button is refused alike");
+    // What cannot be done anyway is said first: waiting would not help.
+    refused(house.post(&format!("/runs/{present}/rerun"), &json!({})), 409).await;
+    refused(house.post(&format!("/runs/{over}/rerun"), &json!({})), 409).await;
+    assert_eq!(house.run(over).await, before, "nothing of it was begun");
+    house.world.is(At::Vcs, Mood::Well);
+    house.ends(present, Outcome::Passed).await;
+    let _: Accepted = expect(house.post(&format!("/runs/{over}/rerun"), &json!({ "from": "start" })), StatusCode::ACCEPTED).await;
+    house.ends(over, Outcome::Passed).await;
     house.close().await;
 }
 

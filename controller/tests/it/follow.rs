@@ -5,7 +5,8 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use signalbox_contract::api::Page;
-use signalbox_contract::api::run::{EventView, Outcome, TokenCreated};
+use signalbox_contract::api::run::{EventView, Outcome};
+use signalbox_contract::api::token::TokenCreated;
 use signalbox_contract::grant::Action;
 use signalbox_contract::{Code, RunId, Verdict};
 

@@ -3,7 +3,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use signalbox_contract::api::Page;
-use signalbox_contract::api::run::{Revocations, Revoked, TokenCreated, TokenInfo};
+use signalbox_contract::api::token::{Revocations, Revoked, TokenCreated, TokenInfo};
 use signalbox_contract::grant::{Action, Grant};
 
 use crate::house::{House, answer, expect, on_repos, refused};

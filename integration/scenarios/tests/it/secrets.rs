@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 use signalbox_contract::Code;
-use signalbox_contract::api::run::{Accepted, Outcome, Status, TokenCreated};
+use signalbox_contract::api::run::{Accepted, Outcome, Status};
+use signalbox_contract::api::token::TokenCreated;
 use signalbox_scenarios::{World, WorldOptions, job_file};
 use signalbox_service::secret::SecretString;
 

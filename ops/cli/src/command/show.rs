@@ -171,7 +171,7 @@ pub(crate) fn ending(view: &RunView) -> String {
     let run = &view.summary;
     let mut line = format!("run {} {}", run.id, words::result(run));
     if let Some(end) = run.finished_at {
-        line = format!("{line} in {}", took(run.accepted_at, end));
+        line = format!("{line} in {}", took(run.began_at(), end));
     }
     if !run.reason.is_empty() {
         line = format!("{line}: {}", run.reason);
@@ -199,6 +199,7 @@ fn whole(view: &RunView) -> String {
     fact("publishes", run.published_name.as_ref().map(ToString::to_string));
     fact("by", Some(run.principal.clone()));
     fact("accepted", Some(moment(run.accepted_at)));
+    fact("run again", run.rerun_at.map(moment));
     for (name, value) in origin(&run.origin) {
         fact(name, Some(value));
     }

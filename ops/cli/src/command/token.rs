@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::HeaderMap;
 use secrecy::{ExposeSecret as _, SecretString};
 use signalbox_contract::api::Page;
-use signalbox_contract::api::run::{Revoked, TokenCreated, TokenInfo, TokenRequest};
+use signalbox_contract::api::token::{Revoked, TokenCreated, TokenInfo, TokenRequest};
 use signalbox_contract::grant::{Action, Glob, Grant};
 use signalbox_contract::token::{ISSUER, OperatorClaims, Service};
 use signalbox_service::auth::Signer;

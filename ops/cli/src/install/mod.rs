@@ -16,7 +16,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use signalbox_contract::api::run::TokenRequest;
+use signalbox_contract::api::token::TokenRequest;
 use signalbox_contract::grant::Grant;
 use signalbox_contract::token::Service;
 use signalbox_service::auth::{PUBLIC_FILE, SIGNING_FILE, init_keys};
