@@ -126,12 +126,14 @@ fn described() -> (OpenApiRouter<Api>, OpenApiRouter<Api>, OpenApiRouter<Api>) {
 /// The routes: the ordinary ones, pages included; those whose answers are streams; and those where forges deliver. A
 /// browser that holds a session may change nothing on behalf of another site.
 pub fn routers(api: Api) -> (Router, Router, Router) {
+    let description = openapi();
     let (ordinary, streaming, delivered) = described();
     let delivered = delivered.with_state(api.clone()).split_for_parts().0;
     let secret = Router::new().route("/webhooks/{forge}/{*path}", axum::routing::post(webhooks::post_with_path)).with_state(api.clone());
     let ordinary = ordinary.with_state(api.clone()).split_for_parts().0;
     let streaming = streaming.with_state(api.clone()).split_for_parts().0;
-    (ordinary.merge(page::router(api)).layer(CsrfLayer::new()), streaming, delivered.merge(secret))
+    let known = |routes| http::described_parameters(routes, &description);
+    (known(ordinary).merge(page::router(api)).layer(CsrfLayer::new()), known(streaming), known(delivered.merge(secret)))
 }
 
 /// The description of the API.

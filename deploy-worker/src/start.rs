@@ -7,14 +7,14 @@ use signalbox_service::auth::{KeyError, Verifier};
 use signalbox_service::client::{Client, ClientError};
 use signalbox_service::clock::SharedClock;
 use signalbox_service::folder::{DataFolder, FolderError};
-use signalbox_service::http::{ServeOptions, finish, serve};
+use signalbox_service::http::{ServeOptions, described_parameters, finish, serve};
 use signalbox_service::ledger::{Ledger, LedgerError};
 use signalbox_service::shutdown::Shutdown;
 use signalbox_service::telemetry::Telemetry;
 use tokio::net::TcpListener;
 
 use crate::activation::Deployer;
-use crate::api::{Api, routes};
+use crate::api::{Api, openapi, routes};
 use crate::blob::Cache;
 use crate::config::Config;
 use crate::ssh::{ControlFolderError, Sessions, Times};
@@ -64,7 +64,7 @@ pub async fn start(
     let api = Api { verifier, ledger: ledger.clone(), deployer: Arc::new(deployer) };
     let options = ServeOptions::new("deploy-worker").tls(config.common.tls.clone());
     let (router, _) = routes().with_state(api).split_for_parts();
-    let router = finish(router, &options, &telemetry);
+    let router = finish(described_parameters(router, &openapi()), &options, &telemetry);
     let ending = shutdown.clone();
     shutdown.spawn("deploy-worker", async move {
         serve(listener, router, options, ending).await;

@@ -11,7 +11,7 @@ use signalbox_contract::api::Answer;
 use signalbox_contract::api::vcs::{MAX_FILES, RefsAction, RefsRequest, RefsResult, RepoRequest, RepoResult};
 use signalbox_contract::{AttemptKey, Code, Failure, FailureCode, Problem};
 use signalbox_service::auth::{Act, Verifier};
-use signalbox_service::http::{Result, ServeOptions, StreamLimits, describe, finish_with, streaming};
+use signalbox_service::http::{Result, ServeOptions, StreamLimits, describe, described_parameters, finish_with, streaming};
 use signalbox_service::ledger::{Ledger, WorkError, respond};
 use signalbox_service::telemetry::{Telemetry, causes};
 use utoipa::OpenApi;
@@ -48,7 +48,9 @@ pub(crate) fn router(api: Api, options: &ServeOptions, telemetry: &Telemetry) ->
     let ordinary = ordinary.merge(told).route("/mirrors/collect", post(mirrors_api::collect)).with_state(api.clone());
     let mirrors = Router::new().route("/mirrors/{*path}", get(served::info_refs).post(served::upload_pack)).with_state(api);
     let limits = StreamLimits::new(MAX_GIT_REQUEST, GIT_REQUEST_DEADLINE);
-    finish_with(ordinary, streaming(mirrors, limits), options, telemetry)
+    let description = openapi();
+    let known = |routes| described_parameters(routes, &description);
+    finish_with(known(ordinary), streaming(known(mirrors), limits), options, telemetry)
 }
 
 /// Fetches a ref from its source and proves that it is what was asked for. Asking again, with the same key and body, tells

@@ -19,7 +19,7 @@ use axum::Router;
 use axum::extract::FromRef;
 use axum::routing::{get, post, put};
 use signalbox_service::auth::Verifier;
-use signalbox_service::http::{ServeOptions, StreamLimits, finish_with, streaming};
+use signalbox_service::http::{ServeOptions, StreamLimits, described_parameters, finish_with, streaming};
 use signalbox_service::ledger::Ledger;
 use signalbox_service::telemetry::Telemetry;
 
@@ -56,5 +56,8 @@ pub(crate) fn router(app: App, upload_timeout: Duration, options: &ServeOptions,
         .route("/grants/{key}/{*name}", put(grants::put_grant))
         // An artifact may be called `close`.
         .route("/grants/{key}/close", post(grants::close_grant).put(grants::put_grant_close));
-    finish_with(ordinary.with_state(app.clone()), streaming(streams.with_state(app), limits), options, telemetry)
+    let description = openapi();
+    let known = |routes| described_parameters(routes, &description);
+    let (ordinary, streams) = (known(ordinary.with_state(app.clone())), known(streams.with_state(app)));
+    finish_with(ordinary, streaming(streams, limits), options, telemetry)
 }

@@ -35,6 +35,13 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
             item.head = item.get.clone().map(headed);
         }
     }
+    // The history has a second address, under the bytes that it is of.
+    if let Some(mut history) = api.paths.paths.get("/versions/{name}").cloned() {
+        if let Some(operation) = &mut history.get {
+            operation.operation_id = Some("list_versions_of_blob".to_owned());
+        }
+        api.paths.paths.insert("/blobs/{name}/versions".to_owned(), history);
+    }
     describe(api, &["operator", "capability", "act"])
 }
 
@@ -59,6 +66,7 @@ mod tests {
         for path in [
             "/blobs",
             "/blobs/{name}",
+            "/blobs/{name}/versions",
             "/digests/{digest}",
             "/grants/{key}",
             "/grants/{key}/close",
@@ -69,6 +77,6 @@ mod tests {
         ] {
             assert!(paths.iter().any(|known| *known == path), "{path}");
         }
-        assert_eq!(paths.len(), 11, "and those about its health: {paths:?}");
+        assert_eq!(paths.len(), 12, "and those about its health: {paths:?}");
     }
 }

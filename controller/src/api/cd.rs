@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use signalbox_contract::api::run::{Accepted, CdRequest, MAX_INPUT, MAX_INPUTS};
 use signalbox_contract::api::vcs::Naming;
 use signalbox_contract::grant::{Action, Glob, Target};
+use signalbox_contract::source::MAX_SOURCE_URL;
 use signalbox_contract::{Code, CommitSha, Digest, Origin, Problem, PublishedName, RefName, RepoName};
 use signalbox_controller_core::plan::{CdOrder, DeployTarget, Request};
 use signalbox_service::auth::{Operator, sha256};
@@ -42,7 +43,7 @@ pub(super) async fn post(
     headers: HeaderMap,
     Json(mut request): Json<CdRequest>,
 ) -> service_http::Result<Response> {
-    check_inputs(&request)?;
+    check(&request)?;
     check_ref(&request.ref_name)?;
     let known = api.config.repository(&request.repo);
     // Whoever may not start a run of a repository does not learn whether there is one.
@@ -108,21 +109,30 @@ fn check_ref(ref_name: &RefName) -> Result<(), Problem> {
         .field("ref", "is the id of a commit; name the branch or tag that has it"))
 }
 
-fn check_inputs(request: &CdRequest) -> Result<(), Problem> {
+/// What the request's types alone do not say: all that is wrong with it, whatever is configured.
+fn check(request: &CdRequest) -> Result<(), Problem> {
+    let mut problem = Problem::new(Code::InvalidBody);
+    if request.repo.len() > MAX_SOURCE_URL {
+        problem = problem.field("repo", format!("must have at most {MAX_SOURCE_URL} bytes"));
+    }
+    if request.artifact.is_none() {
+        let stray = [("environment", request.environment.is_some()), ("published_name", request.published_name.is_some())];
+        for (field, _) in stray.into_iter().filter(|(_, given)| *given) {
+            problem = problem.field(field, "makes sense only with an artifact: nothing is deployed without one");
+        }
+    }
     if request.inputs.len() > MAX_INPUTS {
-        return Err(Problem::new(Code::InvalidBody).field("inputs", format!("has more than {MAX_INPUTS} entries")));
+        return Err(problem.field("inputs", format!("has more than {MAX_INPUTS} entries")));
     }
-    if let Some(name) = request.inputs.keys().find(|name| name.is_kept()) {
-        return Err(Problem::new(Code::InvalidBody).field(
-            format!("inputs.{name}"),
-            "is a name that no input may have: it belongs to Signalbox or the executor, or decides which programs a build runs",
-        ));
+    for (name, value) in &request.inputs {
+        if name.is_kept() {
+            let words = "is a name that no input may have: it belongs to Signalbox or the executor, or decides which programs a build runs";
+            problem = problem.field(format!("inputs.{name}"), words);
+        } else if value.len() > MAX_INPUT || value.contains('\0') {
+            problem = problem.field(format!("inputs.{name}"), format!("must have at most {MAX_INPUT} bytes, and no NUL among them"));
+        }
     }
-    match request.inputs.iter().find(|(_, value)| value.len() > MAX_INPUT || value.contains('\0')) {
-        Some((name, _)) => Err(Problem::new(Code::InvalidBody)
-            .field(format!("inputs.{name}"), format!("must have at most {MAX_INPUT} bytes, and no NUL among them"))),
-        None => Ok(()),
-    }
+    if problem.errors.is_empty() { Ok(()) } else { Err(problem) }
 }
 
 /// The request with every default filled in.
@@ -152,10 +162,6 @@ fn order(api: &Api, name: &RepoName, repository: &RepositoryConfig, request: CdR
         let published = published.ok_or_else(|| missing("published_name", "must be given: the artifact's name does not fit a host"))?;
         Some((artifact, DeployTarget { environment, name: published }))
     } else {
-        let stray = [("environment", environment.is_some()), ("published_name", published_name.is_some())];
-        if let Some((field, _)) = stray.into_iter().find(|(_, given)| *given) {
-            return Err(Problem::new(Code::InvalidBody).field(field, "makes sense only with an artifact: nothing is deployed without one"));
-        }
         None
     };
     Ok(CdOrder {

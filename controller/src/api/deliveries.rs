@@ -8,7 +8,7 @@ use signalbox_contract::api::delivery::{DeliveryState, DeliverySummary, Delivery
 use signalbox_contract::grant::{Action, Target};
 use signalbox_contract::{Code, ForgeName, Problem, RepoName};
 use signalbox_service::auth::Operator;
-use signalbox_service::http::{self as service_http, Json, Path, Query};
+use signalbox_service::http::{self as service_http, Json, NoBody, Path, Query};
 use utoipa::IntoParams;
 
 use super::cd::of;
@@ -53,14 +53,14 @@ pub(super) async fn get(State(api): State<Api>, operator: Operator, Path(id): Pa
     Ok(Json(api.delivery(&operator, id).await?))
 }
 
-/// Have a delivery acted on again. What was started for it is not started twice.
+/// Have a delivery acted on again. What was started for it is not started twice. It takes no body.
 #[utoipa::path(post, path = "/deliveries/{id}/replay", tag = "deliveries", params(("id" = u64, Path, description = "The delivery.")), responses(
     (status = 202, description = "It is acted on again."),
     (status = 403, description = "The token's grants do not cover it.", body = Problem),
     (status = 404, description = "There is no such delivery, or it may not be seen.", body = Problem),
     (status = 409, description = "It waits to be acted on already, or was not kept.", body = Problem),
 ))]
-pub(super) async fn replay(State(api): State<Api>, operator: Operator, Path(id): Path<u64>) -> service_http::Result<StatusCode> {
+pub(super) async fn replay(State(api): State<Api>, operator: Operator, Path(id): Path<u64>, _: NoBody) -> service_http::Result<StatusCode> {
     api.replay_delivery(&operator, id).await?;
     Ok(StatusCode::ACCEPTED)
 }

@@ -77,7 +77,10 @@ pub(super) async fn get(
 }
 
 /// Deploy an artifact that is in the store. Needs `deploy` on the artifact, the environment and the name.
-#[utoipa::path(post, path = "/environments/{name}/deploy", tag = "environments", params(("name" = EnvironmentName, Path, description = "The environment.")), request_body = DeployArtifactRequest, responses(
+#[utoipa::path(post, path = "/environments/{name}/deploy", tag = "environments", params(
+    ("name" = EnvironmentName, Path, description = "The environment."),
+    ("Idempotency-Key" = Option<String>, Header, description = "1 to 128 printable ASCII characters; kept a day"),
+), request_body = DeployArtifactRequest, responses(
     (status = 202, description = "A run is recorded durably and goes on by itself.", body = Accepted),
     (status = 400, description = "The body is not valid; `errors` names the fields.", body = Problem),
     (status = 403, description = "The token's grants do not cover it.", body = Problem),
@@ -102,7 +105,10 @@ pub(super) async fn deploy(
 }
 
 /// Go back to a release that the hosts still have. Nothing is built and no bytes are moved.
-#[utoipa::path(post, path = "/environments/{name}/rollback", tag = "environments", params(("name" = EnvironmentName, Path, description = "The environment.")), request_body = RollbackRequest, responses(
+#[utoipa::path(post, path = "/environments/{name}/rollback", tag = "environments", params(
+    ("name" = EnvironmentName, Path, description = "The environment."),
+    ("Idempotency-Key" = Option<String>, Header, description = "1 to 128 printable ASCII characters; kept a day"),
+), request_body = RollbackRequest, responses(
     (status = 202, description = "A run is recorded durably and goes on by itself.", body = Accepted),
     (status = 400, description = "The body is not valid; `errors` names the fields.", body = Problem),
     (status = 403, description = "The token's grants do not cover it.", body = Problem),

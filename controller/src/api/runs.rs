@@ -13,7 +13,7 @@ use signalbox_contract::{Problem, RefName, RepoName, RunId};
 use signalbox_controller_core::decide::may_rerun;
 use signalbox_controller_core::{Event, Run, view};
 use signalbox_service::auth::Operator;
-use signalbox_service::http::{self as service_http, Json, OptionalJson, Path, Query};
+use signalbox_service::http::{self as service_http, Json, NoBody, OptionalJson, Path, Query};
 use utoipa::IntoParams;
 
 use super::caching::{Caching, matches_tag};
@@ -143,14 +143,15 @@ pub(super) async fn events(
     Ok(Json(api.store.events(run.id, query.after.unwrap_or_default(), limit).await.map_err(refused)?))
 }
 
-/// Stop a run. What is being built is stopped at its executor; nothing is deployed afterwards.
+/// Stop a run. What is being built is stopped at its executor; nothing is deployed afterwards. It takes no body.
 #[utoipa::path(post, path = "/runs/{id}/stop", tag = "runs", params(("id" = RunId, Path, description = "The run.")), responses(
     (status = 202, description = "It is being stopped.", body = Accepted),
+    (status = 400, description = "The path is not valid, or there is a body that says something.", body = Problem),
     (status = 403, description = "The token's grants do not cover it.", body = Problem),
     (status = 404, description = "There is no such run, or it may not be seen.", body = Problem),
     (status = 409, description = "It has ended, or is being stopped already.", body = Problem),
 ))]
-pub(super) async fn stop(State(api): State<Api>, operator: Operator, Path(id): Path<RunId>) -> service_http::Result<Response> {
+pub(super) async fn stop(State(api): State<Api>, operator: Operator, Path(id): Path<RunId>, _: NoBody) -> service_http::Result<Response> {
     api.stop_run(&operator, id).await?;
     accepted(Accepted { run: id, url: format!("/runs/{id}") })
 }
@@ -162,6 +163,7 @@ pub(super) async fn stop(State(api): State<Api>, operator: Operator, Path(id): P
     (status = 403, description = "The token's grants do not cover it.", body = Problem),
     (status = 404, description = "There is no such run, or it may not be seen.", body = Problem),
     (status = 409, description = "It has not ended, or there is nothing to run again.", body = Problem),
+    (status = 503, description = "The queue is full; nothing was accepted.", body = Problem),
 ))]
 pub(super) async fn rerun(
     State(api): State<Api>,

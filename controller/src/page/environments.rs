@@ -60,6 +60,7 @@ struct Row {
 
 /// Which environments are wanted.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct EnvironmentsQuery {
     /// The `next` of the page before.
     cursor: Option<EnvironmentName>,

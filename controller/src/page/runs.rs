@@ -29,6 +29,7 @@ struct List {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct RunsQuery {
     cursor: Option<RunId>,
 }

@@ -26,6 +26,8 @@ async fn a_request_for_a_run_that_makes_no_sense_names_the_field() {
         ("ref", json!("x".repeat(256))),
         ("ref", json!(["main"])),
         ("repo", json!(7)),
+        ("repo", json!("x".repeat(2049))),
+        ("repo", json!(format!("https://git.example.org/{}", "x".repeat(3000)))),
         ("artifact", json!("../../etc/passwd")),
         ("artifact", json!("/x")),
         ("artifact", json!("a".repeat(201))),
@@ -81,7 +83,6 @@ async fn what_is_not_configured_is_named() {
         ("repo", json!({ "repo": "file:///etc/passwd", "ref": "main" })),
         ("repo", json!({ "repo": "--upload-pack=id", "ref": "main" })),
         ("repo", json!({ "repo": "", "ref": "main" })),
-        ("repo", json!({ "repo": "x".repeat(3000), "ref": "main" })),
         ("executor", json!({ "repo": "hello", "ref": "main", "executor": "mars" })),
         ("executor", json!({ "repo": "bare", "ref": "main" })),
         ("environment", json!({ "repo": "team/other", "ref": "main", "artifact": "x" })),
@@ -188,8 +189,85 @@ async fn parameters_are_checked() {
     }
     assert_eq!(refused(house.post(&format!("/runs/{run}/rerun"), &json!({ "from": "middle" })), 400).await.errors[0].field, "from");
     assert_eq!(refused(house.post(&format!("/runs/{run}/rerun"), &json!({ "step": 1 })), 400).await.errors[0].field, "step");
+    let words = refused(house.post(&format!("/runs/{run}/rerun"), &json!({ "from": 1 })), 400).await.errors.remove(0);
+    assert!(words.field == "from" && words.detail.contains("`failed` or `start`"), "{words:?}");
+    assert_eq!(refused(house.post(&format!("/runs/{run}/rerun"), &Value::Null), 400).await.detail, "The body must be an object.");
+    assert_eq!(refused(house.post(&format!("/runs/{run}/stop"), &json!({ "from": "start" })), 400).await.errors[0].field, "from");
+    refused(house.by(house.token(), Method::POST, &format!("/runs/{run}/stop")).body("now"), 415).await;
+    refused(house.by(house.token(), Method::POST, &format!("/runs/{run}/stop")), 409).await;
+    refused(house.post(&format!("/runs/{run}/stop"), &json!({})), 409).await;
     let live = house.get(&format!("/runs/{run}/live")).header("last-event-id", "x");
     assert_eq!(refused(live, 400).await.errors[0].field, "Last-Event-ID");
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_field_at_fault_is_named_at_once() {
+    let house = House::open().await;
+    let grant = json!({ "actions": ["read", "fly"], "repos": [7] });
+    for (path, body, fields) in [
+        ("/cd", json!({}), "ref repo"),
+        (
+            "/cd",
+            json!({ "repo": 7, "ref": "a..b", "job": "", "branch": "x", "inputs": { "A": 1, "B": 2 } }),
+            "branch inputs.A inputs.B job ref repo",
+        ),
+        (
+            "/cd",
+            json!({ "repo": "x".repeat(3000), "ref": "main", "environment": "test", "inputs": { "PATH": "x", "A": "\u{0}" } }),
+            "environment inputs.A inputs.PATH repo",
+        ),
+        ("/environments/test/deploy", json!({ "artifact_id": "../x", "digest": "x" }), "artifact_id digest published_name"),
+        ("/environments/test/rollback", json!({ "published_name": "a/b", "digest": 1 }), "digest published_name"),
+        (
+            "/tokens",
+            json!({ "audience": "moon", "lifetime": -1, "grants": [grant] }),
+            "audience grants[0].actions[1] grants[0].repos[0] lifetime principal",
+        ),
+        ("/tokens", json!({ "principal": "", "audience": "controller", "lifetime": 0, "grants": [] }), "grants lifetime principal"),
+    ] {
+        let problem = refused(house.post(path, &body), 400).await;
+        let mut named: Vec<&str> = problem.errors.iter().map(|error| error.field.as_str()).collect();
+        named.sort_unstable();
+        assert_eq!((problem.code, named.join(" ").as_str()), (Code::InvalidBody, fields), "{path} {problem:?}");
+    }
+    nothing_is_stored(&house).await;
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_parameter_must_be_is_said_without_a_librarys_words() {
+    let house = House::open().await;
+    let run = house.branch("main").await;
+    house.ends(run, Outcome::Passed).await;
+    let number = "must be a whole number";
+    let cases = [
+        (Method::DELETE, "/tokens/zzz".to_owned(), "jti", "must be a UUID"),
+        (Method::GET, format!("/runs/{run}/steps/build/attempts/x"), "attempt", "must be a whole number from 0 to 65535"),
+        (Method::GET, "/deliveries/zz".to_owned(), "id", number),
+        (Method::GET, "/runs?limit=x".to_owned(), "limit", number),
+        (Method::GET, "/runs?repo=%ff".to_owned(), "repo", "must be UTF-8"),
+        (Method::GET, format!("/runs/{run}/events?after=x"), "after", number),
+        (Method::GET, format!("/runs/{run}/steps/build/log?tail=x"), "tail", number),
+        (Method::GET, format!("/runs/{run}/steps/build/log?attempt=70000"), "attempt", number),
+        (Method::GET, "/deliveries?cursor=x".to_owned(), "cursor", number),
+        (Method::GET, "/tokens?cursor=x".to_owned(), "cursor", "must be a UUID"),
+    ];
+    for (method, path, field, words) in cases {
+        let problem = refused(house.by(house.token(), method, &path), 400).await;
+        let error = &problem.errors[0];
+        assert!(error.field == field && error.detail.starts_with(words), "{path}: {problem:?}");
+        let text = format!("{problem:?}");
+        assert!(
+            !["invalid digit", "parsing", "u16", "u64", "struct", "invalid type"].iter().any(|word| text.contains(word)),
+            "{path}: {text}"
+        );
+    }
+    let broken = house.by(house.token(), Method::POST, "/cd").header("content-type", "application/json");
+    let problem = refused(broken.body(b"{\"repo\": \"\xff\", \"ref\": \"main\"}".to_vec()), 400).await;
+    assert!(problem.detail.contains("UTF-8"), "{problem:?}");
+    // What does not fit at all is too long, whatever it asks for.
+    assert_eq!(refused(house.get(&format!("/runs?ref={}", "x".repeat(9000))), 414).await.code, Code::UriTooLong);
     house.close().await;
 }
 

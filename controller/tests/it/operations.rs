@@ -126,6 +126,44 @@ async fn every_operation_refuses_what_makes_no_sense_and_names_it() {
     house.close().await;
 }
 
+/// Where an operation is asked for, of things that there are not.
+fn at(template: &str) -> String {
+    let id = if template.starts_with("/deliveries") { "1" } else { RUN };
+    let path = template.replace("{id}", id).replace("{step}", "build").replace("{attempt}", "1").replace("{name}", "test");
+    path.replace("{jti}", "01936f00-0000-7000-8000-000000000000").replace("{forge}", "nowhere").replace("{path}", "x")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_operation_ignores_a_parameter_that_it_does_not_read() {
+    let house = House::open().await;
+    let secret = "s3cr3t-of-somebody";
+    for (operation, _) in described() {
+        let (method, template) = operation.split_once(' ').expect("a method and a path");
+        let method: Method = method.parse().expect("a method");
+        for (query, field) in [("x=1", "x"), ("token=", "token"), ("limt=5&limit=1", "limt")] {
+            let path = format!("{}?{query}{}", at(template), if field == "token" { secret } else { "" });
+            let request = house.by(house.token(), method.clone(), &path);
+            let body = json!({ "repo": "hello", "ref": "main" });
+            let problem = refused(if method == Method::POST { request.json(&body) } else { request }, 400).await;
+            assert_eq!((problem.code, problem.errors[0].field.as_str()), (Code::InvalidRequest, field), "{operation}: {problem:?}");
+            assert!(!format!("{problem:?}").contains(secret), "{problem:?}");
+            if field == "token" {
+                assert!(problem.errors[0].detail.contains("Authorization"), "it is said where it belongs: {problem:?}");
+            }
+        }
+    }
+    let runs: Value = expect(house.get("/runs"), StatusCode::OK).await;
+    assert_eq!(runs["items"], json!([]), "nothing came of it");
+    // A question mark with nothing behind it says nothing.
+    answer(house.get("/status?"), StatusCode::OK).await;
+    answer(house.by(house.token(), Method::HEAD, "/runs?limit=1"), StatusCode::OK).await;
+    answer(house.by(house.token(), Method::HEAD, "/runs?x=1"), StatusCode::BAD_REQUEST).await;
+    for page in ["/?x=1", "/sign-in?token=x", "/view/deliveries?x=1", "/view/environments?x=1", "/assets/style.css?x=1"] {
+        answer(house.get(page).header("accept", "text/html"), StatusCode::BAD_REQUEST).await;
+    }
+    house.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_operation_that_needs_a_token_does_nothing_without_one() {
     let house = House::with(setup()).await;
@@ -134,9 +172,7 @@ async fn every_operation_that_needs_a_token_does_nothing_without_one() {
     let stranger = House::open().await;
     for (operation, needs) in described() {
         let (method, template) = operation.split_once(' ').expect("a method and a path");
-        let id = if template.starts_with("/deliveries") { delivery.as_str() } else { RUN };
-        let path = template.replace("{id}", id).replace("{step}", "build").replace("{attempt}", "1").replace("{name}", "test");
-        let path = path.replace("{jti}", "01936f00-0000-7000-8000-000000000000").replace("{forge}", "nowhere").replace("{path}", "x");
+        let path = at(&if template.starts_with("/deliveries") { template.replace("{id}", &delivery) } else { template.to_owned() });
         let method: Method = method.parse().expect("a method");
         if !needs {
             let status = house.bare(method, &path).send().await.expect("an answer").status();

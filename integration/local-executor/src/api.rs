@@ -14,7 +14,7 @@ use signalbox_contract::api::executor::log::{COMPLETE, NEXT};
 use signalbox_contract::api::executor::{BuildAccepted, BuildRequest, FenceResult, ObserveRequest, ObserveResult};
 use signalbox_contract::{AttemptKey, Code, Problem};
 use signalbox_service::auth::{Act, Verifier};
-use signalbox_service::http::{Json, Path, Query, Result, describe, internal};
+use signalbox_service::http::{Json, Path, Query, Result, describe, described_parameters, internal};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -51,7 +51,7 @@ fn routes() -> OpenApiRouter<Api> {
 
 /// The routes.
 pub(crate) fn router(api: Api) -> Router {
-    routes().with_state(api).into()
+    described_parameters(routes().with_state(api).into(), &openapi())
 }
 
 /// The API's description.

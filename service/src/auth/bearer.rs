@@ -8,13 +8,11 @@ use http::request::Parts;
 
 use super::capable::GIT_USER;
 use super::{Denied, MAX_TOKEN};
+use crate::http::ACCESS_TOKEN;
 use crate::secret::SecretString;
 
 /// The cookie in which the pages keep the operator's token.
 pub const SESSION_COOKIE: &str = "signalbox-session";
-
-/// The parameter in which RFC 6750 lets a token stand in a URL.
-const QUERY_PARAMETER: &str = "access_token";
 
 /// The token in the `Authorization` header.
 pub(super) fn bearer(parts: &Parts) -> Result<SecretString, Denied> {
@@ -78,7 +76,7 @@ fn authorization(parts: &Parts) -> Result<Option<(&str, &str)>, Denied> {
 /// A token in the URL makes a request unacceptable, also beside a good one.
 fn without_query(parts: &Parts) -> Result<(), Denied> {
     let query = parts.uri.query().unwrap_or_default();
-    if url::form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name.eq_ignore_ascii_case(QUERY_PARAMETER)) {
+    if url::form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name.eq_ignore_ascii_case(ACCESS_TOKEN)) {
         return Err(Denied::Ambiguous);
     }
     Ok(())

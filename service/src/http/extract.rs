@@ -7,13 +7,14 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde::de::value::SeqDeserializer;
+use serde::{Deserialize, Serialize};
 use signalbox_contract::{Code, Problem};
 
 use super::body::{body_refusal, refusal_within};
 use super::problem::{Refusal, internal};
+use super::shape::parse_json;
 use super::words;
 
 /// A JSON body, in a request and in an answer.
@@ -23,6 +24,16 @@ pub struct Json<T>(pub T);
 /// A JSON body that may be left out where everything in it has a default.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OptionalJson<T>(pub T);
+
+/// No body, or an empty object: of an operation to which nothing more can be said. What is said all the same is refused, for
+/// it was meant.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoBody;
+
+/// An object without members.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Empty {}
 
 /// The query's parameters.
 #[derive(Debug, Clone, Copy, Default)]
@@ -57,6 +68,20 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJ
         }
         require_json(&parts.headers)?;
         parse_json(&body).map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for NoBody {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request<Body>, _state: &S) -> Result<Self, Refusal> {
+        let (parts, body) = request.into_parts();
+        let body = whole_body(body).await?;
+        if !body.is_empty() {
+            require_json(&parts.headers)?;
+            let Empty {} = parse_json(&body)?;
+        }
+        Ok(Self)
     }
 }
 
@@ -100,53 +125,44 @@ pub async fn body_within(body: Body, max: usize) -> Result<Bytes, Refusal> {
     axum::body::to_bytes(body, max).await.map_err(|error| refusal_within(error, max))
 }
 
-/// Parses JSON, and names the field at fault if it has not the expected shape.
-///
-/// # Errors
-/// 400 `invalid-body`.
-pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    // What is documented is an object, or nothing; a derived parser would also take its fields in a list, in their order.
-    if body.trim_ascii_start().first() == Some(&b'[') {
-        return Err(Problem::new(Code::InvalidBody).detail("The body must be an object, and not a list.").into());
-    }
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = error.path().to_string();
-        let error = error.into_inner();
-        if error.is_data() {
-            return words::at_field(Code::InvalidBody, &path, &strip_position(&error.to_string()));
-        }
-        // In the place of a word, serde_json says of a number what it says of a text that is no JSON at all.
-        if error.is_syntax() && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() {
-            return words::at_field(Code::InvalidBody, &path, "must be one of the words that are documented");
-        }
-        not_json(&error)
-    })?;
-    deserializer.end().map_err(|error| not_json(&error))?;
-    Ok(value)
-}
-
-fn not_json(error: &serde_json::Error) -> Problem {
-    let what = if error.is_eof() { "ends too early" } else { "is not JSON" };
-    Problem::new(Code::InvalidBody).detail(format!("The body {what}: line {}, column {}.", error.line(), error.column()))
-}
-
-/// The message without the position that `serde_json` appends: the field says more.
-fn strip_position(message: &str) -> String {
-    message.rsplit_once(" at line ").map_or(message, |(head, _)| head).to_owned()
-}
-
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refusal> {
         let query = parts.uri.query().unwrap_or_default();
+        check_utf8(query)?;
         let deserializer = serde_urlencoded::Deserializer::new(url::form_urlencoded::parse(query.as_bytes()));
         serde_path_to_error::deserialize(deserializer).map(Self).map_err(|error| {
             let path = error.path().to_string();
             words::at_field(Code::InvalidRequest, &path, &error.into_inner().to_string()).into()
         })
     }
+}
+
+/// Refuses a query whose percent-encoding is not that of UTF-8: what is decoded otherwise was not sent.
+fn check_utf8(query: &str) -> Result<(), Problem> {
+    let broken = query.split('&').find(|pair| std::str::from_utf8(&decoded(pair)).is_err());
+    let Some(pair) = broken else { return Ok(()) };
+    let (name, _) = url::form_urlencoded::parse(pair.as_bytes()).next().unwrap_or_default();
+    Err(words::at_field(Code::InvalidRequest, &name, "must be UTF-8 in percent-encoding"))
+}
+
+/// The bytes that percent-encoding stands for.
+fn decoded(text: &str) -> Vec<u8> {
+    let digit =
+        |at: usize| text.as_bytes().get(at).and_then(|byte| char::from(*byte).to_digit(16)).and_then(|digit| u8::try_from(digit).ok());
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut place = 0;
+    while let Some(byte) = text.as_bytes().get(place) {
+        if let (b'%', Some(high), Some(low)) = (byte, digit(place + 1), digit(place + 2)) {
+            bytes.push(high << 4 | low);
+            place += 3;
+        } else {
+            bytes.push(*byte);
+            place += 1;
+        }
+    }
+    bytes
 }
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
@@ -167,9 +183,9 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
             Err(_) => String::new(),
         };
         Err(match error {
-            ErrorKind::ParseErrorAtKey { key, expected_type, .. } => invalid(&key, &format!("must be a {expected_type}")),
+            ErrorKind::ParseErrorAtKey { key, expected_type, .. } => invalid(&key, &format!("must be {}", words::plainly(expected_type))),
             ErrorKind::ParseErrorAtIndex { expected_type, .. } | ErrorKind::ParseError { expected_type, .. } => {
-                invalid(&fault, &format!("must be a {expected_type}"))
+                invalid(&fault, &format!("must be {}", words::plainly(expected_type)))
             }
             ErrorKind::InvalidUtf8InPathParam { key } => invalid(&key, "must be UTF-8"),
             ErrorKind::DeserializeError { key, message, .. } => invalid(&key, &message),

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use signalbox_contract::{Code, Problem};
 
 use super::extract::Json;
+use super::parameters::without_parameters;
 use super::problem::Result;
 use crate::telemetry::Telemetry;
 
@@ -49,10 +50,11 @@ pub(crate) struct Health {
 
 /// `GET /health/live` and `GET /health/ready`; neither needs a token.
 pub(super) fn routes(telemetry: &Telemetry) -> Router {
-    Router::new()
+    let routes = Router::new()
         .route("/health/live", get(async || Json(Health { status: "live".into() })))
         .route("/health/ready", get(ready))
-        .with_state(telemetry.readiness())
+        .with_state(telemetry.readiness());
+    without_parameters(routes)
 }
 
 async fn ready(State(readiness): State<Readiness>) -> Result<Json<Health>> {

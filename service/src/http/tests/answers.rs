@@ -28,6 +28,8 @@ fn routes() -> Router {
         .route("/runs/{run}", get(async |Path(run): Path<RunId>| run.to_string()))
         .route("/runs/{run}/then/{other}", get(async |Path((run, other)): Path<(RunId, RunId)>| format!("{run}{other}")))
         .route("/count/{step}/{number}", get(async |Path((_, number)): Path<(String, u32)>| number.to_string()))
+        .route("/stop", post(async |_: NoBody| "stopped"))
+        .route("/id/{id}", get(async |Path(id): Path<uuid::Uuid>| id.to_string()))
         .route("/fail", get(async || Err::<(), _>(internal(Outer(Inner)))))
         .route("/panic", get(panicking))
         .route("/slow", get(async || std::future::pending::<()>().await))
@@ -72,6 +74,11 @@ async fn everything_that_is_refused_is_a_problem_with_the_requests_id() {
         ("GET /runs/hunter2/then/hunter2", Code::InvalidRequest, "run"),
         ("GET /runs/01m82hp5x6eyrtk84r2rzzhsvh/then/hunter2", Code::InvalidRequest, "other"),
         ("GET /count/1/hunter2", Code::InvalidRequest, "number"),
+        ("GET /query?count=%ff", Code::InvalidRequest, "count"),
+        ("GET /query?count=1&a%ffb=1", Code::InvalidRequest, "a\u{fffd}b"),
+        ("POST /stop <- [1]", Code::InvalidBody, ""),
+        ("POST /stop <- null", Code::InvalidBody, ""),
+        (r#"POST /stop <- {"force":true}"#, Code::InvalidBody, "force"),
         ("GET /fail", Code::Internal, ""),
         ("GET /panic", Code::Internal, ""),
         ("GET /slow", Code::Timeout, ""),
@@ -95,6 +102,31 @@ async fn everything_that_is_refused_is_a_problem_with_the_requests_id() {
 }
 
 // Threat 59.
+#[tokio::test]
+async fn what_is_expected_is_said_in_words_of_ours() {
+    let server = Server::start(routes(), quick());
+    for (request, words) in [
+        ("GET /query?count=x", "must be a whole number, and not negative"),
+        ("GET /query?count=-1", "must be a whole number, and not negative"),
+        ("GET /query?count=", "must be a whole number, and not negative"),
+        ("GET /query?count=99999999999", "must be a whole number, and not as large"),
+        ("GET /query?count=%f0%28", "must be UTF-8 in percent-encoding"),
+        ("GET /count/1/x", "must be a whole number from 0 to 4294967295"),
+        ("GET /id/zzz", "must be a UUID: 32 hexadecimal digits, in groups of 8, 4, 4, 4 and 12"),
+        (r#"POST /body <- {"count":"x"}"#, "must be a whole number from 0 to 4294967295"),
+        (r#"POST /body <- {"count":-1}"#, "must be a whole number from 0 to 4294967295"),
+    ] {
+        let (_, _, text) = ask(&server, request).await;
+        let problem: Problem = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{request}: {error}: {text}"));
+        assert_eq!(problem.errors.first().map_or("", |error| &error.detail), words, "{request}: {text}");
+        assert!(problem.detail.contains(words), "{request}: {text}");
+    }
+    for body in ["", " <- {}", " <-  { }"] {
+        assert_eq!(ask(&server, &format!("POST /stop{body}")).await.0, 200, "{body}");
+    }
+    server.end().await;
+}
+
 #[tokio::test]
 async fn a_requests_id_is_kept_when_it_is_plain_and_made_when_it_is_not() {
     let server = Server::start(routes(), quick());

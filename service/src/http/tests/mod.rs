@@ -4,6 +4,7 @@ mod answers;
 mod attacks;
 mod drain;
 mod heads;
+mod parameters;
 mod tls;
 
 use std::net::SocketAddr;
