@@ -16,12 +16,15 @@ use axum::Router;
 use axum::middleware::map_response;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
-use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
+use http::{HeaderMap, HeaderValue};
 use signalbox_contract::grant::{Action, Target};
 use signalbox_service::auth::Operator;
+use signalbox_service::http::without_parameters;
 
 use crate::api::Api;
+
+pub(crate) use error::to_readers;
 
 use error::PageError;
 
@@ -32,21 +35,25 @@ const STYLE: &str = include_str!("../templates/style.css");
 
 /// The pages' routes.
 pub(crate) fn router(api: Api) -> Router {
-    Router::new()
+    // Each of these refuses what it does not know among its parameters; the others have none.
+    let with_parameters = Router::new()
         .route("/", get(runs::get))
+        .route("/view/runs/{id}/steps/{step}/log", get(run::log))
+        .route("/view/environments", get(environments::get))
+        .route("/view/deliveries", get(deliveries::list));
+    let plain = Router::new()
         .route("/sign-in", get(session::get).post(session::sign_in))
         .route("/sign-out", post(session::sign_out))
         .route("/view/runs/{id}", get(run::get))
-        .route("/view/runs/{id}/steps/{step}/log", get(run::log))
         .route("/view/runs/{id}/stop", post(run::stop))
         .route("/view/runs/{id}/rerun", post(run::rerun))
-        .route("/view/environments", get(environments::get))
         .route("/view/environments/{name}/rollback", post(environments::rollback))
-        .route("/view/deliveries", get(deliveries::list))
         .route("/view/deliveries/{id}", get(deliveries::one))
         .route("/view/deliveries/{id}/replay", post(deliveries::replay))
-        .route("/assets/style.css", get(style))
-        .with_state(api)
+        .route("/assets/style.css", get(style));
+    with_parameters
+        .with_state(api.clone())
+        .merge(without_parameters(plain.with_state(api)))
         .layer(map_response(error::as_page))
         .fallback(error::nowhere)
         .layer(map_response(protect))
@@ -54,13 +61,16 @@ pub(crate) fn router(api: Api) -> Router {
 
 /// The headers that every page has.
 async fn protect(mut response: Response) -> Response {
-    let headers = response.headers_mut();
+    guard(response.headers_mut());
+    response
+}
+
+fn guard(headers: &mut HeaderMap) {
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    response
 }
 
 async fn style() -> Response {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::middleware::from_fn;
 use signalbox_adapters::executor::Executor;
 use signalbox_adapters::executor::local::LocalExecutor;
 use signalbox_adapters::forge::Forge;
@@ -33,6 +34,7 @@ use crate::gitlabs::GitLabs;
 use crate::intake::{Calls, Intake, Sources};
 use crate::log::{Collector, LogBook, Mask};
 use crate::metrics::{Deliveries, Gauges};
+use crate::page;
 use crate::roster::Roster;
 use crate::store::{Retention, Store, StoreError, StoreSettings};
 
@@ -196,7 +198,7 @@ async fn run(
     let streaming = http::streaming(streaming, limits);
     let deliveries = StreamLimits::new(api::LARGEST, Duration::from_secs(30));
     let streaming = streaming.merge(http::streaming(delivered, deliveries));
-    let router = http::finish_with(ordinary, streaming, &options, &telemetry);
+    let router = http::finish_with(ordinary, streaming, &options, &telemetry).layer(from_fn(page::to_readers));
     let serving = shutdown.clone();
     shutdown.spawn("server", async move {
         http::serve(listener, router, options, serving).await;

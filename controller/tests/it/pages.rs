@@ -105,6 +105,58 @@ async fn what_is_not_there_has_a_page_of_its_own() {
     house.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_opens_an_address_in_a_browser_gets_every_refusal_as_a_page() {
+    let house = House::open().await;
+    let run = "01jd8qk4wmfvt9e3v1n0t2m6xz";
+    let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8";
+    let reader = house.token_of("reader", vec![on_repos(&[Action::Read], &["team/*"])]);
+    let cases = [
+        (Method::GET, "/runs/zzz", house.token(), 400, "`id`"),
+        (Method::GET, "/runs?page=2", house.token(), 400, "`page`"),
+        (Method::GET, "/view/runs/zzz?x=1", house.token(), 400, "`x`"),
+        (Method::GET, "/status", "not-a-token", 401, "token"),
+        (Method::GET, "/doctor", reader.as_str(), 403, "operate"),
+        (Method::GET, &format!("/runs/{run}"), house.token(), 404, "no such thing"),
+        (Method::GET, "/nowhere", house.token(), 404, "no such thing"),
+        (Method::DELETE, "/runs", house.token(), 405, "method"),
+        (Method::DELETE, "/view/environments", house.token(), 405, "method"),
+        (Method::GET, &format!("/runs?ref={}", "x".repeat(9000)), house.token(), 414, "too long"),
+    ];
+    for (method, path, token, status, words) in cases {
+        let short = &path[..path.len().min(40)];
+        let asked = || house.bare(method.clone(), path).header("cookie", format!("signalbox-session={token}"));
+        let page = answer(asked().header("accept", browser), StatusCode::from_u16(status).expect("a status")).await;
+        checked(&page);
+        assert!(page.headers().contains_key("x-request-id"), "{short}");
+        assert_eq!(page.headers().contains_key("allow"), status == 405, "{short}");
+        let text = page.text().await.expect("a page");
+        assert!(text.contains("/assets/style.css") && text.contains("href=\"/\"") && text.contains(words), "{short}: {text}");
+        // A program that does not ask for a page gets none, whatever else it would take.
+        for accept in ["*/*", "application/json, text/html;q=0.5", "application/problem+json"] {
+            if !path.starts_with("/view") || status == 405 {
+                refused(asked().header("accept", accept), status).await;
+            }
+        }
+    }
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_run_again_counts_from_when_it_was() {
+    let house = House::open().await;
+    let run = house.branch("main").await;
+    let first = house.ends(run, Outcome::Passed).await.summary;
+    assert_eq!((first.rerun_at, first.began_at()), (None, first.accepted_at));
+    assert!(!page(&house, &format!("/view/runs/{run}")).await.contains("Run again"));
+    let _: Accepted = expect(house.post(&format!("/runs/{run}/rerun"), &json!({ "from": "start" })), StatusCode::ACCEPTED).await;
+    let second = house.ends(run, Outcome::Passed).await.summary;
+    assert_eq!(second.accepted_at, first.accepted_at, "its age stays");
+    assert!(second.rerun_at >= first.finished_at && second.began_at() <= second.finished_at.expect("its end"), "{second:?}");
+    assert!(page(&house, &format!("/view/runs/{run}")).await.contains("Run again"));
+    house.close().await;
+}
+
 async fn press(house: &House, run: RunId, what: &str, site: Option<&str>, status: StatusCode) {
     let mut request = with_cookie(house.bare(Method::POST, &format!("/view/runs/{run}/{what}")), house.token());
     if let Some(site) = site {
@@ -124,9 +176,9 @@ async fn another_site_cannot_press_our_buttons() {
     press(&house, run, "stop", Some("same-site"), StatusCode::FORBIDDEN).await;
     let foreign =
         with_cookie(house.bare(Method::POST, &format!("/view/runs/{run}/stop")), house.token()).header("origin", "https://evil.example");
-    refused(foreign, 403).await;
+    checked(&answer(foreign, StatusCode::FORBIDDEN).await);
     let api = with_cookie(house.bare(Method::POST, &format!("/runs/{run}/stop")), house.token()).header("sec-fetch-site", "cross-site");
-    refused(api, 403).await;
+    checked(&answer(api, StatusCode::FORBIDDEN).await);
     assert_eq!(house.run(run).await.summary.state, RunState::Building);
     press(&house, run, "stop", Some("same-origin"), StatusCode::SEE_OTHER).await;
     house.ends(run, Outcome::Stopped).await;
