@@ -52,7 +52,9 @@ impl Spots {
     /// Notes that a repository is shown somewhere.
     pub(super) fn note(&self, mirror: &MirrorName, name: &RepoName, now: Timestamp) -> std::io::Result<()> {
         let spot = (mirror.clone(), name.clone());
-        if self.known().get(&spot).is_some_and(|used| now.duration_since(*used) < STALE) {
+        // Held until it is written: of two at once, each would write the same file, and one would find it gone.
+        let mut known = self.known();
+        if known.get(&spot).is_some_and(|used| now.duration_since(*used) < STALE) {
             return Ok(());
         }
         let stem = sha256(format!("{mirror}\0{name}").as_bytes()).hex();
@@ -63,7 +65,7 @@ impl Spots {
         file.sync_all()?;
         std::fs::rename(&new, &path)?;
         std::fs::File::open(&self.folder)?.sync_all()?;
-        self.known().insert(spot, now);
+        known.insert(spot, now);
         Ok(())
     }
 
@@ -74,5 +76,26 @@ impl Spots {
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<Spot, Timestamp>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_many_write_down_at_once_is_written_for_each_of_them() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let spots = Spots::open(folder.path().to_owned()).expect("opened");
+        let (mirror, now): (MirrorName, Timestamp) = ("lab".parse().expect("a name"), "2026-01-31T10:00:00Z".parse().expect("a time"));
+        for round in 0..20 {
+            let name: RepoName = format!("hello-{round}").parse().expect("a name");
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| spots.note(&mirror, &name, now).expect("written"));
+                }
+            });
+        }
+        assert_eq!(Spots::open(folder.path().to_owned()).expect("read again").known().len(), 20);
     }
 }
