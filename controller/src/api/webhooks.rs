@@ -4,11 +4,12 @@
 //! otherwise stops delivering for good. What it means is found out afterwards.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
 use http::{HeaderMap, StatusCode};
@@ -16,14 +17,14 @@ use signalbox_adapters::forge::{Admitted, Forge, Forged, Glance, Knock};
 use signalbox_contract::api::delivery::Via;
 use signalbox_contract::{Code, Digest, ForgeName, Problem};
 use signalbox_service::auth::sha256;
-use signalbox_service::http::{self as service_http, Path, body_refusal};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use signalbox_service::http::{self as service_http, Path, Refusal, body_refusal};
+use tokio::sync::Semaphore;
 
 use super::{Api, refused};
 use crate::engine::Forges;
 use crate::intake::Calls;
 use crate::metrics::Deliveries;
-use crate::store::NewDelivery;
+use crate::store::{NewDelivery, StoreError};
 
 /// The largest body that is read at all: what GitLab sends at most, and a little more.
 pub(crate) const LARGEST: u64 = 26 << 20;
@@ -33,6 +34,9 @@ const KNOWN: usize = 64 << 10;
 
 /// How many KiB of those that bear a signature, which may be anybody's until all of the body is there.
 const SIGNED: usize = 32 << 10;
+
+/// How many shares each of these is cut into: one address may hold one of them, so that it leaves room to the others.
+const SHARES: usize = 2;
 
 /// How long a body may take. A forge waits no longer for its answer.
 const BODY: Duration = Duration::from_secs(10);
@@ -49,14 +53,85 @@ pub struct Desk {
 /// The room for one forge's bodies: what is sent in another's name, or in none, takes nothing of it.
 #[derive(Debug)]
 struct Room {
-    known: Semaphore,
-    signed: Semaphore,
+    known: Space,
+    signed: Space,
+}
+
+/// Room of one kind, in KiB.
+#[derive(Debug)]
+struct Space {
+    free: Semaphore,
+    /// How much one address may hold.
+    share: usize,
+    /// How much each holds.
+    held: Mutex<BTreeMap<IpAddr, usize>>,
+}
+
+/// What one body holds of it, until it is dropped.
+#[derive(Debug)]
+struct Held<'a> {
+    space: &'a Space,
+    peer: IpAddr,
+    kib: usize,
+}
+
+impl Space {
+    fn new(kib: usize) -> Self {
+        Self { free: Semaphore::new(kib), share: kib / SHARES, held: Mutex::default() }
+    }
+
+    /// Room for a body from there, of which nothing has come yet.
+    fn of(&self, peer: IpAddr) -> Held<'_> {
+        Held { space: self, peer: network(peer), kib: 0 }
+    }
+}
+
+impl Held<'_> {
+    /// Room for a body of this size. False where there is none, for anybody or for this address.
+    fn holds(&mut self, size: usize) -> bool {
+        let more = size.div_ceil(1024).saturating_sub(self.kib);
+        if more == 0 {
+            return true;
+        }
+        let mut held = self.space.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let has = held.get(&self.peer).copied().unwrap_or_default();
+        if has + more > self.space.share {
+            return false;
+        }
+        let Ok(free) = self.space.free.try_acquire_many(u32::try_from(more).unwrap_or(u32::MAX)) else { return false };
+        // It is given back when this is dropped.
+        free.forget();
+        held.insert(self.peer, has + more);
+        self.kib += more;
+        true
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let mut held = self.space.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(has) = held.get_mut(&self.peer) {
+            *has -= self.kib;
+            if *has == 0 {
+                held.remove(&self.peer);
+            }
+        }
+        self.space.free.add_permits(self.kib);
+    }
+}
+
+/// An address as far as it says who somebody is: of IPv6 everybody has as many as they like in a network of their own.
+fn network(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() & !u128::from(u64::MAX)).into()),
+        v4 @ IpAddr::V4(_) => v4,
+    }
 }
 
 impl Desk {
     /// A desk for these forges.
     pub fn new(forges: Forges, calls: Calls, counts: Deliveries) -> Self {
-        let room = |name: &ForgeName| (name.clone(), Room { known: Semaphore::new(KNOWN), signed: Semaphore::new(SIGNED) });
+        let room = |name: &ForgeName| (name.clone(), Room { known: Space::new(KNOWN), signed: Space::new(SIGNED) });
         let rooms = Arc::new(forges.keys().map(room).collect());
         Self { forges: Arc::new(forges), calls, counts, rooms }
     }
@@ -73,11 +148,12 @@ impl Desk {
 ))]
 pub(super) async fn post(
     State(api): State<Api>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(forge): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> service_http::Result<Response> {
-    receive(&api, &forge, "", &headers, body).await
+    receive(&api, &forge, "", peer.ip(), &headers, body).await
 }
 
 /// The same for a forge that can carry its secret only in the path. The path is never logged, and kept of no delivery.
@@ -93,14 +169,15 @@ pub(super) async fn post(
 ))]
 pub(super) async fn post_with_path(
     State(api): State<Api>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path((forge, path)): Path<(String, String)>,
     headers: HeaderMap,
     body: Body,
 ) -> service_http::Result<Response> {
-    receive(&api, &forge, &path, &headers, body).await
+    receive(&api, &forge, &path, peer.ip(), &headers, body).await
 }
 
-async fn receive(api: &Api, forge: &str, path: &str, headers: &HeaderMap, body: Body) -> service_http::Result<Response> {
+async fn receive(api: &Api, forge: &str, path: &str, peer: IpAddr, headers: &HeaderMap, body: Body) -> service_http::Result<Response> {
     let known = forge.parse::<ForgeName>().ok().and_then(|name| api.desk.forges.get_key_value(&name));
     let (name, forge) = known.ok_or_else(Problem::not_found)?;
     let unsigned = |forged: Forged| {
@@ -111,9 +188,24 @@ async fn receive(api: &Api, forge: &str, path: &str, headers: &HeaderMap, body: 
     // Who does not even seem to know a secret has no body read.
     let glance = forge.glance(headers, path).map_err(unsigned)?;
     let room = api.desk.rooms.get(name).ok_or_else(Problem::not_found)?;
-    let room = if glance == Glance::Known { &room.known } else { &room.signed };
-    let late = |_| Problem::new(Code::Timeout).detail("The body did not arrive in time.");
-    let (body, _room) = tokio::time::timeout(BODY, read(body, room)).await.map_err(late)??;
+    let mut room = if glance == Glance::Known { &room.known } else { &room.signed }.of(peer);
+    let body = match tokio::time::timeout(BODY, read(body, &mut room)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(Unread::Busy)) => {
+            api.desk.counts.count(name, "busy");
+            tracing::warn!(forge = %name, %peer, "there was no room for a delivery");
+            return Err(Problem::new(Code::Unavailable).detail("Too much is being delivered at once.").retry_after(1).into());
+        }
+        Ok(Err(Unread::Refused(refusal))) => {
+            api.desk.counts.count(name, if refusal.0.code == Code::Timeout { "late" } else { "unread" });
+            return Err(refusal);
+        }
+        Err(_) => {
+            api.desk.counts.count(name, "late");
+            tracing::warn!(forge = %name, %peer, "a delivery's body did not arrive in time");
+            return Err(Problem::new(Code::Timeout).detail("The body did not arrive in time.").into());
+        }
+    };
     let digest = sha256(&body);
     let kept = match admit(forge.as_ref(), &Knock { headers, path, body: &body, at: api.clock.now() }) {
         Ok(kept) => kept,
@@ -121,7 +213,13 @@ async fn receive(api: &Api, forge: &str, path: &str, headers: &HeaderMap, body: 
     };
     let size = body.len() as u64;
     let (delivery, lost) = delivery(name, kept, digest, size, api.config.intake.body);
-    let receipt = api.store.receive(delivery).await.map_err(refused)?;
+    let receipt = match api.store.receive(delivery).await {
+        Ok(receipt) => receipt,
+        Err(error) => {
+            api.desk.counts.count(name, if matches!(error, StoreError::QueueFull) { "full" } else { "unwritten" });
+            return Err(refused(error));
+        }
+    };
     api.desk.counts.count(name, if receipt.fresh { "received" } else { "again" });
     if lost && receipt.fresh {
         api.desk.calls.compare(name);
@@ -164,22 +262,24 @@ fn delivery(name: &ForgeName, kept: Option<Admitted>, digest: Digest, size: u64,
     }
 }
 
+/// Why a body was not read.
+enum Unread {
+    /// There is no room for it now.
+    Busy,
+    /// It is too large, or was cut.
+    Refused(Refusal),
+}
+
 /// Reads a body into the room that there is. What has not arrived yet takes none, however much is announced.
-async fn read(body: Body, room: &Semaphore) -> service_http::Result<(Vec<u8>, Option<SemaphorePermit<'_>>)> {
-    let busy = || Problem::new(Code::Unavailable).detail("Too much is being delivered at once.").retry_after(1);
+async fn read(body: Body, room: &mut Held<'_>) -> Result<Vec<u8>, Unread> {
     let mut bytes = Vec::new();
-    let mut held: Option<SemaphorePermit<'_>> = None;
     let mut frames = body.into_data_stream();
     while let Some(frame) = frames.next().await {
-        let frame = frame.map_err(body_refusal)?;
-        let has = held.as_ref().map_or(0, SemaphorePermit::num_permits);
-        let needs = (bytes.len() + frame.len()).div_ceil(1024).saturating_sub(has);
-        let more = room.try_acquire_many(u32::try_from(needs).unwrap_or(u32::MAX)).map_err(|_| busy())?;
-        match &mut held {
-            Some(held) => held.merge(more),
-            None => held = Some(more),
+        let frame = frame.map_err(|error| Unread::Refused(body_refusal(error)))?;
+        if !room.holds(bytes.len() + frame.len()) {
+            return Err(Unread::Busy);
         }
         bytes.extend_from_slice(&frame);
     }
-    Ok((bytes, held))
+    Ok(bytes)
 }

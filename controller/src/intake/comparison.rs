@@ -57,9 +57,11 @@ impl Comparison {
 }
 
 impl Compare<'_> {
-    pub(super) async fn look(&self, look: &Look, asked_at: Timestamp) -> Result<Comparison, CompareError> {
+    /// `last` is the change that was asked for last among those that are not listed: where there are more than one look asks for,
+    /// the next one goes on behind it.
+    pub(super) async fn look(&self, look: &Look, asked_at: Timestamp, last: &mut Option<ChangeId>) -> Result<Comparison, CompareError> {
         let mut comparison = Comparison::nothing(self.name, asked_at);
-        let mut changes = look.changes.clone();
+        let mut changes = BTreeSet::new();
         if look.all {
             let found = self.forge.heads(self.watched).await.map_err(CompareError::Forge)?;
             comparison.scopes = self.watched.iter().flat_map(scopes).collect();
@@ -70,7 +72,14 @@ impl Compare<'_> {
             changes.retain(|change| !shown.contains(change));
             comparison.found = self.merges(found).await?;
         }
-        for change in changes.into_iter().take(CHANGES) {
+        let called = look.changes.iter().filter(|change| !changes.contains(change)).cloned().collect::<Vec<_>>();
+        for (change, of_all) in
+            called.into_iter().map(|change| (change, false)).chain(in_turn(&changes, last.as_ref()).map(|change| (change, true)))
+        {
+            if of_all {
+                // Before it is asked for: one for which there is no answer does not keep those behind it waiting.
+                *last = Some(change.clone());
+            }
             match self.forge.change(&change).await {
                 Ok(found) => comparison.changes.extend(found),
                 // One that is not shown to us does not hide the others.
@@ -127,9 +136,42 @@ impl Compare<'_> {
     }
 }
 
+/// Those that one look asks for: from behind the last one on, and from the beginning again.
+fn in_turn<'a>(changes: &'a BTreeSet<ChangeId>, last: Option<&ChangeId>) -> impl Iterator<Item = ChangeId> + use<'a> {
+    let behind = changes.iter().filter({
+        let last = last.cloned();
+        move |change| last.as_ref().is_none_or(|last| *change > last)
+    });
+    let last = last.cloned();
+    let before = changes.iter().filter(move |change| last.as_ref().is_some_and(|last| *change <= last));
+    behind.chain(before).take(CHANGES).cloned()
+}
+
 const fn proposed(happening: &Happening) -> Option<&ChangeId> {
     match happening {
         Happening::Proposed { head, .. } => Some(&head.change),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_more_changes_than_one_look_asks_for_each_has_its_turn() {
+        let change = |number| ChangeId { forge: "forge".parse().expect("a name"), project: "team/hello".to_owned(), number };
+        let mut changes: BTreeSet<ChangeId> = (0..1200).map(change).collect();
+        let (mut last, mut seen) = (None, BTreeSet::new());
+        for _ in 0..3 {
+            let asked: Vec<ChangeId> = in_turn(&changes, last.as_ref()).collect();
+            assert_eq!(asked.len(), CHANGES);
+            last = asked.last().cloned();
+            seen.extend(asked);
+        }
+        assert_eq!(seen, changes);
+        // The one that was last may be gone by then, and they may have become few.
+        changes.retain(|change| change.number < 3);
+        assert_eq!(in_turn(&changes, last.as_ref()).count(), 3);
     }
 }

@@ -61,6 +61,7 @@ impl Sources {
         let resync = self.config.forges.get(&name).map_or(Duration::from_mins(10), |config| config.resync);
         let watched = self.config.watched(&name);
         let mut look = Look { all: true, ..Look::default() };
+        let mut last = None;
         let mut next = Instant::now();
         while !shutdown.begun() {
             let wanted = Compare { name: &name, forge: forge.as_ref(), store: &self.store, config: &self.config, watched: &watched };
@@ -69,7 +70,7 @@ impl Sources {
                 if watched.is_empty() {
                     Ok(Ok(Comparison::nothing(&name, asked_at)))
                 } else {
-                    timeout(LONGEST, wanted.look(&look, asked_at)).await
+                    timeout(LONGEST, wanted.look(&look, asked_at, &mut last)).await
                 }
             };
             let found = tokio::select! {

@@ -193,3 +193,35 @@ async fn a_delivery_is_answered_at_once_though_the_forge_and_the_workers_are_awa
     assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
     house.close().await;
 }
+
+// Threat 19.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_leaves_room_to_the_others_and_what_is_turned_away_is_counted() {
+    let house = House::with(setup()).await;
+    // As much as one body may have, and the end never comes.
+    let large = vec![b' '; 20 << 20];
+    let mut first = stalls(&house, &format!("x-secret: {SECRET}"), "content-length: 27000000").await;
+    first.write_all(&large).await.expect("sent");
+    let mut second = stalls(&house, &format!("x-secret: {SECRET}"), "content-length: 27000000").await;
+    // The answer may come, and the connection be closed, before all of it is sent.
+    let _ = second.write_all(&large).await;
+    let mut answered = [0; 12];
+    second.read_exact(&mut answered).await.expect("an answer");
+    assert_eq!(&answered, b"HTTP/1.1 503");
+    let elsewhere = reqwest::Client::builder().local_address(std::net::IpAddr::from([127, 0, 0, 2])).build().expect("a client");
+    let padded = format!("{}{}", " ".repeat(14 << 20), said("1", "rumour", 0, 0));
+    let url = format!("http://{}/webhooks/forge", house.address);
+    let request = elsewhere.post(url).header("x-secret", SECRET).body(padded);
+    assert_eq!(request.send().await.expect("an answer").status(), StatusCode::NO_CONTENT);
+    // What is small has room also beside the large one.
+    delivers(&house, &said("2", "rumour", 0, 0)).await;
+    // What the first has sent is given up after a while.
+    first.read_exact(&mut answered).await.expect("an answer");
+    assert_eq!(&answered, b"HTTP/1.1 408");
+    delivers(&house, &said("3", "rumour", 0, 0)).await;
+    let metrics = house.metrics();
+    for outcome in ["busy", "late"] {
+        assert!(metrics.contains(&format!("forge=\"forge\",outcome=\"{outcome}\"}} 1")), "{outcome}: {metrics}");
+    }
+    house.close().await;
+}

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
@@ -11,11 +11,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use signalbox_adapters::executor::Executor;
 use signalbox_adapters::forge::Forge;
+use signalbox_adapters::forge::gitlab::GitlabForge;
 use signalbox_contract::api::run::{Accepted, Outcome, RunState, RunView};
 use signalbox_contract::grant::{Action, Glob, Grant};
 use signalbox_contract::token::{ISSUER, OperatorClaims, Service};
 use signalbox_contract::{Problem, RunId};
 use signalbox_controller::Config;
+use signalbox_controller::config::{ForgeConfig, ForgeKind};
 use signalbox_controller::{AtHand, StartError, start_with};
 use signalbox_service::auth::{Signer, init_keys};
 use signalbox_service::clock::{Clock as _, SystemClock};
@@ -110,6 +112,8 @@ pub(crate) struct House {
     http: reqwest::Client,
     token: String,
     setup: Setup,
+    /// What the controller that was started last counts.
+    telemetry: Mutex<Option<Telemetry>>,
     /// The controller has threads of its own, so that it can be ended between any two steps.
     running: Option<(Runtime, Shutdown)>,
 }
@@ -133,7 +137,18 @@ impl House {
         let world = World::open(&keys.join("public.json"));
         let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
         let token = token(&signer, "tester", vec![Grant::everything()]);
-        let mut house = Self { folder, address: free_port(), signer, world, forge: Arc::default(), http, token, setup, running: None };
+        let mut house = Self {
+            folder,
+            address: free_port(),
+            signer,
+            world,
+            forge: Arc::default(),
+            http,
+            token,
+            setup,
+            telemetry: Mutex::default(),
+            running: None,
+        };
         house.comes_back().await;
         house
     }
@@ -160,13 +175,16 @@ impl House {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let shutdown = Shutdown::new();
         let ending = shutdown.clone();
-        let forge = Arc::clone(&self.forge);
+        let forge: Arc<dyn Forge> = Arc::clone(&self.forge) as Arc<dyn Forge>;
         let world = Arc::clone(&self.world);
+        let telemetry = Telemetry::new("controller");
+        *self.telemetry.lock().unwrap_or_else(PoisonError::into_inner) = Some(telemetry.clone());
         let starting = runtime.spawn(async move {
             let listener = bind(address).expect("its port");
             let executors = [("far".parse().expect("a name"), Arc::new(Elsewhere(world)) as Arc<dyn Executor>)].into();
-            let forges = config.forges.keys().map(|name| (name.clone(), Arc::clone(&forge) as Arc<dyn Forge>)).collect();
-            start_with(config, AtHand { forges, executors }, listener, SystemClock::shared(), Telemetry::new("controller"), ending).await
+            let forges =
+                config.forges.iter().map(|(name, config)| (name.clone(), genuine(config).unwrap_or_else(|| forge.clone()))).collect();
+            start_with(config, AtHand { forges, executors }, listener, SystemClock::shared(), telemetry, ending).await
         });
         match starting.await.expect("no panic") {
             Ok(()) => Ok((runtime, shutdown)),
@@ -175,6 +193,12 @@ impl House {
                 Err(error)
             }
         }
+    }
+
+    /// What the controller has counted, as Prometheus is told.
+    pub(crate) fn metrics(&self) -> String {
+        let telemetry = self.telemetry.lock().unwrap_or_else(PoisonError::into_inner);
+        telemetry.as_ref().map(|telemetry| telemetry.metrics().expect("text")).unwrap_or_default()
     }
 
     /// Ends the controller as a crash would: whatever it is at stays undone.
@@ -297,6 +321,13 @@ impl Drop for House {
 }
 
 /// How far the run's current attempt is.
+/// The forge itself, where a GitLab has a secret: it cannot be asked, but understands what GitLab really says.
+fn genuine(config: &ForgeConfig) -> Option<Arc<dyn Forge>> {
+    let ForgeKind::Gitlab(settings) = &config.kind else { return None };
+    let real = GitlabForge::with(None, (**settings).clone(), SystemClock::shared());
+    (!settings.secrets.is_empty()).then(|| Arc::new(real) as Arc<dyn Forge>)
+}
+
 pub(crate) fn phase(view: &RunView) -> &str {
     let live = view.steps.iter().filter_map(|step| step.attempts.last()).find(|attempt| !attempt.ended);
     live.map_or("", |attempt| &attempt.phase)

@@ -18,6 +18,7 @@ mod elsewhere;
 mod environments;
 mod exchanges;
 mod follow;
+mod forged;
 mod hostile;
 mod house;
 mod keeping;

@@ -34,6 +34,8 @@ pub(crate) struct Sources {
     pub(crate) collecting: bool,
     /// What is found when the mirrors are examined.
     pub(crate) findings: Vec<MirrorFinding>,
+    /// From where it was asked to fetch.
+    pub(crate) fetched: Vec<String>,
 }
 
 impl Default for Sources {
@@ -47,6 +49,7 @@ impl Default for Sources {
             mirrored: Vec::new(),
             collecting: false,
             findings: Vec::new(),
+            fetched: Vec::new(),
         }
     }
 }
@@ -127,7 +130,8 @@ async fn doctor(State(desk): State<Desk>, _act: Act<()>) -> Response {
 
 async fn repo(State(desk): State<Desk>, act: Act<RepoRequest>) -> Response {
     desk.once("fetch", act, |world, _, request| {
-        let sources = world.sources();
+        let mut sources = world.sources();
+        sources.fetched.push(request.git.to_string());
         // What is reviewed has the definition of its own ref, else that of the branch that all begin with.
         let review = request.ref_name.as_str().starts_with("refs/changes/");
         let own = request.ref_name.short().to_owned();
