@@ -3,6 +3,7 @@
 mod executor;
 mod forge;
 mod repository;
+mod rule;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -22,8 +23,9 @@ use crate::log::SHORTEST;
 use crate::store::Retention;
 
 pub use executor::{ExecutorConfig, ExecutorKind, GitLabConfig, HookConfig, IdentityConfig};
-pub use forge::{ForgeConfig, ForgeKind, IntakeConfig, Rule, When};
+pub use forge::{ForgeConfig, ForgeKind, IntakeConfig};
 pub use repository::{CiConfig, RepositoryConfig};
+pub use rule::{Rule, When};
 
 const SECOND: Duration = Duration::from_secs(1);
 const WEEK: Duration = Duration::from_hours(7 * 24);

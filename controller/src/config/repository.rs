@@ -8,7 +8,7 @@ use signalbox_contract::{ArtifactName, EnvironmentName, ExecutorName, ForgeName,
 use signalbox_controller_core::plan::{Native, Pick, Route};
 use signalbox_service::config::Reader;
 
-use super::forge::Source;
+use super::rule::Source;
 use super::{ExecutorConfig, ForgeConfig, Rule, checked};
 
 /// The longest name of a part, in bytes.
@@ -75,7 +75,7 @@ pub(super) fn read(
     let executor = executor.or_else(|| only.cloned());
     let environment: Option<EnvironmentName> = reader.optional("environment");
     let known = executors.keys().collect();
-    let Source { forge, on } = super::forge::source(reader, forges, &known, executor.is_some(), environment.is_some());
+    let Source { forge, on } = super::rule::source(reader, forges, &known, executor.is_some(), environment.is_some());
     let naming = naming(reader);
     if matches!(naming, Some(Naming::Same | Naming::Replace)) && on.iter().any(|rule| !rule.inputs.is_empty()) {
         reader.refuse("on", "has inputs, which a build that a push begins cannot have: leave naming out, or say \"run\"");

@@ -97,6 +97,7 @@ struct Proposed<'a> {
     proposal: &'a Proposal,
     wip: bool,
     private: bool,
+    hashtags: &'a [String],
     follows: Option<&'a CommitSha>,
     /// Whether it was found, and is so.
     found: bool,
@@ -121,9 +122,9 @@ impl Planner<'_> {
             return Planned::nothing(Some(repo), "Something newer was heard of it since.");
         }
         match happening {
-            Happening::Proposed { head, proposal, wip, private, follows, .. } => {
+            Happening::Proposed { head, proposal, wip, private, hashtags, follows } => {
                 let (wip, private, follows, found) = (*wip, *private, follows.as_ref(), asked_at.is_some());
-                self.proposed(repo, repository, &Proposed { head, proposal, wip, private, follows, found }, known)
+                self.proposed(repo, repository, &Proposed { head, proposal, wip, private, hashtags, follows, found }, known)
             }
             Happening::Closed { change, closing } => {
                 let planned = self.closed(repo, change, *closing, known);
@@ -170,9 +171,17 @@ impl Planner<'_> {
 
     fn proposed(&self, repo: &RepoName, repository: &RepositoryConfig, proposed: &Proposed<'_>, known: Option<&Head>) -> Planned {
         let Proposed { head, proposal, .. } = *proposed;
+        let reviews = || repository.on.iter().filter(|rule| rule.when == When::Review && covers(rule, &head.branch));
+        let wanted = |rule: &&Rule| rule.wants(head.topic.as_deref(), proposed.hashtags);
+        let ready = |rule: &&Rule| (rule.wip || !proposed.wip) && (rule.private || !proposed.private);
+        let mut rules: Vec<&Rule> = reviews().filter(wanted).filter(ready).collect();
         if let Some(known) = known {
             if let Some(reason) = overtaken(head, proposal, known) {
-                return Planned::nothing(Some(repo), reason);
+                // Somebody may have written on it just now what a rule waits for.
+                rules.retain(|rule| rule.is_choosy());
+                if proposed.found || !is_same(head, proposal, known) || rules.is_empty() {
+                    return Planned::nothing(Some(repo), reason);
+                }
             }
             if self.can_be_asked && is_doubtful(proposed, known) {
                 let ask = Some(head.change.clone());
@@ -182,9 +191,6 @@ impl Planner<'_> {
                 };
             }
         }
-        let reviews = || repository.on.iter().filter(|rule| rule.when == When::Review && covers(rule, &head.branch));
-        let ready = |rule: &&Rule| (rule.wip || !proposed.wip) && (rule.private || !proposed.private);
-        let rules: Vec<&Rule> = reviews().filter(ready).collect();
         let standing = if rules.is_empty() { HeadState::Held } else { HeadState::Handled };
         // What is so now may have been stopped for something that only seemed newer.
         let held = known.is_some_and(|known| known.standing != HeadState::Handled || (proposed.found && known.sha != head.sha.as_str()));
@@ -198,10 +204,11 @@ impl Planner<'_> {
         let mut deeds: Vec<Deed> = rules.iter().filter_map(|rule| self.start(repo, repository, rule, &origin, again.clone())).collect();
         let overtook = head.patch_set.map_or_else(|| "newer commits came".to_owned(), |number| format!("patch set {number} came"));
         deeds.push(Deed::Stop { change: head.change.clone(), but: Some(head.sha.clone()), by: self.principal(), reason: overtook });
-        let reason = rules.is_empty().then(|| match (reviews().next(), proposed.wip, proposed.private) {
+        let reason = rules.is_empty().then(|| match (reviews().next(), reviews().find(wanted), proposed.wip) {
             (None, ..) => format!("No rule reviews changes for {}.", head.branch.short()),
-            (Some(_), true, _) => "The change is work in progress.".to_owned(),
-            (Some(_), false, _) => "The change is private.".to_owned(),
+            (Some(_), None, _) => format!("No rule reviews changes for {} with its topic and hashtags.", head.branch.short()),
+            (Some(_), Some(_), true) => "The change is work in progress.".to_owned(),
+            (Some(_), Some(_), false) => "The change is private.".to_owned(),
         });
         let number = head.change.number.to_string();
         let heads = vec![self.head(&head.change.project, number, head.sha.to_string(), head.patch_set, standing)];
@@ -303,9 +310,13 @@ fn overtaken(head: &ReviewHead, proposal: &Proposal, known: &Head) -> Option<Str
     let same = known.sha == head.sha.as_str();
     match (proposal, known.standing) {
         (Proposal::Uploaded, HeadState::Closed) if same || known.sha.is_empty() => Some("The change is closed.".to_owned()),
-        (Proposal::Seen, HeadState::Handled) if same => Some("It is known.".to_owned()),
-        _ => None,
+        _ => is_same(head, proposal, known).then(|| "It is known.".to_owned()),
     }
+}
+
+/// Whether nothing about its commits is new.
+fn is_same(head: &ReviewHead, proposal: &Proposal, known: &Head) -> bool {
+    *proposal == Proposal::Seen && known.standing == HeadState::Handled && known.sha == head.sha.as_str()
 }
 
 /// Whether what was told of a change may have been overtaken by what is known of it. Nothing was, where the forge counts patch

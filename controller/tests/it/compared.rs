@@ -205,3 +205,33 @@ async fn a_branch_that_moved_unheard_is_deployed_by_a_rule_for_merges_only_where
     house.sees("it is deployed", async || of(&runs(&house).await, 1, 4).iter().any(|run| run.outcome == Some(Outcome::Passed))).await;
     house.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_may_be_about_changes_with_a_topic_or_a_hashtag_alone() {
+    let rules = "[[repositories.reviewed.on]]\nevent = \"review\"\ninputs = { WHY = \"release\" }\n\
+                 topics = [\"release-*\"]\nhashtags = [\"ready\", \"go/*\"]\n";
+    let setup = setup().table(rules);
+    let house = known(setup, vec![moved("main", commit(1, 1), None)]).await;
+    let of_change = async |count: usize| {
+        house.sees("as many runs", async || of(&runs(&house).await, 7, 1).len() == count).await;
+        house.sees("they are over", async || of(&runs(&house).await, 7, 1).iter().all(|run| run.outcome == Some(Outcome::Passed))).await;
+    };
+    let touch = async |id: &str, kind: &str, topic: &str, hashtags: &[&str]| {
+        let mut body = said(id, kind, 7, 1);
+        (body["topic"], body["hashtags"]) = (json!(topic), json!(hashtags));
+        delivers(&house, &body).await;
+        let all = async || deliveries(&house).await;
+        house.sees("it is acted on", async || all().await.iter().all(|one| one.acted_at.is_some())).await;
+    };
+    // The rule for every change builds it, the other one waits.
+    touch("1", "uploaded", "tidy", &["ready"]).await;
+    of_change(1).await;
+    touch("2", "touched", "release-9", &[]).await;
+    touch("3", "touched", "tidy", &["go/now"]).await;
+    assert_eq!(of(&runs(&house).await, 7, 1).len(), 1, "both are wanted");
+    touch("4", "touched", "release-9", &["other", "go/now"]).await;
+    of_change(2).await;
+    touch("5", "touched", "release-9", &["ready"]).await;
+    assert_eq!(of(&runs(&house).await, 7, 1).len(), 2, "once is enough");
+    house.close().await;
+}
