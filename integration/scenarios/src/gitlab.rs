@@ -184,7 +184,7 @@ impl Gitlab {
 }
 
 /// Makes somebody with a level in a group and a token with these scopes.
-fn member(fake: &FakeGitlab, group: u64, name: &str, level: u32, scopes: &[&str]) -> SecretString {
+pub(crate) fn member(fake: &FakeGitlab, group: u64, name: &str, level: u32, scopes: &[&str]) -> SecretString {
     fake.with(|state| {
         let user = state.add_bot(name, name);
         if let Some(group) = state.groups.get_mut(&group) {

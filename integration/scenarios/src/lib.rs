@@ -18,6 +18,7 @@ mod review;
 mod runner;
 mod search;
 mod services;
+mod team;
 mod words;
 mod world;
 
@@ -32,5 +33,6 @@ pub use relay::Relay;
 pub use review::{Change, Workspace};
 pub use search::{Planted, Watch, files, leaks_in_files, leaks_in_texts};
 pub use services::{ALL as SERVICES, Services};
+pub use team::{Proposed, Shown, Team, Upstream, hook};
 pub use words::{State, job_file};
 pub use world::World;

@@ -6,7 +6,7 @@
 //! What a server says is mapped to a failure of ours that says what to do.
 
 mod face;
-mod gitlab;
+pub(crate) mod gitlab;
 mod note;
 mod push;
 mod refusal;

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "a scenario that cannot set its stage cannot go on")]
 
 mod crashes;
+mod gitlab_source;
 mod hello;
 mod main_job;
 mod mirrors;

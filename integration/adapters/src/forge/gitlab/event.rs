@@ -9,6 +9,7 @@ use super::GitlabForgeSettings;
 use crate::forge::comment::asks;
 use crate::forge::payload::{at, commit, flag, is_nothing, malformed, needed, number, page, parsed, plain, prose, text, word};
 use crate::forge::{Closing, Happening, Proposal, Untranslated};
+use crate::mirror::gitlab::place::SEED;
 
 /// How many labels are taken over.
 const LABELS: usize = 50;
@@ -37,7 +38,8 @@ fn not_needed(what: impl Into<String>) -> Untranslated {
 
 /// Whether a ref is one of those that we push ourselves, where this GitLab is a mirror too.
 pub(super) fn is_ours(name: &str) -> bool {
-    name.strip_prefix("refs/heads/cd/").is_some_and(|key| key.parse::<AttemptKey>().is_ok())
+    let Some(branch) = name.strip_prefix("refs/heads/") else { return false };
+    branch == SEED || branch.strip_prefix("cd/").is_some_and(|key| key.parse::<AttemptKey>().is_ok())
 }
 
 /// A branch or tag is elsewhere now.

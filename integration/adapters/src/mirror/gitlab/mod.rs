@@ -5,7 +5,7 @@
 //! to the configured origin alone, whatever addresses GitLab answers.
 
 mod examine;
-mod place;
+pub(crate) mod place;
 mod replace;
 mod trouble;
 

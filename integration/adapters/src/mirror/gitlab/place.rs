@@ -12,7 +12,7 @@ use super::{GitlabMirror, Project};
 use crate::gitlab::{self, GitLab, GitLabError, Group, NewGroup, NewProject, ProjectRef};
 
 /// The branch that is the default: our own, below what is ours, with one harmless commit.
-pub(super) const SEED: &str = "cd/default";
+pub(crate) const SEED: &str = "cd/default";
 
 /// What stands in that commit.
 const README: &str = "This project is a mirror that Signalbox writes. Branches below cd/ come and go with its runs.\n";

@@ -291,13 +291,14 @@ async fn notes(call: Call) -> Answer {
 async fn comment(call: Call) -> Answer {
     let id = find(&call, level::REPORTER)?;
     let (body, author) = (call.params.require("body")?, call.user()?);
+    let request = row(&call, id)?;
+    let commit = call.fake.repository(request.source_project).commit(&request.sha).await;
     let note = call.change(|state| {
         let (note, created_at) = (state.id(), state.now());
         if let Some(request) = state.merge_requests.get_mut(&id) {
             request.notes.push(Note { id: note, author, body, created_at });
         }
-        let project = state.merge_requests.get(&id).map_or(0, |request| request.project);
-        state.tell(project, Topic::Note, Some(author), None, |state| hook::note(state, id, note));
+        state.tell(request.project, Topic::Note, Some(author), None, |state| hook::note(state, id, commit.as_ref(), note));
         note
     });
     created(shown_note(&call, id, note)?)

@@ -157,9 +157,10 @@ pub(crate) fn merge_request(state: &State, id: u64, commit: Option<&Commit>, cha
 }
 
 /// What the hook is told of a comment on a merge request.
-pub(crate) fn note(state: &State, request: u64, note: u64) -> Option<Value> {
+pub(crate) fn note(state: &State, request: u64, commit: Option<&Commit>, note: u64) -> Option<Value> {
     let request = state.merge_requests.get(&request)?;
     let project = state.projects.get(&request.project)?;
+    let source = state.projects.get(&request.source_project)?;
     let note = request.notes.iter().find(|other| other.id == note)?;
     let url = format!("{}/{}/-/merge_requests/{}", state.url, state.path_of(project), request.iid);
     Some(json!({
@@ -186,6 +187,11 @@ pub(crate) fn note(state: &State, request: u64, note: u64) -> Option<Value> {
             "id": request.id, "iid": request.iid, "title": request.title, "state": request.state,
             "source_branch": request.source_branch, "target_branch": request.target_branch,
             "source_project_id": request.source_project, "target_project_id": request.project,
+            "draft": request.draft, "work_in_progress": request.draft,
+            "source": payload::project_with_addresses(state, source),
+            "target": payload::project_with_addresses(state, project),
+            "last_commit": commit.map(|commit| payload::commit(state, source, commit)),
+            "url": url,
         },
     }))
 }

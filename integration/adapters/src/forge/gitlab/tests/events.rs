@@ -80,6 +80,8 @@ fn what_we_pushed_ourselves_starts_nothing() {
     let key = format!("refs/heads/cd/{}", "0".repeat(26) + "-0-1");
     assert_eq!(translated(&push(&key, NOTHING, SHA)), Err(Untranslated::Ours));
     // A branch of the same beginning is somebody's own.
+    // What a mirror of ours begins with.
+    assert_eq!(translated(&push("refs/heads/cd/default", NOTHING, SHA)), Err(Untranslated::Ours));
     assert_eq!(translated(&push("refs/heads/cd/tools", OLD, SHA)), Ok(moved("refs/heads/cd/tools", Some(SHA))));
 }
 
