@@ -36,6 +36,9 @@ pub enum Service {
 }
 
 impl Service {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Controller, Self::VcsWorker, Self::ArtifactStore, Self::DeployWorker, Self::LocalExecutor];
+
     /// The service's name, as it stands in tokens, logs and on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -256,7 +256,24 @@ impl Client {
     /// # Errors
     /// As [`CallError`] tells; [`CallError::Retry`], with what it lacks, where it is not ready.
     pub async fn health(&self) -> Result<Option<Timestamp>, CallError> {
-        let mut answer = self.get_stream("/health/ready", None, HeaderMap::new()).await?;
+        let (health, date) = self.ask_health("/health/ready").await?;
+        // Another program on its port may answer whatever is asked for.
+        if health.is_none_or(|health| health.status != READY) {
+            return Err(self.peer.unknown("its answer is not that of a service that is ready"));
+        }
+        Ok(date.and_then(|text| Some(jiff::fmt::rfc2822::DateTimeParser::new().parse_zoned(text).ok()?.timestamp())))
+    }
+
+    /// Asks who answers there, without a token: the service's name, as it says itself. None where nobody answers, or somebody
+    /// who does not say.
+    pub async fn who_answers(&self) -> Option<String> {
+        let (health, _) = self.ask_health("/health/live").await.ok()?;
+        Some(health?.service?.into_owned())
+    }
+
+    /// What a service says of its health, if that can be read, and the answer's date.
+    async fn ask_health(&self, path: &str) -> Result<(Option<Health>, Option<String>), CallError> {
+        let mut answer = self.get_stream(path, None, HeaderMap::new()).await?;
         let date = answer.headers().get(DATE).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await? {
@@ -265,12 +282,7 @@ impl Client {
                 break;
             }
         }
-        // Another program on its port may answer whatever is asked for.
-        let ready = serde_json::from_slice(&body).is_ok_and(|Health { status }| status == READY);
-        if !ready {
-            return Err(self.peer.unknown("its answer is not that of a service that is ready"));
-        }
-        Ok(date.and_then(|text| Some(jiff::fmt::rfc2822::DateTimeParser::new().parse_zoned(text).ok()?.timestamp())))
+        Ok((serde_json::from_slice(&body).ok(), date))
     }
 
     fn request(

@@ -81,10 +81,9 @@ impl HostResult {
 impl HostResult {
     /// What it showed before and what it shows now, in short, where it was switched and says both.
     pub fn change(&self) -> Option<String> {
-        let short = |digest: &Digest| digest.hex().chars().take(12).collect::<String>();
         let (previous, digest) = (self.previous.as_ref()?, self.digest.as_ref()?);
         let switched = self.outcome == HostOutcome::Switched && previous != digest;
-        switched.then(|| format!("{} → {}", short(previous), short(digest)))
+        switched.then(|| format!("{} → {}", previous.short(), digest.short()))
     }
 }
 

@@ -101,7 +101,7 @@ fn shown(environment: &EnvironmentInfo, operator: &Operator, now: Timestamp) -> 
             failure: None,
             name: release.name.to_string(),
             digest: release.digest.to_string(),
-            short: release.digest.hex().chars().take(12).collect(),
+            short: release.digest.short(),
             run: release.run.to_string(),
             at: release.since.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             age: age(release.since, now),

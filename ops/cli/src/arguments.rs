@@ -28,6 +28,9 @@ pub(crate) struct Arguments {
     /// Print JSON for programs: one document, of a log an object a line; and errors as JSON on standard error
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Shorten no digests in tables
+    #[arg(long, global = true)]
+    pub(crate) wide: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -60,13 +63,13 @@ Exit codes:
 #[command(next_help_heading = "Connection (also from ~/.config/signalbox/cli.toml)")]
 pub(crate) struct ClientArguments {
     /// The controller [default: this machine, port 7480]
-    #[arg(long, global = true, env = "SIGNALBOX_URL", value_name = "URL")]
+    #[arg(long, global = true, env = "SIGNALBOX_URL", value_name = "URL", value_parser = choice::address)]
     pub(crate) url: Option<Url>,
     /// A file with your token for the controller; only you may read it
     #[arg(long, global = true, env = "SIGNALBOX_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// The artifact store, for `blobs` [default: this machine, port 7482]
-    #[arg(long, global = true, env = "SIGNALBOX_STORE_URL", value_name = "URL")]
+    #[arg(long, global = true, env = "SIGNALBOX_STORE_URL", value_name = "URL", value_parser = choice::address)]
     pub(crate) store_url: Option<Url>,
     /// A file with your token for the artifact store
     #[arg(long, global = true, env = "SIGNALBOX_STORE_TOKEN_FILE", value_name = "FILE")]
@@ -206,7 +209,7 @@ pub(crate) enum Command {
         /// The folder; it is made
         folder: PathBuf,
     },
-    /// Run all services in one process
+    /// Run all services in one process. Their log is on standard error; `SIGNALBOX_LOG_FORMAT` is text or json
     Up {
         /// The folder that `signalbox init` made
         folder: PathBuf,

@@ -11,8 +11,19 @@ use signalbox_service::shutdown::Shutdown;
 use tokio_util::sync::CancellationToken;
 
 /// What a child needs of our environment; nothing else is handed on.
-const VARIABLES: [&str; 10] =
-    ["PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SIGNALBOX_LOG", "RUST_LOG", "RUST_BACKTRACE", "NO_COLOR", "XDG_RUNTIME_DIR"];
+const VARIABLES: [&str; 11] = [
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "SIGNALBOX_LOG",
+    "SIGNALBOX_LOG_FORMAT",
+    "RUST_LOG",
+    "RUST_BACKTRACE",
+    "NO_COLOR",
+    "XDG_RUNTIME_DIR",
+];
 
 /// How long a child may take to end once it is asked to.
 const END: Duration = Duration::from_secs(25);

@@ -15,6 +15,9 @@ use signalbox_service::client::{CallError, Client, Download};
 use crate::mistake::Mistake;
 use crate::settings::Destination;
 
+/// How long saying who it is may take a service that has refused something.
+const WHO: Duration = Duration::from_secs(5);
+
 /// A service that can be asked.
 #[derive(Debug, Clone)]
 pub(crate) struct Connection {
@@ -73,8 +76,36 @@ impl Connection {
         B: Serialize,
         R: DeserializeOwned,
     {
-        let answer = self.client.json(method, path, Some(&self.token), headers, body).await;
-        answer.map_err(|error| self.explain(error))
+        match self.client.json(method, path, Some(&self.token), headers, body).await {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(self.mistaken(&error).await.unwrap_or_else(|| self.explain(error))),
+        }
+    }
+
+    /// Whether it is another of our services that refuses: one whose address was taken for this one's knows neither its
+    /// paths nor its tokens.
+    async fn mistaken(&self, error: &CallError) -> Option<anyhow::Error> {
+        let codes = [Code::NotFound, Code::Unauthenticated];
+        error.problem().filter(|problem| codes.contains(&problem.code))?;
+        let there = self.client.clone().answering_within(WHO).who_answers().await?;
+        if there == self.service.as_str() || !Service::ALL.iter().any(|known| known.as_str() == there) {
+            return None;
+        }
+        let (service, address) = (self.service, self.address());
+        let words = format!("at {address} the {there} answers, and not the {service}: give the {service}'s address ({})", self.option());
+        Some(Mistake::setup(words).into())
+    }
+
+    fn address(&self) -> String {
+        self.client.base().origin().ascii_serialization()
+    }
+
+    /// How the service's address is given.
+    const fn option(&self) -> &'static str {
+        match self.service {
+            Service::ArtifactStore => "SIGNALBOX_STORE_URL or --store-url",
+            _ => "SIGNALBOX_URL or --url",
+        }
     }
 
     /// `GET path` as a stream. The caller is shown the refusal itself, since some of them are ordinary there.
@@ -95,7 +126,7 @@ impl Connection {
     /// What went wrong, as a sentence that says what to do.
     pub(crate) fn explain(&self, error: CallError) -> anyhow::Error {
         let service = self.service;
-        let address = self.client.base().origin().ascii_serialization();
+        let address = self.address();
         match error {
             CallError::Refused(problem) => Mistake::refused(self.in_words(&problem)).answered(problem).into(),
             CallError::Retry { after, problem, .. } => {
@@ -105,8 +136,7 @@ impl Connection {
                 problem.into_iter().fold(mistake, Mistake::answered).into()
             }
             CallError::NotSent { source, .. } => {
-                let option =
-                    if service == Service::ArtifactStore { "SIGNALBOX_STORE_URL or --store-url" } else { "SIGNALBOX_URL or --url" };
+                let option = self.option();
                 let words = format!(
                     "no {service} answers at {address} ({}). Is it running (`signalbox up FOLDER`)? Is this its address ({option})?",
                     innermost(source.as_ref())

@@ -3,7 +3,7 @@
 //! The run is asked for again and again with its ETag, so that asking costs nearly nothing while nothing changes. What is
 //! shown depends on the state that is read alone, never on having seen every change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -52,6 +52,7 @@ async fn until_the_end(connection: &Connection, run: RunId, screen: &Screen) -> 
         let changed = watch.look().await?;
         let mut moved = false;
         if let Some(view) = &watch.view {
+            screen.doing(&shown.doing(view));
             // The log first: what a build printed belongs before the line that says how it ended.
             moved = shown.logs(connection, view, screen).await?;
             shown.steps(view, screen);
@@ -142,6 +143,8 @@ impl<'a> Watch<'a> {
 struct Shown {
     attempts: BTreeMap<AttemptKey, bool>,
     logs: BTreeMap<(AttemptKey, Option<String>), LogReader>,
+    /// The attempts of which something was heard.
+    heard: BTreeSet<AttemptKey>,
     /// The log that something was shown of last.
     speaking: Option<(AttemptKey, Option<String>)>,
 }
@@ -160,7 +163,23 @@ impl Shown {
                 }
             }
         }
-        screen.doing(&doing(view));
+        screen.doing(&self.doing(view));
+    }
+
+    /// What the run is doing, in a few words.
+    fn doing(&self, view: &RunView) -> String {
+        let at_work = view.steps.iter().find(|step| matches!(step.state, StepState::Active | StepState::Waiting));
+        let Some(step) = at_work else {
+            return crate::words::state(view.summary.state).to_owned();
+        };
+        let attempt = step.attempts.last().filter(|attempt| !attempt.ended);
+        // A build that speaks is running, whenever its executor is looked at next.
+        if attempt.is_some_and(|attempt| attempt.phase == "queued" && self.heard.contains(&attempt.key)) {
+            return running(step);
+        }
+        let phase = attempt.map(|attempt| attempt.phase.as_str());
+        let details = if step.reason.is_empty() { phase.unwrap_or("waiting") } else { &step.reason };
+        format!("{}: {details}", step.name)
     }
 
     /// Shows what is new in the logs of builds, and answers whether there was anything.
@@ -180,9 +199,12 @@ impl Shown {
                         .logs
                         .entry(at.clone())
                         .or_insert_with(|| LogReader::new(view.summary.id, &step.name, attempt.key.attempt, at.1.as_deref()));
-                    let speaking = &mut self.speaking;
+                    let (speaking, heard) = (&mut self.speaking, &mut self.heard);
                     let shown = log
                         .advance(connection, &mut |bytes| {
+                            if heard.insert(attempt.key) && !attempt.ended {
+                                screen.doing(&running(step));
+                            }
                             // Parts write at the same time: it is said whose words follow.
                             if several && speaking.as_ref() != Some(&at) {
                                 screen.note(&format!("── {name}"));
@@ -203,6 +225,11 @@ impl Shown {
     }
 }
 
+/// A build that was heard of.
+fn running(step: &StepView) -> String {
+    format!("{}: running", step.name)
+}
+
 /// An attempt that ended, in a line.
 fn ended(step: &StepView, attempt: &AttemptView) -> String {
     let verdict = attempt.verdict.map_or("ended", crate::words::verdict);
@@ -220,17 +247,6 @@ fn ended(step: &StepView, attempt: &AttemptView) -> String {
         line = format!("{line}\n  {}: {} in {}", host.host, crate::words::host(host), duration(Duration::from_millis(host.took_ms)));
     }
     line
-}
-
-/// What the run is doing, in a few words.
-fn doing(view: &RunView) -> String {
-    let at_work = view.steps.iter().find(|step| matches!(step.state, StepState::Active | StepState::Waiting));
-    let Some(step) = at_work else {
-        return crate::words::state(view.summary.state).to_owned();
-    };
-    let phase = step.attempts.last().filter(|attempt| !attempt.ended).map(|attempt| attempt.phase.as_str());
-    let details = if step.reason.is_empty() { phase.unwrap_or("waiting") } else { &step.reason };
-    format!("{}: {details}", step.name)
 }
 
 /// Where progress is shown: a line that moves on a terminal, lines of text elsewhere, nothing where JSON is wanted.
@@ -284,5 +300,29 @@ pub(crate) fn exit_code(view: &RunView) -> u8 {
         Some(Outcome::Unstable) => code::UNSTABLE,
         Some(Outcome::Stopped | Outcome::Superseded) => code::STOPPED,
         Some(Outcome::Failed | Outcome::TimedOut | Outcome::Lost) | None => code::RUN_FAILED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_that_speaks_is_said_to_run_before_its_executor_was_looked_at_again() {
+        let id = "01jd8qk4wmfvt9e3v1n0t2m6xz";
+        let attempt = serde_json::json!({ "key": format!("{id}-1-1"), "ended": false, "phase": "queued", "started_at": "2026-01-01T00:00:00Z" });
+        let step = serde_json::json!({
+            "index": 1, "name": "build", "stage": "build", "kind": "build", "state": "active", "reason": "It waits for a runner.",
+            "attempts": [attempt],
+        });
+        let summary = serde_json::json!({
+            "id": id, "number": 1, "kind": "cd", "state": "building", "principal": "me", "accepted_at": "2026-01-01T00:00:00Z",
+        });
+        let view = serde_json::json!({ "summary": summary, "steps": [step], "actions": [], "version": 1 });
+        let view: RunView = serde_json::from_value(view).expect("a run");
+        let mut shown = Shown::default();
+        assert_eq!(shown.doing(&view), "build: It waits for a runner.");
+        shown.heard.insert(view.steps[0].attempts[0].key);
+        assert_eq!(shown.doing(&view), "build: running");
     }
 }

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return untyped(&error),
     };
-    let output = Output { json: arguments.json };
+    let output = Output { json: arguments.json, wide: arguments.wide };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -77,8 +77,10 @@ fn report(error: &anyhow::Error, output: Output) {
 /// What is said instead, where what was typed makes no command: help, the version, or what is wrong with it.
 fn untyped(error: &clap::Error) -> ExitCode {
     let typed = std::env::args_os().skip(1).take_while(|argument| argument != "--");
-    let output = Output { json: typed.into_iter().any(|argument| argument == "--json") };
-    if !error.use_stderr() || !output.json {
+    let output = Output { json: typed.into_iter().any(|argument| argument == "--json"), wide: false };
+    // A value that is wrong says itself what would be right; usage says nothing more.
+    let says_all = error.kind() == ErrorKind::ValueValidation;
+    if !error.use_stderr() || !(output.json || says_all) {
         // Whoever does not read it any more has seen enough.
         let _ = error.print();
         return if error.use_stderr() { ExitCode::from(mistake::code::USAGE) } else { ExitCode::SUCCESS };
@@ -87,10 +89,18 @@ fn untyped(error: &clap::Error) -> ExitCode {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
             "a command is missing; `signalbox --help` lists them".to_owned()
         }
-        _ => error.to_string(),
+        _ => in_a_line(&error.to_string()),
     };
-    report(&Mistake::usage(words.trim_start_matches("error: ").trim_end()).into(), output);
+    report(&Mistake::usage(words).into(), output);
     ExitCode::from(mistake::code::USAGE)
+}
+
+/// What the parser of the command line says, without the usage that follows, in one line.
+fn in_a_line(said: &str) -> String {
+    let said = said.trim_start_matches("error: ");
+    let told = said.split("\n\nUsage:").next().unwrap_or(said);
+    let told = told.split("\n\nFor more information").next().unwrap_or(told);
+    told.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ").replace(":; ", ": ")
 }
 
 async fn run(arguments: Arguments, output: Output) -> Result<u8> {

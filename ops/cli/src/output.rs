@@ -3,21 +3,29 @@
 use std::io::{IsTerminal as _, Write as _};
 
 use anyhow::Result;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use jiff::Timestamp;
 use serde::Serialize;
+use signalbox_contract::Digest;
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
     /// For programs.
     pub(crate) json: bool,
+    /// For people with room: tables shorten nothing.
+    pub(crate) wide: bool,
 }
 
 impl Output {
     /// Whether a person looks on: then progress may be drawn and what a build prints is freed of control characters.
     pub(crate) fn for_a_terminal(self) -> bool {
         !self.json && std::io::stdout().is_terminal()
+    }
+
+    /// A digest in a table: enough of it to tell it from others, as git does with commits.
+    pub(crate) fn digest(self, digest: &Digest) -> String {
+        if self.wide { digest.to_string() } else { digest.short() }
     }
 
     /// Prints `value` as JSON, or as `text` says.
@@ -46,14 +54,38 @@ pub(crate) fn bytes(bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// A table without lines, as wide as the terminal.
+/// The longest word that a table keeps whole whatever the terminal's width: a token's id, or an attempt's key, and no digest.
+const LONGEST_WHOLE: usize = 40;
+
+/// A table without lines, as wide as the terminal. Sentences are wrapped; words are not split, so that an id can be copied.
 pub(crate) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    arranged(header, rows, None)
+}
+
+/// The same, as wide as is said.
+fn arranged<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>, width: Option<u16>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(header);
+    if let Some(width) = width {
+        table.set_width(width);
+    }
+    let mut words = header.map(longest_word);
     for row in rows {
+        for (longest, cell) in words.iter_mut().zip(&row) {
+            *longest = (*longest).max(longest_word(cell));
+        }
         table.add_row(row);
     }
+    for (column, longest) in table.column_iter_mut().zip(words) {
+        // What stands beside a column belongs to its width.
+        let width = u16::try_from(longest.min(LONGEST_WHOLE) + 2).unwrap_or(u16::MAX);
+        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width)));
+    }
     table.trim_fmt()
+}
+
+fn longest_word(text: &str) -> usize {
+    text.split_whitespace().map(|word| word.chars().count()).max().unwrap_or_default()
 }
 
 /// A moment, to the second.
@@ -149,6 +181,28 @@ mod tests {
         assert_eq!(harmless("a\u{1b}]0;title\u{7}b\r\0\u{9b}c"), "abc");
         assert_eq!(harmless("x\u{202e}y\u{1b}"), "xy");
         assert_eq!(harmless("\u{1b}]never ends\nnext"), "\nnext");
+    }
+
+    #[test]
+    fn words_of_a_table_stay_whole_and_sentences_are_wrapped() {
+        let run = "01m82j33x4e2h859xktfak5t8y";
+        let sentence = "A sentence that is much longer than what is left of the line beside an id, as sentences are.";
+        for width in [40, 60, 80] {
+            let text = arranged(["RUN", "WHY", "BY RUN"], [[run.to_owned(), sentence.to_owned(), run.to_owned()]], Some(width));
+            assert_eq!(text.matches(run).count(), 2, "{width}:\n{text}");
+            assert!(text.lines().count() > 2, "{width}:\n{text}");
+        }
+        let plain = arranged(["A", "B"], [["x".to_owned(), "y".to_owned()]], Some(80));
+        assert_eq!(plain.lines().count(), 2, "{plain}");
+        let long = "a".repeat(200);
+        assert!(arranged(["A"], [[long]], Some(80)).lines().all(|line| line.len() <= 80), "a word that is no id is split");
+    }
+
+    #[test]
+    fn a_digest_is_short_unless_there_is_room() {
+        let digest = Digest::from_bytes([0xab; 32]);
+        let output = |wide| Output { json: false, wide };
+        assert_eq!((output(false).digest(&digest), output(true).digest(&digest)), ("ab".repeat(6), digest.to_string()));
     }
 
     #[test]

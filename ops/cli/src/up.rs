@@ -9,6 +9,7 @@ use futures_util::future::select_all;
 use signalbox_contract::token::Service;
 use signalbox_service::client::Client;
 use signalbox_service::config::{Common, ConfigErrors};
+use signalbox_service::http::bind;
 use signalbox_service::shutdown::Shutdown;
 
 use crate::child;
@@ -30,6 +31,7 @@ pub(crate) async fn up(folder: &Path, end_with_input: bool, output: Output) -> R
     let configured = load(folder)?;
     let addresses: Vec<(Service, String)> =
         configured.iter().map(|one| (one.service(), one.common().url().map(String::from).unwrap_or_default())).collect();
+    free(&configured)?;
     // The controller ends first, so that it calls nobody who is ending.
     let (controller, workers) = (Shutdown::new(), Shutdown::new());
     let started = start(configured, folder, &controller, &workers).await;
@@ -65,6 +67,28 @@ fn load(folder: &Path) -> Result<Vec<Configured>> {
         }
     }
     if errors.is_empty() { Ok(configured) } else { Err(Mistake::setup(ConfigErrors(errors).to_string()).into()) }
+}
+
+/// Whether all addresses are to be had: those that are taken are named at once. Nothing is held; whoever takes one in the
+/// next moment is met by the service itself.
+fn free(configured: &[Configured]) -> Result<()> {
+    let mut taken = Vec::new();
+    for one in configured {
+        let Common { listen, metrics, .. } = *one.common();
+        let all = [("listen", Some(listen)), ("metrics_listen", metrics)];
+        for (key, address) in all.into_iter().filter_map(|(key, address)| Some((key, address?))) {
+            if let Err(error) = bind(address) {
+                taken.push(format!("\n  {address} ({}.toml: {key}): {error}", one.service()));
+            }
+        }
+    }
+    if taken.is_empty() {
+        return Ok(());
+    }
+    let words = "cannot be listened on; is it running already? End what has them, or give others";
+    let number = taken.len();
+    let addresses = if number == 1 { "address" } else { "addresses" };
+    Err(Mistake::setup(format!("{number} {addresses} {words}:{}", taken.concat())).into())
 }
 
 async fn start(configured: Vec<Configured>, folder: &Path, controller: &Shutdown, workers: &Shutdown) -> Result<()> {

@@ -46,21 +46,32 @@ pub(crate) struct Health {
     /// In a word.
     #[schema(value_type = String)]
     pub(crate) status: Cow<'static, str>,
+    /// Which service answers: addresses are mistaken for each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub(crate) service: Option<Cow<'static, str>>,
+}
+
+impl Health {
+    fn of(service: &'static str, status: &'static str) -> Json<Self> {
+        Json(Self { status: status.into(), service: Some(service.into()) })
+    }
 }
 
 /// `GET /health/live` and `GET /health/ready`; neither needs a token.
 pub(super) fn routes(telemetry: &Telemetry) -> Router {
+    let service = telemetry.service();
     let routes = Router::new()
-        .route("/health/live", get(async || Json(Health { status: "live".into() })))
-        .route("/health/ready", get(ready))
+        .route("/health/live", get(async move || Health::of(service, "live")))
+        .route("/health/ready", get(async move |state| ready(service, state)))
         .with_state(telemetry.readiness());
     without_parameters(routes)
 }
 
-async fn ready(State(readiness): State<Readiness>) -> Result<Json<Health>> {
+fn ready(service: &'static str, State(readiness): State<Readiness>) -> Result<Json<Health>> {
     let unmet = readiness.unmet();
     if unmet.is_empty() {
-        return Ok(Json(Health { status: READY.into() }));
+        return Ok(Health::of(service, READY));
     }
     let problem = Problem::new(Code::Unavailable).detail("The service is not ready.").retry_after(5);
     Err(unmet.into_iter().fold(problem, |problem, (need, why)| problem.field(need, why)).into())

@@ -1,4 +1,4 @@
-//! The log, on standard error: readable on a terminal, one JSON object a line everywhere else.
+//! The log, on standard error: readable on a terminal, one JSON object a line everywhere else, unless a variable says which.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
@@ -15,31 +15,51 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 /// The variables that say what is logged; the first one counts.
 const FILTERS: [&str; 2] = ["SIGNALBOX_LOG", "RUST_LOG"];
 
+/// The variable that says how the log is written: `text` or `json`.
+const FORM: &str = "SIGNALBOX_LOG_FORMAT";
+
 /// How the log is written.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Readable { colours: bool },
     Json,
+}
+
+impl Form {
+    /// What the variable says; else what suits whoever reads. With a word that is not known, that word.
+    fn chosen(word: Option<&str>, terminal: bool, no_color: bool) -> (Self, Option<&str>) {
+        let readable = Self::Readable { colours: terminal && !no_color };
+        let usual = if terminal { readable } else { Self::Json };
+        match word {
+            None | Some("") => (usual, None),
+            Some("text") => (readable, None),
+            Some("json") => (Self::Json, None),
+            Some(other) => (usual, Some(other)),
+        }
+    }
 }
 
 /// Begins to log. Safe to call again: tests do.
 ///
 /// What is logged follows `SIGNALBOX_LOG`, else `RUST_LOG`, else everything from `info` on. Whatever these say, the
 /// libraries below us never log more than `info`: at `debug` some of them print headers, and tokens with them.
+///
+/// `SIGNALBOX_LOG_FORMAT` is `text` or `json`; without it a terminal gets text, and everything else JSON.
 pub fn init_logging(service: &'static str) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let text = FILTERS.iter().find_map(|name| std::env::var(name).ok()).unwrap_or_default();
         let (filter, complaint) = parse_filter(&text);
-        let form = if std::io::stderr().is_terminal() {
-            Form::Readable { colours: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) }
-        } else {
-            Form::Json
-        };
+        let word = std::env::var(FORM).ok();
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let (form, unknown) = Form::chosen(word.as_deref(), std::io::stderr().is_terminal(), no_color);
         // Another subscriber, set by a test for itself, is left alone.
         let _ = subscriber(std::io::stderr, filter, form).try_init();
         if let Some(error) = complaint {
             tracing::warn!(%error, "log.filter_ignored");
+        }
+        if let Some(word) = unknown {
+            tracing::warn!(variable = FORM, word = plain(word), "log.format_not_known");
         }
         tracing::debug!(service, "log.begun");
     });
@@ -127,6 +147,16 @@ mod tests {
         tracing::subscriber::with_default(subscriber, work);
         let bytes = captured.0.lock().expect("unpoisoned").clone();
         String::from_utf8(bytes).expect("UTF-8")
+    }
+
+    #[test]
+    fn the_form_is_what_the_variable_says_and_else_what_suits_the_reader() {
+        let chosen = |word, terminal| Form::chosen(word, terminal, false);
+        let text = |colours| Form::Readable { colours };
+        assert_eq!([chosen(None, true), chosen(None, false)], [(text(true), None), (Form::Json, None)]);
+        assert_eq!([chosen(Some("text"), false), chosen(Some("json"), true)], [(text(false), None), (Form::Json, None)]);
+        assert_eq!([chosen(Some(""), false), chosen(Some("xml"), false)], [(Form::Json, None), (Form::Json, Some("xml"))]);
+        assert_eq!(Form::chosen(Some("text"), true, true).0, text(false), "without colours where they are not wanted");
     }
 
     const HOSTILE: &str = "a\r\nERROR forged\u{1b}[2J\0\u{202e}b";

@@ -3,6 +3,19 @@
 use clap::ValueEnum;
 use signalbox_contract::api::delivery::DeliveryState;
 use signalbox_contract::token::Service;
+use url::Url;
+
+/// The address of a service. Whether a token may be sent there is looked at later.
+pub(crate) fn address(text: &str) -> Result<Url, String> {
+    let usable = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    if let Some(url) = text.parse().ok().filter(usable) {
+        return Ok(url);
+    }
+    // What lacks the scheme alone is guessed.
+    let meant = if text.contains(['.', ':']) && !text.contains("://") { format!("http://{text}") } else { String::new() };
+    let example = meant.parse().ok().filter(usable).map_or("https://ci.example.org", |_| meant.as_str());
+    Err(format!("an address begins with http:// or https://, as in {example}; correct the option, or the variable of the environment that it comes from"))
+}
 
 /// The state that runs are listed by.
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -23,12 +23,12 @@ pub(crate) async fn blobs(connection: &Connection, command: BlobsCommand, output
         BlobsCommand::List { prefix, cursor } => {
             let query = [("prefix", Some(prefix)), ("cursor", cursor)];
             let page: Page<BlobInfo> = connection.get(&with_query("/blobs", query)).await?;
-            output.show(&page, list)?;
+            output.show(&page, |page| list(page, output))?;
         }
         BlobsCommand::Versions { name, cursor } => {
             let path = crate::connection::path(std::iter::once("versions").chain(name.as_str().split('/')));
             let page: Page<BlobInfo> = connection.get(&with_query(&path, [("cursor", cursor)])).await?;
-            output.show(&page, |page| history(page, &name))?;
+            output.show(&page, |page| history(page, &name, output))?;
         }
         BlobsCommand::Get { blob, output: file } => get(connection, &blob, file, output).await?,
         BlobsCommand::Put { name, file, content_type } => {
@@ -48,22 +48,22 @@ fn address(name: &ArtifactName) -> String {
     crate::connection::path(std::iter::once("blobs").chain(name.as_str().split('/')))
 }
 
-fn list(page: &Page<BlobInfo>) -> String {
+fn list(page: &Page<BlobInfo>, output: Output) -> String {
     if page.items.is_empty() {
         return "no blobs".to_owned();
     }
     let rows = page
         .items
         .iter()
-        .map(|blob| [blob.name.to_string(), size(blob.size), blob.version.to_string(), moment(blob.stored_at), blob.digest.to_string()]);
+        .map(|blob| [blob.name.to_string(), size(blob.size), blob.version.to_string(), moment(blob.stored_at), output.digest(&blob.digest)]);
     let text = table(["NAME", "SIZE", "VERSION", "STORED (UTC)", "DIGEST"], rows);
     page.next.as_ref().map_or_else(|| text.clone(), |next| format!("{text}\nmore: signalbox blobs list --cursor {next}"))
 }
 
-fn history(page: &Page<BlobInfo>, name: &ArtifactName) -> String {
+fn history(page: &Page<BlobInfo>, name: &ArtifactName, output: Output) -> String {
     let rows = page.items.iter().map(|blob| {
         let run = blob.run.map_or_else(|| "-".to_owned(), |run| run.to_string());
-        [blob.version.to_string(), size(blob.size), moment(blob.stored_at), run, blob.digest.to_string()]
+        [blob.version.to_string(), size(blob.size), moment(blob.stored_at), run, output.digest(&blob.digest)]
     });
     let text = table(["VERSION", "SIZE", "STORED (UTC)", "BY RUN", "DIGEST"], rows);
     page.next.as_ref().map_or_else(|| text.clone(), |next| format!("{text}\nmore: signalbox blobs versions {name} --cursor {next}"))

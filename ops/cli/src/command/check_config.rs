@@ -62,6 +62,10 @@ fn files_of(path: &Path, service: Option<Service>) -> Result<Vec<(Service, PathB
         }
         return Ok(found);
     }
+    if !path.exists() {
+        let words = format!("{} is not there; give a configuration file, or a folder that `signalbox init` made", path.display());
+        return Err(Mistake::setup(words).into());
+    }
     let by_name = ALL.into_iter().find(|known| path.file_stem().is_some_and(|stem| stem == known.as_str()));
     let Some(service) = service.or(by_name) else {
         let words = format!("{} does not say by its name which service it is for; give --service", path.display());

@@ -35,7 +35,7 @@ pub(crate) async fn environments(connection: &Connection, name: Option<Environme
                 one.shown.extend(page.shown);
                 one.next = page.next.filter(|next| *next > after);
             }
-            output.show(&one, shown)?;
+            output.show(&one, |one| shown(one, output))?;
         }
     }
     Ok(0)
@@ -46,7 +46,7 @@ fn hosts(environment: &EnvironmentInfo) -> String {
 }
 
 /// What each host shows.
-fn shown(environment: &EnvironmentInfo) -> String {
+fn shown(environment: &EnvironmentInfo, output: Output) -> String {
     let rows = environment.shown.iter().flat_map(|host| {
         let named = |words: [String; 5]| {
             let [name, digest, since, run, kept] = words;
@@ -61,7 +61,7 @@ fn shown(environment: &EnvironmentInfo) -> String {
             silent.into_iter().map(|words| named([words, String::new(), String::new(), String::new(), String::new()])).collect();
         rows.extend(host.releases.iter().map(|release| {
             let kept = release.kept.len().to_string();
-            named([release.name.to_string(), release.digest.to_string(), moment(release.since), release.run.to_string(), kept])
+            named([release.name.to_string(), output.digest(&release.digest), moment(release.since), release.run.to_string(), kept])
         }));
         rows
     });

@@ -243,7 +243,8 @@ fn document(place: &Place, example: &Example, run: &RunView) -> Result<serde_jso
 fn explain(place: &Place, teller: Teller, example: &Example) -> Result<()> {
     let controller = place.url(Service::Controller)?;
     let token = admin_token(&place.site(), Service::Controller);
-    let program = std::env::current_exe().map_or_else(|_| "signalbox".to_owned(), |path| path.display().to_string());
+    let program = std::env::current_exe().context("finding this program's own file")?;
+    let programs = program.parent().unwrap_or(Path::new("/usr/local/bin"));
     teller.line(&format!(
         "\nDone in {took}. Where to look:\n  \
          pages        {controller}  (sign in with the token in {token})\n  \
@@ -251,12 +252,14 @@ fn explain(place: &Place, teller: Teller, example: &Example) -> Result<()> {
          repository   {repository}  (commit there, and deploy again)\n  \
          log          {log}\n\n\
          From another terminal, while it runs:\n  \
+         export PATH={programs}:$PATH\n  \
          export SIGNALBOX_URL={base} SIGNALBOX_TOKEN_FILE={token}\n  \
          export SIGNALBOX_STORE_URL={store} SIGNALBOX_STORE_TOKEN_FILE={store_token}\n  \
-         {program} status\n  \
-         {program} cd hello --ref main --artifact hello.txt --follow\n  \
-         {program} rollback test hello.txt --follow\n\n\
+         signalbox status\n  \
+         signalbox cd hello --ref main --artifact hello.txt --follow\n  \
+         signalbox rollback test hello.txt --follow\n\n\
          Run `ops/try` again for another commit. Remove {folder} to begin anew.",
+        programs = programs.display(),
         // Whoever appends a path to it does not want two slashes.
         store = place.url(Service::ArtifactStore)?.as_str().trim_end_matches('/'),
         store_token = admin_token(&place.site(), Service::ArtifactStore).display(),

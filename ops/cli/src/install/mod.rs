@@ -91,6 +91,8 @@ pub(crate) fn init(folder: &Path, output: Output) -> Result<u8> {
     }
     let made = install(folder, &Site::default())?;
     let shown = folder.display();
+    // Another terminal need not be in the folder in which this is typed.
+    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     output.show(&serde_json::json!({ "folder": folder, "made": made }), |_| {
         if made.is_empty() {
             return format!("{shown} is complete already; nothing was changed");
@@ -103,8 +105,14 @@ pub(crate) fn init(folder: &Path, output: Output) -> Result<u8> {
              signalbox up {shown}\n\
              and, in another terminal,\n  \
              export SIGNALBOX_TOKEN_FILE={}\n  \
-             signalbox status",
-            admin_token(folder, Service::Controller).display()
+             export SIGNALBOX_STORE_TOKEN_FILE={}\n  \
+             signalbox doctor\n  \
+             signalbox status\n\
+             These two are an administrator's tokens, for the controller and for the artifact store. Tokens that may do less:\n  \
+             signalbox token create NAME --allow read,start --repos '*' -o FILE\n  \
+             signalbox token create NAME --audience artifact-store --allow blob-read --artifacts '*' -o FILE",
+            admin_token(&absolute, Service::Controller).display(),
+            admin_token(&absolute, Service::ArtifactStore).display(),
         )
     })?;
     Ok(0)
