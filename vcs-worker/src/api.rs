@@ -18,6 +18,7 @@ use utoipa::OpenApi;
 
 use crate::mirrors_api;
 use crate::served::{self, Mirrors};
+use crate::sources_api;
 use crate::work::Work;
 
 /// The largest request of a git client, in bytes as they come.
@@ -45,7 +46,8 @@ impl FromRef<Api> for Arc<Verifier> {
 pub(crate) fn router(api: Api, options: &ServeOptions, telemetry: &Telemetry) -> Router {
     let ordinary = Router::new().route("/repo", post(post_repo)).route("/refs", post(post_refs));
     let told = Router::new().route("/mirrors", get(mirrors_api::list)).route("/mirrors/doctor", get(mirrors_api::doctor));
-    let ordinary = ordinary.merge(told).route("/mirrors/collect", post(mirrors_api::collect)).with_state(api.clone());
+    let ordinary = ordinary.merge(told).route("/mirrors/collect", post(mirrors_api::collect));
+    let ordinary = ordinary.route("/sources/examine", post(sources_api::examine)).with_state(api.clone());
     let mirrors = Router::new().route("/mirrors/{*path}", get(served::info_refs).post(served::upload_pack)).with_state(api);
     let limits = StreamLimits::new(MAX_GIT_REQUEST, GIT_REQUEST_DEADLINE);
     let description = openapi();
@@ -133,7 +135,16 @@ async fn withdraw_if_removed(ledger: &Ledger, work: &Work, key: &AttemptKey, req
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Signalbox VCS worker", description = "Fetches sources, proves commits, and serves them to executors."),
-    paths(post_repo, post_refs, mirrors_api::list, mirrors_api::collect, mirrors_api::doctor, served::info_refs, served::upload_pack)
+    paths(
+        post_repo,
+        post_refs,
+        mirrors_api::list,
+        mirrors_api::collect,
+        mirrors_api::doctor,
+        sources_api::examine,
+        served::info_refs,
+        served::upload_pack
+    )
 )]
 struct Description;
 

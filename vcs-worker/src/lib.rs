@@ -20,6 +20,7 @@ mod mirrors_api;
 mod names;
 mod proof;
 mod served;
+mod sources_api;
 mod work;
 
 use std::sync::Arc;

@@ -1,11 +1,12 @@
 //! The two things that the worker is asked to do. Both can be repeated: the ledger does, after a crash.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use futures_util::stream::{self, StreamExt as _};
 use signalbox_adapters::mirror::MirrorError;
-use signalbox_contract::api::vcs::{RefsRequest, RefsResult, RepoRequest, RepoResult};
-use signalbox_contract::{AttemptKey, Failure, FailureCode};
+use signalbox_contract::api::vcs::{RefsRequest, RefsResult, RepoRequest, RepoResult, SourceFinding};
+use signalbox_contract::{AttemptKey, Failure, FailureCode, SourceUrl};
 use signalbox_service::git::GitError;
 use signalbox_service::ledger::WorkError;
 use signalbox_service::telemetry::causes;
@@ -16,6 +17,11 @@ use crate::meters::Meters;
 use crate::mirror::Places;
 use crate::names::{BindError, Binding, Names};
 use crate::remote::Sources;
+
+/// How long a source's server may take to show that it can be read, and how many are asked at a time. With the longest
+/// list they have answered before whoever asks gives up.
+const GLANCE: Duration = Duration::from_secs(10);
+const AT_ONCE: usize = 7;
 
 /// What the worker needs for what it is asked.
 pub(crate) struct Work {
@@ -81,6 +87,21 @@ impl Work {
         let Brought { sha, ref_name, transferred, mut timings } = brought;
         timings.proof_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(RepoResult { sha, ref_name, files, transferred, timings })
+    }
+
+    /// Says of each of these sources whether it may be read, and can be with its entry's credential.
+    pub(crate) async fn examine(&self, sources: Vec<SourceUrl>) -> Vec<SourceFinding> {
+        let examined = stream::iter(sources).map(async |source| {
+            let failure = self.confirm(&source).await.err().map(|error| error.failure().clone());
+            SourceFinding { source, failure }
+        });
+        examined.buffered(AT_ONCE).collect().await
+    }
+
+    async fn confirm(&self, source: &SourceUrl) -> Result<(), WorkError> {
+        let cleared = self.sources.clear(source).await?;
+        let copy = self.cache.copy(&cleared.copy);
+        copy.confirm(&cleared.remote, GLANCE).await.map_err(|error| of_source(&error, source))
     }
 
     /// Shows an attempt's ref, or takes it away.

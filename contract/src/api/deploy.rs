@@ -63,10 +63,23 @@ pub struct HostResult {
     /// The digest that it showed before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Digest>,
+    /// The later activation that it keeps, where it was not switched because of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newer: Option<NewerActivation>,
     /// Bytes of the artifact that were moved to it.
     pub bytes: u64,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
+}
+
+/// An activation that a host was asked for before, with a higher number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct NewerActivation {
+    /// Its number.
+    pub sequence: u64,
+    /// The run on whose behalf, where the host says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunId>,
 }
 
 impl HostResult {

@@ -1,4 +1,4 @@
-//! The VCS worker: `POST /repo`, `POST /refs`.
+//! The VCS worker: `POST /repo`, `POST /refs`, `POST /sources/examine`.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::git::RepoPath;
-use crate::{CommitSha, MirrorName, RefName, RepoName, SourceUrl};
+use crate::{CommitSha, Failure, MirrorName, RefName, RepoName, SourceUrl};
 
 /// How many files a request may ask for.
 pub const MAX_FILES: usize = 8;
@@ -98,6 +98,27 @@ pub struct Timings {
     pub fetch_ms: u64,
     /// Reading back what was fetched, and the files.
     pub proof_ms: u64,
+}
+
+/// How many sources a request may have examined.
+pub const MAX_SOURCES: usize = 20;
+
+/// `POST /sources/examine`: say of each of these sources whether it may be read and can be. Nothing is fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExamineSources {
+    /// The sources, twenty at most.
+    pub sources: Vec<SourceUrl>,
+}
+
+/// What was found of one source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct SourceFinding {
+    /// The source.
+    pub source: SourceUrl,
+    /// Why it cannot be read; absent where it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
 }
 
 /// `POST /refs`: show a proven commit where the executor can read it, or take it away.

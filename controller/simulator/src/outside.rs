@@ -324,7 +324,7 @@ impl Outside {
                     HostOutcome::Switched
                 }
             };
-            hosts.push(HostResult { host: named(host), outcome, digest: None, previous: None, bytes: 0, took_ms: 0 });
+            hosts.push(HostResult { host: named(host), outcome, digest: None, previous: None, newer: None, bytes: 0, took_ms: 0 });
         }
         Ok(Event::Deployed { key, hosts })
     }

@@ -8,7 +8,8 @@ use signalbox_adapters::executor::Executor;
 use signalbox_adapters::forge::{Finding, Forge, Severity};
 use signalbox_contract::api::deploy::EnvironmentInfo;
 use signalbox_contract::api::doctor::DoctorFinding;
-use signalbox_contract::{ExecutorName, ForgeName, RepoName};
+use signalbox_contract::api::vcs::MAX_SOURCES;
+use signalbox_contract::{ExecutorName, ForgeName, RepoName, SourceUrl};
 use signalbox_service::http::Readiness;
 
 use super::service::{Place, Role, complaint};
@@ -44,6 +45,8 @@ impl Doctor {
             looks.push(Look::new(place.name.clone(), async move { place.health(&clock).await }));
         }
         looks.push(Look { about: "mirrors".to_owned(), findings: mirrors(self.workers.clone()).boxed() });
+        let sources = self.config.repositories.iter().map(|(name, repository)| (name.clone(), repository.source.clone())).collect();
+        looks.push(Look { about: "repositories".to_owned(), findings: repositories(self.workers.clone(), sources).boxed() });
         looks.extend(self.executors.iter().map(|(name, executor)| self.executor(name, executor)));
         looks.extend(self.forges.iter().map(|(name, forge)| self.forge(name, forge)));
         looks.push(Look { about: "environments".to_owned(), findings: environments(self.workers.clone()).boxed() });
@@ -90,7 +93,7 @@ impl Doctor {
 
 /// What is said where there is more than is looked at.
 fn left_out(count: usize, what: &str) -> Option<Finding> {
-    let words = format!("{MOST} of its {count} {what} were looked at; the others are like them, as far as can be told.");
+    let words = format!("{MOST} of {count} {what} were looked at; the others are like them, as far as can be told.");
     (count > MOST).then(|| Finding::new(Severity::Fine, words, ""))
 }
 
@@ -118,6 +121,30 @@ async fn mirrors(workers: Workers) -> Vec<DoctorFinding> {
         }
         Err(error) => vec![of("mirrors", complaint(Role::Vcs, &error))],
     }
+}
+
+/// Whether each repository's source is one that the VCS worker may read, and can.
+async fn repositories(workers: Workers, sources: Vec<(RepoName, SourceUrl)>) -> Vec<DoctorFinding> {
+    if sources.is_empty() {
+        let words = "There are none, so nothing is built.";
+        return vec![of("repositories", Finding::new(Severity::Fine, words, ""))];
+    }
+    let asked = &sources[..sources.len().min(MAX_SOURCES)];
+    let examined = match workers.examine_sources(asked.iter().map(|(_, source)| source.clone()).collect()).await {
+        Ok(examined) => examined,
+        Err(error) => return vec![of("repositories", complaint(Role::Vcs, &error))],
+    };
+    let told = |(name, source): &(RepoName, SourceUrl)| {
+        let finding = match examined.iter().find(|examined| examined.source == *source).map(|examined| &examined.failure) {
+            Some(None) => Finding::new(Severity::Fine, format!("{source} can be read."), ""),
+            Some(Some(failure)) => Finding::new(Severity::Error, failure.detail.clone(), failure.hint.clone()),
+            None => Finding::new(Severity::Error, format!("The VCS worker says nothing of {source}."), "Its log says more."),
+        };
+        of(&format!("repository {name}"), finding)
+    };
+    let mut found: Vec<DoctorFinding> = asked.iter().map(told).collect();
+    found.extend(left_out(sources.len(), "repositories").map(|finding| of("repositories", finding)));
+    found
 }
 
 /// Whether every host of every environment answers. That the deployment worker believes the controller is seen by the way.

@@ -5,6 +5,7 @@ use serde_json::json;
 use signalbox_adapters::forge::{Finding, Severity};
 use signalbox_contract::api::doctor::{DoctorFinding, DoctorReport};
 use signalbox_contract::grant::Action;
+use signalbox_contract::{Failure, FailureCode};
 
 use crate::house::{House, Setup, expect, on_repos, refused};
 use crate::stand_ins::{At, Mood};
@@ -45,24 +46,29 @@ async fn where_all_is_well_each_thing_that_was_looked_at_is_told_to_be_fine() {
         "executor local",
         "executor spare",
         "forge forge",
+        "repository third",
         "environment test",
         "environment production",
     ] {
         assert!(looked.contains(&what), "{what} in {looked:?}");
     }
     assert_eq!(worst(&report, "forge forge").1, "team/hello can be used.");
+    assert_eq!(worst(&report, "repository third").1, "https://git.example.org/third can be read.");
     house.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_is_said_with_what_to_do_and_the_rest_all_the_same() {
     let setup = Setup::default().table("[forges.forge]\nkind = \"gerrit\"\nurl = \"https://gerrit.example.org\"\nuser = \"ci\"");
-    let house = House::with(setup).await;
+    let third = "[repositories.third]\nsource = \"https://git.example.org/third\"";
+    let house = House::with(setup.table(third)).await;
     house.forge.ails(Finding::new(Severity::Error, "The label\u{1b}[31m is missing.", "Define it."));
     house.world.sources().findings = serde_json::from_value(
         json!([{ "mirror": "far", "severity": "warning", "detail": "The token ends soon.", "hint": "Make another." }]),
     )
     .expect("findings");
+    let denied = Failure::new(FailureCode::SourceDenied, "The source lets nobody in.").hint("Give its entry a credential.");
+    house.world.sources().unreadable.insert("https://git.example.org/third".parse().expect("a source"), denied);
     house.world.is(At::Deploy, Mood::Babbling);
     house.world.goes_away(At::Spare).await;
     house.world.goes_away(At::Store).await;
@@ -70,6 +76,7 @@ async fn what_is_wrong_is_said_with_what_to_do_and_the_rest_all_the_same() {
     assert_eq!(report.worst, Severity::Error);
     assert_eq!(worst(&report, "mirror far"), (Severity::Warning, "The token ends soon."));
     assert_eq!(worst(&report, "forge forge"), (Severity::Error, "The label [31m is missing."));
+    assert_eq!(worst(&report, "repository third"), (Severity::Error, "The source lets nobody in."));
     assert_eq!(worst(&report, "environments"), (Severity::Error, "The deployment worker could not be asked."));
     for gone in ["artifact store", "executor spare"] {
         let [finding] = about(&report, gone)[..] else { panic!("{gone}: {report:#?}") };

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt as _, stream};
-use signalbox_contract::api::deploy::{HostOutcome, HostResult};
+use signalbox_contract::api::deploy::{HostOutcome, HostResult, NewerActivation};
 use signalbox_contract::{Digest, EnvironmentName, Failure, FailureCode, PublishedName};
 use signalbox_service::clock::SharedClock;
 use signalbox_service::ledger::WorkError;
@@ -95,7 +95,7 @@ impl Deployer {
 /// What became of one host.
 fn result(host: &Host, begun: Instant, outcome: HostOutcome, digest: Option<Digest>, previous: Option<Digest>, bytes: u64) -> HostResult {
     let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    HostResult { host: host.name.clone(), outcome, digest, previous, bytes, took_ms }
+    HostResult { host: host.name.clone(), outcome, digest, previous, newer: None, bytes, took_ms }
 }
 
 /// What an answer about a switch to `wanted` means.
@@ -111,5 +111,7 @@ fn judged(host: &Host, begun: Instant, report: &Report, complaint: &[u8], wanted
         End::Missing | End::Nothing => (failed(words::not_kept(host)), before),
         End::Checked | End::Told => (failed(words::unexpected(host, "it answers something else", complaint)), before),
     };
-    result(host, begun, outcome, now, before, bytes)
+    let superseded = outcome == HostOutcome::Superseded;
+    let newer = report.high.filter(|_| superseded).map(|sequence| NewerActivation { sequence, run: report.high_run });
+    HostResult { newer, ..result(host, begun, outcome, now, before, bytes) }
 }

@@ -84,7 +84,7 @@ enter() {
 
 # Reads what was asked for and shown: `high` and what was asked with it, and `order`, newest first, of what was shown.
 recall() {
-    high=0 high_word='' high_digest='' order='' shown=0 lines=0
+    high=0 high_word='' high_digest='' high_run='' order='' shown=0 lines=0
     [ -f "$base/activations" ] && [ ! -L "$base/activations" ] || return 0
     while read -r word number which rest; do
         lines=$((lines + 1))
@@ -92,7 +92,7 @@ recall() {
         case $word in
             asked | same)
                 if [ "$number" -ge "$high" ]; then
-                    high=$number high_word=$word high_digest=$which
+                    high=$number high_word=$word high_digest=$which high_run=${rest%% *}
                 fi
                 ;;
             shown)
@@ -242,7 +242,7 @@ settle() {
     recall
     look
     say "shows ${now:--}"
-    say "high $high"
+    say "high $high${high_run:+ $high_run}"
     [ "$seq" -ge "$high" ] || finish superseded
     if [ "$seq" -eq "$high" ] && [ "$digest" != "$high_digest" ]; then finish 'failed sequence-reused'; fi
     if [ "${now##*-}" = "$digest" ] && is_sound "$now"; then
@@ -284,7 +284,7 @@ check() {
     recall
     look
     say "shows ${now:--}"
-    say "high $high"
+    say "high $high${high_run:+ $high_run}"
     [ "$seq" -ge "$high" ] || finish superseded
     wanted=$digest
     if [ "$wanted" = - ]; then

@@ -25,6 +25,8 @@ pub struct Report {
     pub shows: Option<ReleaseId>,
     /// The highest sequence that was asked for before.
     pub high: Option<u64>,
+    /// By which run, where the host knows.
+    pub high_run: Option<RunId>,
     /// What would be activated.
     pub candidate: Option<Candidate>,
     /// Every name, where that was asked.
@@ -146,7 +148,7 @@ pub struct Malformed(&'static str);
 /// When it is not one, or not a whole one.
 pub fn parse(stdout: &[u8]) -> Result<Report, Malformed> {
     let text = latter_part(stdout).ok_or(Malformed("it does not begin as it should"))?;
-    let mut report = Report { shows: None, high: None, candidate: None, names: Vec::new(), end: End::Nothing };
+    let mut report = Report { shows: None, high: None, high_run: None, candidate: None, names: Vec::new(), end: End::Nothing };
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
@@ -170,7 +172,12 @@ pub fn parse(stdout: &[u8]) -> Result<Report, Malformed> {
                 Some(name) => name.shows = Some(release(rest)?),
                 None => report.shows = if rest == "-" { None } else { Some(release(rest)?) },
             },
-            "high" => report.high = Some(number(rest)?),
+            "high" => {
+                let (high, run) = rest.split_once(' ').unwrap_or((rest, ""));
+                report.high = Some(number(high)?);
+                // A word that a fault on the host has spoiled is no run.
+                report.high_run = run.parse().ok();
+            }
             "candidate" => report.candidate = Some(candidate(rest)?),
             "kept" => last(&mut report)?.kept.push(release(rest)?),
             "asked" | "shown" => {

@@ -37,7 +37,10 @@ async fn what_is_there_already_is_a_no_op_that_says_so() {
     assert!(again.iter().all(|result| result.bytes == 0 && result.previous == Some(sha256(b"one"))));
     assert_eq!(world.store.asked(), asked, "nothing is fetched for nothing");
     // The sequence counts all the same: an older one does not come after it.
-    assert_all(&world.deploy(b"zero", 1).await, &HostOutcome::Superseded);
+    let late = world.deploy(b"zero", 1).await;
+    assert_all(&late, &HostOutcome::Superseded);
+    let newer = late.hosts[0].newer.as_ref().expect("what it keeps is told");
+    assert!(newer.sequence > 1 && newer.run.is_some(), "{newer:?}");
     world.end().await;
 }
 

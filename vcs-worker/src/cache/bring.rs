@@ -200,7 +200,7 @@ impl Copy {
         timings: &mut Timings,
     ) -> Result<(RefName, CommitSha), Trouble> {
         let begun = Instant::now();
-        let shown = self.ask(wanted).await?;
+        let shown = self.ask(&wanted.remote, &wanted.ref_name.candidates(), self.limits.fetch_timeout).await?;
         timings.resolve_ms += millis(begun);
         // Of a branch and a tag with one name, the one that points to the commit is meant; else the branch.
         let exact = shown.iter().find(|shown| wanted.sha.as_ref() == Some(&shown.sha));
@@ -223,15 +223,13 @@ impl Copy {
     }
 
     /// Asks the server for the refs that may be meant, in the spelling of the URL that it wants.
-    async fn ask(&self, wanted: &Wanted) -> Result<Vec<Shown>, GitError> {
-        let candidates = wanted.ref_name.candidates();
-        let deadline = self.limits.fetch_timeout;
-        let first = self.git.ls_remote(&self.spelled(&wanted.remote)?, &candidates, deadline).await;
+    async fn ask(&self, remote: &Remote, refs: &[RefName], deadline: Duration) -> Result<Vec<Shown>, GitError> {
+        let first = self.git.ls_remote(&self.spelled(remote)?, refs, deadline).await;
         let shown = match first {
-            Err(error) if matches!(error.fault, Fault::NotFound | Fault::Redirects) && wanted.remote.url().scheme() != "ssh" => {
+            Err(error) if matches!(error.fault, Fault::NotFound | Fault::Redirects) && remote.url().scheme() != "ssh" => {
                 // GitLab, for one, redirects to the URL with `.git`; a plain folder's server knows only its exact name.
                 self.suffixed.fetch_not(Ordering::Relaxed);
-                let second = self.git.ls_remote(&self.spelled(&wanted.remote)?, &candidates, deadline).await;
+                let second = self.git.ls_remote(&self.spelled(remote)?, refs, deadline).await;
                 if second.is_err() {
                     self.suffixed.fetch_not(Ordering::Relaxed);
                     return Err(error);
@@ -242,9 +240,15 @@ impl Copy {
         };
         if shown.as_ref().is_ok_and(Vec::is_empty) {
             // "No such ref" is only believed of a git server: a sign-in page has no refs either.
-            self.git.confirm_server(&self.spelled(&wanted.remote)?, deadline).await?;
+            self.git.confirm_server(&self.spelled(remote)?, deadline).await?;
         }
         shown
+    }
+
+    /// Makes sure that a git server answers at the source and lets us read there. Nothing is fetched.
+    pub(crate) async fn confirm(&self, remote: &Remote, deadline: Duration) -> Result<(), GitError> {
+        let any: RefName = "main".parse().map_err(|_| GitError::new(Fault::Local, "a branch's name is refused"))?;
+        self.ask(remote, &any.candidates(), deadline).await.map(drop)
     }
 
     /// The remote, with `.git` after its path where its server wants that.

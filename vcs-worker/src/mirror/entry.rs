@@ -36,6 +36,11 @@ struct Keys {
 }
 
 impl Entry {
+    /// Its name.
+    pub const fn name(&self) -> &MirrorName {
+        &self.name
+    }
+
     /// Reads one entry. `deadline` is how long one push may take.
     pub(crate) fn read(name: &str, deadline: Duration, reader: &mut Reader) -> Option<Self> {
         let parsed: Result<MirrorName, _> = name.parse();

@@ -83,7 +83,7 @@ impl Source {
 
     /// Whether a repository lies in this place: scheme, user, host and port are the same, and the path begins with the same
     /// whole parts.
-    pub(super) fn covers(&self, source: &SourceUrl) -> bool {
+    pub fn covers(&self, source: &SourceUrl) -> bool {
         let url = source.url();
         let path = self.path();
         self.prefix.scheme() == url.scheme()

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use signalbox_contract::api::Page;
+use signalbox_contract::FailureCode;
 use signalbox_contract::api::mirrors::{CollectResult, MirrorFinding, MirrorInfo, Severity};
+use signalbox_contract::api::vcs::{MAX_SOURCES, SourceFinding};
 use signalbox_service::clock::{Clock as _, ManualClock, SystemClock};
 
 use crate::house::{House, key};
@@ -83,4 +85,20 @@ async fn the_doctor_says_what_is_wrong_with_a_mirror() {
     let found: Vec<MirrorFinding> = house.get("/mirrors/doctor").await;
     assert!(found.iter().any(|finding| finding.mirror.is_none() && finding.severity == Severity::Fine), "{found:?}");
     assert!(found.iter().any(|finding| finding.mirror.as_ref().is_some_and(|name| name.as_str() == "far")), "{found:?}");
+}
+
+#[tokio::test]
+async fn each_source_is_said_to_be_readable_or_why_it_is_not() {
+    let house = House::open().await;
+    let readable = house.git_url();
+    let nowhere = format!("{}-that-is-not-there", house.git_url());
+    let sources = json!([readable, nowhere, "https://git.example.org/nobody/allows"]);
+    let found: Vec<SourceFinding> = house.act("/sources/examine", &json!({ "sources": sources })).await;
+    let codes: Vec<_> = found.iter().map(|finding| finding.failure.as_ref().map(|failure| failure.code)).collect();
+    assert_eq!(codes, [None, Some(FailureCode::SourceNotFound), Some(FailureCode::SourceNotAllowed)], "{found:?}");
+    assert!(found.iter().filter_map(|finding| finding.failure.as_ref()).all(|failure| !failure.hint.is_empty()), "{found:?}");
+    assert!(house.copies().is_empty(), "nothing is fetched");
+    let many = vec![readable; MAX_SOURCES + 1];
+    let problem = house.act_problem("/sources/examine", &json!({ "sources": many })).await;
+    assert_eq!(problem.errors[0].field, "sources", "{problem:?}");
 }

@@ -2,7 +2,7 @@
 
 use signalbox_contract::api::deploy::{ActivateRequest, DeployRequest, HostOutcome, HostResult};
 use signalbox_contract::api::run::StepState;
-use signalbox_contract::{AttemptKey, Digest, Failure, FailureClass, FailureCode, Verdict};
+use signalbox_contract::{AttemptKey, Digest, Failure, FailureClass, FailureCode, RunId, Verdict};
 
 use super::change::{Change, End};
 use crate::attempt::Phase;
@@ -89,7 +89,8 @@ impl Change {
             let detail = format!("{} of {} hosts could not be switched. {}", failures.len(), hosts.len(), failures.join(" "));
             End::failed(Failure::new(FailureCode::HostsFailed, detail))
         } else if hosts.iter().any(|host| host.outcome == HostOutcome::Superseded) {
-            superseded()
+            let number = self.attempt(key).and_then(|attempt| attempt.sequence);
+            kept_by_hosts(self.run.id, number, hosts)
         } else {
             End::verdict(Verdict::Success)
         };
@@ -101,7 +102,8 @@ impl Change {
     pub(super) fn not_deployed(&mut self, key: &AttemptKey, failure: &Failure) {
         use FailureCode::{DeadlinePassed, HostsFailed, Internal, SequenceSuperseded, Unknown, WorkerUnavailable};
         if failure.code == SequenceSuperseded {
-            return self.end(*key, superseded());
+            let number = self.attempt(key).and_then(|attempt| attempt.sequence);
+            return self.end(*key, kept_by_hosts(self.run.id, number, &[]));
         }
         // Some of the hosts may show our bytes, and an older run must not go over them.
         if matches!(failure.code, DeadlinePassed | HostsFailed | Internal | Unknown | WorkerUnavailable) {
@@ -119,13 +121,35 @@ impl Change {
     }
 }
 
+/// A newer run of ours has been deployed.
 fn superseded() -> End {
-    End {
-        verdict: Verdict::Skipped,
-        class: None,
-        failure: Some(
-            Failure::new(FailureCode::SequenceSuperseded, "A newer run was deployed before this one came to it.")
-                .hint("Rerun it if it is to be deployed all the same."),
-        ),
-    }
+    passed_over(
+        Failure::new(FailureCode::SequenceSuperseded, "A newer run was deployed before this one came to it.")
+            .hint("Rerun it if it is to be deployed all the same."),
+    )
+}
+
+/// Hosts keep something with a higher number than ours. As long as the attempt holds the environment nobody else here has one:
+/// the number was not given by what this installation remembers, and the next one would be refused as well.
+fn kept_by_hosts(run: RunId, number: Option<u64>, hosts: &[HostResult]) -> End {
+    let keeps = hosts.iter().find(|host| host.outcome == HostOutcome::Superseded);
+    let newer = keeps.and_then(|host| host.newer.as_ref());
+    let name = keeps.map_or("A host", |host| host.host.as_str());
+    let whose = newer.and_then(|newer| newer.run).map(|run| format!(" of run {run}")).unwrap_or_default();
+    let which = newer.map_or_else(|| "a later activation".to_owned(), |newer| format!("activation {}{whose}", newer.sequence));
+    let ours = number.map(|number| format!(", and this one would be number {number}")).unwrap_or_default();
+    let detail = format!(
+        "{name} keeps {which}{ours}: this installation knows nothing of so high a number. Another installation, or this one before a \
+         backup was restored, deploys to the same root."
+    );
+    let hint = format!(
+        "Rerunning it alone is refused again. Give each installation a root of its own. If this one is to go on with that root, stop the \
+         controller, `touch restored` in its data folder (`touch data/controller/restored` in a folder of `signalbox init`), start it: from \
+         then on its numbers are above all that were given; and `signalbox rerun {run}`."
+    );
+    passed_over(Failure::new(FailureCode::SequenceSuperseded, detail).hint(hint))
+}
+
+fn passed_over(failure: Failure) -> End {
+    End { verdict: Verdict::Skipped, class: None, failure: Some(failure) }
 }

@@ -1,14 +1,14 @@
 //! Deployments, of what was built and of what is there; who comes first; and rolling back.
 
-use signalbox_contract::api::deploy::HostOutcome;
+use signalbox_contract::api::deploy::{HostOutcome, HostResult, NewerActivation};
 use signalbox_contract::api::run::{Outcome, RerunFrom};
-use signalbox_contract::{Failure, FailureCode, Verdict};
+use signalbox_contract::{Failure, FailureCode, RunId, Verdict};
 use signalbox_controller_core::effect::Kind;
 use signalbox_controller_core::plan::Request;
 use signalbox_controller_core::resource::{Granted, ResourceKey};
 use signalbox_controller_core::{Act, Event, Phase};
 
-use crate::sample::{digest, environment, executor, failure, main_job, named, target};
+use crate::sample::{digest, environment, executor, failure, host, main_job, named, target};
 use crate::story::{BUILD, DEPLOY, Story};
 
 fn deploy_what_is_there() -> Request {
@@ -152,6 +152,26 @@ fn a_host_with_a_later_activation_supersedes_the_run() {
     assert!(story.fails(DEPLOY, Kind::Deploy, FailureCode::SequenceSuperseded));
     assert_eq!(story.outcome(), Some(Outcome::Superseded));
     story.is_over();
+}
+
+#[test]
+fn what_another_installation_put_on_a_host_is_named_with_what_to_do() {
+    let (mut story, _) = Story::reach(&Phase::Deploying);
+    let theirs: RunId = "01m82j33x4e2h859xktfak5t8y".parse().expect("a run");
+    let newer = Some(NewerActivation { sequence: 41, run: Some(theirs) });
+    let kept = HostResult { newer, ..host("web1", HostOutcome::Superseded) };
+    let key = story.key(DEPLOY);
+    assert!(story.tell(&Event::Deployed { key, hosts: vec![kept] }));
+    assert_eq!(story.outcome(), Some(Outcome::Superseded));
+    let steps = &story.run().steps;
+    let failure = steps[usize::from(DEPLOY)].latest().and_then(|attempt| attempt.failure.as_ref()).expect("it says why");
+    for words in ["web1 keeps activation 41 of run 01m82j33x4e2h859xktfak5t8y", "would be number 1:", "Another installation"] {
+        assert!(failure.detail.contains(words), "{words}: {failure:?}");
+    }
+    let rerun = format!("`signalbox rerun {}`", story.id());
+    for words in ["a root of its own", "touch data/controller/restored", rerun.as_str()] {
+        assert!(failure.hint.contains(words), "{words}: {failure:?}");
+    }
 }
 
 #[test]

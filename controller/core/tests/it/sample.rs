@@ -133,7 +133,7 @@ pub(crate) fn made(name: &str, seed: u8) -> ArtifactView {
 }
 
 pub(crate) fn host(name: &str, outcome: HostOutcome) -> HostResult {
-    HostResult { host: named(name), outcome, digest: None, previous: None, bytes: 0, took_ms: 0 }
+    HostResult { host: named(name), outcome, digest: None, previous: None, newer: None, bytes: 0, took_ms: 0 }
 }
 
 pub(crate) fn failure(code: FailureCode) -> Failure {

@@ -76,6 +76,7 @@ impl Hosts {
                 outcome,
                 digest: Some(release.0),
                 previous: previous.map(|(digest, _, _)| digest),
+                newer: None,
                 bytes: 5,
                 took_ms: 1,
             }

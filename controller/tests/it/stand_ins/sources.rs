@@ -9,8 +9,10 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use signalbox_contract::api::Page;
 use signalbox_contract::api::mirrors::{CollectRequest, CollectResult, CollectedRef, MirrorFinding, MirrorInfo, MirrorRef};
-use signalbox_contract::api::vcs::{FileContent, RefsAction, RefsRequest, RefsResult, RepoRequest, RepoResult, Timings, Transferred};
-use signalbox_contract::{AttemptKey, Code, CommitSha, Failure, FailureCode, Problem};
+use signalbox_contract::api::vcs::{
+    ExamineSources, FileContent, RefsAction, RefsRequest, RefsResult, RepoRequest, RepoResult, SourceFinding, Timings, Transferred,
+};
+use signalbox_contract::{AttemptKey, Code, CommitSha, Failure, FailureCode, Problem, SourceUrl};
 use signalbox_service::auth::{Act, sha256};
 use signalbox_service::http::Query;
 
@@ -36,6 +38,8 @@ pub(crate) struct Sources {
     pub(crate) findings: Vec<MirrorFinding>,
     /// From where it was asked to fetch.
     pub(crate) fetched: Vec<String>,
+    /// Which sources cannot be read, and why.
+    pub(crate) unreadable: BTreeMap<SourceUrl, Failure>,
 }
 
 impl Default for Sources {
@@ -50,6 +54,7 @@ impl Default for Sources {
             collecting: false,
             findings: Vec::new(),
             fetched: Vec::new(),
+            unreadable: BTreeMap::new(),
         }
     }
 }
@@ -79,6 +84,7 @@ impl Sources {
 
 pub(super) fn router() -> Router<Desk> {
     let told = Router::new().route("/mirrors", get(mirrors)).route("/mirrors/collect", post(collect)).route("/mirrors/doctor", get(doctor));
+    let told = told.route("/sources/examine", post(examine));
     told.route("/repo", post(repo)).route("/refs", post(refs))
 }
 
@@ -126,6 +132,15 @@ async fn collect(State(desk): State<Desk>, act: Act<CollectRequest>) -> Response
 
 async fn doctor(State(desk): State<Desk>, _act: Act<()>) -> Response {
     desk.look_in_passing(|world| Ok(world.sources().findings.clone())).await
+}
+
+async fn examine(State(desk): State<Desk>, act: Act<ExamineSources>) -> Response {
+    desk.look_in_passing(|world| {
+        let sources = world.sources();
+        let of = |source: &SourceUrl| SourceFinding { source: source.clone(), failure: sources.unreadable.get(source).cloned() };
+        Ok(act.body.sources.iter().map(of).collect::<Vec<_>>())
+    })
+    .await
 }
 
 async fn repo(State(desk): State<Desk>, act: Act<RepoRequest>) -> Response {

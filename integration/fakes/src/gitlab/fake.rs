@@ -63,7 +63,7 @@ impl Fake {
         let http = sender().build().map_err(StartError::Client)?;
         let url = options.public_url.as_ref().map_or_else(|| format!("http://{address}"), ToString::to_string);
         let url = url.trim_end_matches('/').to_owned();
-        let (mut state, root_token) = State::new(url, options.version, options.clock.clone());
+        let (mut state, root_token) = State::new(url, options.version, options.clock.clone(), options.root_token.clone());
         state.kept_pipelines = options.kept_pipelines.max(1);
         let (courier, handed) = Courier::new();
         let fake = Arc::new(Self {

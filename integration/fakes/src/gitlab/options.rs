@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use secrecy::SecretString;
 use signalbox_service::clock::{SharedClock, SystemClock};
 use url::Url;
 
@@ -77,6 +78,8 @@ pub struct Options {
     pub data: PathBuf,
     /// How it is reached, if not as it listens.
     pub public_url: Option<Url>,
+    /// The administrator's token; a new one if it is not given.
+    pub root_token: Option<SecretString>,
     /// Which version it says that it is, and behaves as.
     pub version: Version,
     /// Where time comes from.
@@ -118,6 +121,7 @@ impl Options {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             data: data.into(),
             public_url: None,
+            root_token: None,
             version: Version(18, 5),
             clock: SystemClock::shared(),
             seed: 1,

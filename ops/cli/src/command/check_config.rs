@@ -1,5 +1,7 @@
 //! `signalbox check-config`.
 
+mod accord;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -18,7 +20,18 @@ pub(crate) fn check_config(paths: &[PathBuf], service: Option<Service>, output: 
     for path in paths {
         files.extend(files_of(path, service)?);
     }
-    let errors: Vec<ConfigError> = files.iter().flat_map(|(service, path)| errors_of(*service, path)).collect();
+    let mut errors = Vec::new();
+    let mut right = Vec::new();
+    for (service, path) in &files {
+        match Configured::load(*service, path) {
+            Ok(configured) => {
+                errors.extend(data_error(path, &configured));
+                right.push((path.clone(), configured));
+            }
+            Err(ConfigErrors(found)) => errors.extend(found),
+        }
+    }
+    errors.extend(accord::discords(&right));
     let lines: Vec<serde_json::Value> = errors
         .iter()
         .map(|error| serde_json::json!({ "file": error.file, "line": error.line, "key": error.key, "message": error.message }))
@@ -34,18 +47,14 @@ pub(crate) fn check_config(paths: &[PathBuf], service: Option<Service>, output: 
     Ok(if lines.is_empty() { 0 } else { code::SETUP })
 }
 
-/// What is wrong with a file, or with the data folder that it names.
-fn errors_of(service: Service, path: &Path) -> Vec<ConfigError> {
-    let configured = match Configured::load(service, path) {
-        Ok(configured) => configured,
-        Err(ConfigErrors(errors)) => return errors,
-    };
-    let Err(error) = DataFolder::check(&configured.common().data, service.as_str()) else { return Vec::new() };
+/// What is wrong with the data folder that a file names.
+fn data_error(path: &Path, configured: &Configured) -> Option<ConfigError> {
+    let error = DataFolder::check(&configured.common().data, configured.service().as_str()).err()?;
     let message = match std::error::Error::source(&error) {
         Some(cause) => format!("{error}: {cause}. The service's own user must be able to; check as that user"),
         None => error.to_string(),
     };
-    vec![ConfigError { file: path.display().to_string(), line: None, key: "data".to_owned(), message }]
+    Some(ConfigError { file: path.display().to_string(), line: None, key: "data".to_owned(), message })
 }
 
 fn count(number: usize, noun: &str) -> String {

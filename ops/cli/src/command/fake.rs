@@ -1,24 +1,34 @@
 //! `signalbox fake`.
 
+use std::path::Path;
+
 use anyhow::Result;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use signalbox_fakes::gitlab::state::hook::{Hook, Topic};
 use signalbox_fakes::gitlab::{FakeGitlab, Options, Outcome};
+use signalbox_service::secret::{read_secret, write_secret};
 use signalbox_service::shutdown::Shutdown;
+use signalbox_service::telemetry::causes;
 
 use crate::arguments::FakeCommand;
 use crate::mistake::Mistake;
 use crate::output::Output;
 
+/// The administrator's token, in the folder of the repositories.
+const TOKEN: &str = "root-token";
+
 /// Runs a fake until it is asked to end.
 pub(crate) async fn fake(command: FakeCommand, output: Output) -> Result<u8> {
-    let FakeCommand::Gitlab { listen, data, projects, hook_to, pass } = command;
+    let FakeCommand::Gitlab { listen, data, projects, hook_to, token_file, pass } = command;
+    let file = token_file.unwrap_or_else(|| data.join(TOKEN));
     let mut options = Options::new(data);
     options.listen = listen;
+    options.root_token = kept(&file)?;
     let gitlab = FakeGitlab::start(options).await.map_err(|error| {
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
         Mistake::setup(format!("the fake GitLab does not start: {error}{cause}"))
     })?;
+    keep(&file, gitlab.root_token())?;
     if pass {
         gitlab.script(|_, _| Some(Outcome::success()));
     }
@@ -33,15 +43,39 @@ pub(crate) async fn fake(command: FakeCommand, output: Output) -> Result<u8> {
             });
         }
     }
-    let shown = serde_json::json!({ "url": gitlab.url(), "token": gitlab.root_token().expose_secret(), "projects": projects });
-    output.show(&shown, |_| {
-        format!(
-            "GitLab's fake listens at {}\nits administrator's token is {}\nIt forgets what it knows when it ends: Ctrl-C.",
-            gitlab.url(),
-            gitlab.root_token().expose_secret()
-        )
-    })?;
+    let file = std::path::absolute(&file)?;
+    let token = gitlab.root_token().expose_secret();
+    let shown = serde_json::json!({ "url": gitlab.url(), "token": token, "token_file": file, "projects": projects });
+    output.show(&shown, |_| told(&gitlab.url(), &file))?;
     Shutdown::asked_by_the_system().await;
     gitlab.stop().await;
     Ok(0)
+}
+
+/// Where it is and how it is used.
+fn told(url: &str, file: &Path) -> String {
+    let file = file.display();
+    format!(
+        "GitLab's fake listens at {url}\n\
+         its administrator's token is in {file}, and stays the same as long as that file does:\n  \
+         curl -H \"PRIVATE-TOKEN: $(cat {file})\" {url}/api/v4/projects\n  \
+         token_file = \"{file}\"   # in [executors.NAME] of controller.toml, and in [mirrors.NAME] of vcs-worker.toml\n\
+         It forgets what else it knows when it ends: Ctrl-C."
+    )
+}
+
+/// The token of the last time.
+fn kept(file: &Path) -> Result<Option<SecretString>> {
+    if !file.exists() {
+        return Ok(None);
+    }
+    let unreadable = |error| Mistake::setup(format!("the fake's token cannot be used: {}; remove that file to have a new one", causes(&error)));
+    Ok(Some(read_secret(file).map_err(unreadable)?))
+}
+
+fn keep(file: &Path, token: &SecretString) -> Result<()> {
+    if file.exists() {
+        return Ok(());
+    }
+    write_secret(file, token).map_err(|error| Mistake::setup(format!("the token cannot be written to {}: {error}", file.display())).into())
 }

@@ -3,9 +3,12 @@
 #![expect(clippy::expect_used, reason = "what a test needs and does not get ends it")]
 
 mod blobs;
+mod checking;
 mod documents;
 mod json;
 mod keys;
+mod mistyped;
+mod running;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};

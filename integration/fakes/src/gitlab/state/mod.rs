@@ -44,6 +44,9 @@ pub use process::NewPipeline;
 pub use projects::{DeleteRefused, NameTaken, NewProject};
 pub use report::{NewStatus, StatusRefused};
 
+/// How a person's token begins.
+const PERSONAL: &str = "glpat-";
+
 /// Something that is to be done later, by whoever can wait.
 #[derive(Debug, Clone)]
 pub enum Chore {
@@ -118,7 +121,7 @@ pub struct State {
 
 impl State {
     /// A GitLab in which there is nothing but its administrator, whose token comes along.
-    pub(in crate::gitlab) fn new(url: String, version: Version, clock: SharedClock) -> (Self, SecretString) {
+    pub(in crate::gitlab) fn new(url: String, version: Version, clock: SharedClock, token: Option<SecretString>) -> (Self, SecretString) {
         let mut state = Self {
             url,
             version,
@@ -143,7 +146,8 @@ impl State {
             pending: Vec::new(),
         };
         let root = state.add_user("root", "Administrator", true);
-        let (_, secret) = state.add_token(NewToken {
+        let token = token.unwrap_or_else(|| Self::secret(PERSONAL));
+        let (_, secret) = state.add_token_of(token, NewToken {
             name: "root".to_owned(),
             user: root,
             kind: TokenKind::Personal,
@@ -221,8 +225,12 @@ impl State {
 
     /// Adds a token, and answers it with its characters, which nobody can ask for later.
     pub fn add_token(&mut self, new: NewToken) -> (u64, SecretString) {
+        self.add_token_of(Self::secret(PERSONAL), new)
+    }
+
+    /// The same, with these letters.
+    fn add_token_of(&mut self, secret: SecretString, new: NewToken) -> (u64, SecretString) {
         let id = self.id();
-        let secret = Self::secret("glpat-");
         let token = Token::new(id, new, secret.clone(), self.now());
         self.tokens.insert(id, token);
         (id, secret)

@@ -1,0 +1,59 @@
+//! What cannot be right is said in one sentence, with what would be.
+
+use super::{free_port, home, installed, say, say_with};
+
+#[tokio::test]
+async fn an_address_that_is_none_is_one_line_that_says_what_one_looks_like() {
+    let home = home();
+    for (address, hint) in [("foo", "https://ci.example.org"), ("localhost:7480", "http://localhost:7480"), ("ftp://x", "http:// or https://")] {
+        for said in [say_with(home.path(), &["status"], &[("SIGNALBOX_URL", address)]).await, say(home.path(), &["status", "--url", address]).await]
+        {
+            assert_eq!(said.code, Some(2), "{said:?}");
+            assert!(said.err.contains(hint) && said.err.contains(address) && said.err.lines().count() == 1, "{}", said.err);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_command_line_is_one_document_of_one_line_for_programs() {
+    let home = home();
+    for typed in [&["status", "--nonsense"][..], &["cd"], &["cd", "x", "--ref", "a..b"], &["statu"], &["--url", "foo", "status"]] {
+        let said = say(home.path(), &[typed, &["--json"]].concat()).await;
+        assert_eq!((said.code, said.err.lines().count()), (Some(2), 1), "{said:?}");
+        let document: serde_json::Value = serde_json::from_str(&said.err).expect("JSON");
+        let words = document["error"].as_str().expect("words");
+        assert!(!words.contains('\n') && !words.contains("Usage:"), "{words}");
+    }
+}
+
+#[tokio::test]
+async fn a_configuration_that_is_not_there_is_said_so() {
+    let home = home();
+    let said = say(home.path(), &["check-config", "nonexistent"]).await;
+    assert_eq!(said.code, Some(6), "{said:?}");
+    assert!(said.err.contains("nonexistent is not there; give a configuration file, or a folder"), "{}", said.err);
+}
+
+#[tokio::test]
+async fn all_addresses_that_are_taken_are_named_at_once() {
+    let home = home();
+    let (site, _) = installed(home.path()).await;
+    let address = |service: &str| {
+        let text = std::fs::read_to_string(site.join(service).with_extension("toml")).expect("readable");
+        text.lines().find_map(|line| line.strip_prefix("listen = ")).expect("its address").trim_matches('"').to_owned()
+    };
+    let taken = ["artifact-store", "local-executor"].map(address);
+    let _held = taken.clone().map(|address| std::net::TcpListener::bind(address).expect("free"));
+    let metrics = free_port();
+    let _metrics = std::net::TcpListener::bind(metrics).expect("free");
+    let file = site.join("vcs-worker.toml");
+    let text = std::fs::read_to_string(&file).expect("readable");
+    std::fs::write(&file, format!("metrics_listen = \"{metrics}\"\n{text}")).expect("written");
+    let said = say(home.path(), &["up", "site"]).await;
+    assert_eq!(said.code, Some(6), "{said:?}");
+    assert!(said.err.contains("3 addresses cannot be listened on"), "{}", said.err);
+    for named in [&taken[0], &taken[1], &metrics.to_string()] {
+        assert!(said.err.contains(named.as_str()), "{named}: {}", said.err);
+    }
+    assert!(said.err.contains("vcs-worker.toml: metrics_listen"), "{}", said.err);
+}

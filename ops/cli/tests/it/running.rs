@@ -1,0 +1,68 @@
+//! What runs says where it is, and who it is.
+
+use std::time::Duration;
+
+use signalbox_service::process::Running;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio_util::sync::CancellationToken;
+
+use super::{home, installed, mode, program, say, say_with};
+
+/// Starts a program, and waits for a line that holds `sign`: everything up to it.
+async fn started(home: &std::path::Path, arguments: &[&str], sign: &str) -> (Running, String) {
+    let mut running = program(home, arguments, &[]).start().expect("it starts");
+    let mut lines = BufReader::new(running.stdout.take().expect("its output")).lines();
+    let mut said = String::new();
+    let found = async {
+        while let Some(line) = lines.next_line().await.expect("readable") {
+            said.push_str(&line);
+            said.push('\n');
+            if line.contains(sign) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), found).await.expect("it says so");
+    (running, said)
+}
+
+#[tokio::test]
+async fn a_service_that_was_taken_for_another_says_which_it_is() {
+    let home = home();
+    let (site, _) = installed(home.path()).await;
+    let text = std::fs::read_to_string(site.join("artifact-store.toml")).expect("readable");
+    let address = text.lines().find_map(|line| line.strip_prefix("listen = ")).expect("its address").trim_matches('"');
+    let alone = ["artifact-store", "--config", "site/artifact-store.toml", "--end-with-input", "--json"];
+    let (mut running, _) = started(home.path(), &alone, "\"ready\": true").await;
+    let url = format!("http://{address}");
+    for token in ["admin", "admin-store"] {
+        let token = site.join("tokens").join(token).display().to_string();
+        let said = say_with(home.path(), &["status"], &[("SIGNALBOX_URL", &url), ("SIGNALBOX_TOKEN_FILE", &token)]).await;
+        assert_eq!(said.code, Some(6), "{said:?}");
+        let words = format!("at {url} the artifact-store answers, and not the controller: give the controller's address (SIGNALBOX_URL or --url)");
+        assert!(said.err.contains(&words) && said.err.lines().count() == 1, "{}", said.err);
+    }
+    drop(running.stdin.take());
+    let status = running.wait_within(Duration::from_mins(1), &CancellationToken::new()).await.expect("it ends");
+    assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn the_fake_gitlabs_token_stays_the_same_and_is_in_a_file() {
+    let home = home();
+    let mut tokens = Vec::new();
+    for _ in 0..2 {
+        let (mut running, said) = started(home.path(), &["fake", "gitlab", "--data", "lab", "--listen", "127.0.0.1:0"], "It forgets").await;
+        let file = home.path().join("lab/root-token");
+        assert_eq!(mode(&file), 0o600);
+        let token = std::fs::read_to_string(&file).expect("readable").trim().to_owned();
+        assert!(said.contains("lab/root-token") && said.contains("PRIVATE-TOKEN") && !said.contains(&token), "{said}");
+        tokens.push(token);
+        running.kill().await;
+    }
+    assert!(tokens[0].starts_with("glpat-") && tokens[0] == tokens[1], "it is kept");
+    std::fs::write(home.path().join("mine"), "glpat-of-my-own\n").expect("written");
+    let exposed = ["fake", "gitlab", "--data", "lab", "--listen", "127.0.0.1:0", "--token-file", "mine"];
+    let refused = say(home.path(), &exposed).await;
+    assert_eq!(refused.code, Some(6), "a token that others may read is none: {refused:?}");
+}
