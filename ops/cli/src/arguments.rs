@@ -321,7 +321,7 @@ pub(crate) enum FakeCommand {
         /// Where the administrator's token is kept: read if it is there, else written, so that it stays the same [default: in the
         /// folder of its repositories]
         #[arg(long, value_name = "FILE")]
-        token_file: Option<PathBuf>,
+        root_token_file: Option<PathBuf>,
         /// Let every job pass at once, instead of waiting for a runner
         #[arg(long)]
         pass: bool,

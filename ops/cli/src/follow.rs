@@ -310,7 +310,8 @@ mod tests {
     #[test]
     fn a_build_that_speaks_is_said_to_run_before_its_executor_was_looked_at_again() {
         let id = "01jd8qk4wmfvt9e3v1n0t2m6xz";
-        let attempt = serde_json::json!({ "key": format!("{id}-1-1"), "ended": false, "phase": "queued", "started_at": "2026-01-01T00:00:00Z" });
+        let attempt =
+            serde_json::json!({ "key": format!("{id}-1-1"), "ended": false, "phase": "queued", "started_at": "2026-01-01T00:00:00Z" });
         let step = serde_json::json!({
             "index": 1, "name": "build", "stage": "build", "kind": "build", "state": "active", "reason": "It waits for a runner.",
             "attempts": [attempt],

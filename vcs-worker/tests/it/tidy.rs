@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use signalbox_contract::api::Page;
 use signalbox_contract::FailureCode;
+use signalbox_contract::api::Page;
 use signalbox_contract::api::mirrors::{CollectResult, MirrorFinding, MirrorInfo, Severity};
 use signalbox_contract::api::vcs::{MAX_SOURCES, SourceFinding};
 use signalbox_service::clock::{Clock as _, ManualClock, SystemClock};

@@ -14,7 +14,9 @@ pub(crate) fn address(text: &str) -> Result<Url, String> {
     // What lacks the scheme alone is guessed.
     let meant = if text.contains(['.', ':']) && !text.contains("://") { format!("http://{text}") } else { String::new() };
     let example = meant.parse().ok().filter(usable).map_or("https://ci.example.org", |_| meant.as_str());
-    Err(format!("an address begins with http:// or https://, as in {example}; correct the option, or the variable of the environment that it comes from"))
+    Err(format!(
+        "an address begins with http:// or https://, as in {example}; correct the option, or the variable of the environment that it comes from"
+    ))
 }
 
 /// The state that runs are listed by.

@@ -52,10 +52,9 @@ fn list(page: &Page<BlobInfo>, output: Output) -> String {
     if page.items.is_empty() {
         return "no blobs".to_owned();
     }
-    let rows = page
-        .items
-        .iter()
-        .map(|blob| [blob.name.to_string(), size(blob.size), blob.version.to_string(), moment(blob.stored_at), output.digest(&blob.digest)]);
+    let rows = page.items.iter().map(|blob| {
+        [blob.name.to_string(), size(blob.size), blob.version.to_string(), moment(blob.stored_at), output.digest(&blob.digest)]
+    });
     let text = table(["NAME", "SIZE", "VERSION", "STORED (UTC)", "DIGEST"], rows);
     page.next.as_ref().map_or_else(|| text.clone(), |next| format!("{text}\nmore: signalbox blobs list --cursor {next}"))
 }

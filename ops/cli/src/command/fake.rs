@@ -19,8 +19,8 @@ const TOKEN: &str = "root-token";
 
 /// Runs a fake until it is asked to end.
 pub(crate) async fn fake(command: FakeCommand, output: Output) -> Result<u8> {
-    let FakeCommand::Gitlab { listen, data, projects, hook_to, token_file, pass } = command;
-    let file = token_file.unwrap_or_else(|| data.join(TOKEN));
+    let FakeCommand::Gitlab { listen, data, projects, hook_to, root_token_file, pass } = command;
+    let file = root_token_file.unwrap_or_else(|| data.join(TOKEN));
     let mut options = Options::new(data);
     options.listen = listen;
     options.root_token = kept(&file)?;
@@ -69,7 +69,8 @@ fn kept(file: &Path) -> Result<Option<SecretString>> {
     if !file.exists() {
         return Ok(None);
     }
-    let unreadable = |error| Mistake::setup(format!("the fake's token cannot be used: {}; remove that file to have a new one", causes(&error)));
+    let unreadable =
+        |error| Mistake::setup(format!("the fake's token cannot be used: {}; remove that file to have a new one", causes(&error)));
     Ok(Some(read_secret(file).map_err(unreadable)?))
 }
 

@@ -25,7 +25,8 @@ async fn what_one_file_names_and_another_does_not_have_is_told_with_its_line() {
     let home = home();
     say(home.path(), &["init", "site"]).await;
     append(home.path(), "controller.toml", GITLAB);
-    let repository = "[repositories.hello]\nsource = \"https://git.example.org/team/hello\"\nexecutor = \"local\"\nenvironment = \"test\"\n";
+    let repository =
+        "[repositories.hello]\nsource = \"https://git.example.org/team/hello\"\nexecutor = \"local\"\nenvironment = \"test\"\n";
     append(home.path(), "controller.toml", repository);
     append(home.path(), "vcs-worker.toml", "[[sources]]\nurl = \"https://git.example.org/teams\"\n");
     replace(home.path(), "deploy-worker.toml", "store = \"http://127.0.0.1:7482\"", "store = \"http://127.0.0.1:7499\"");
@@ -37,7 +38,10 @@ async fn what_one_file_names_and_another_does_not_have_is_told_with_its_line() {
     let controller = std::fs::read_to_string(home.path().join("site/controller.toml")).expect("readable");
     let line = |key: &str| controller.lines().position(|line| line.starts_with(key)).expect("its line") + 1;
     for expected in [
-        format!("site/controller.toml:{}: repositories.hello.source: is https://git.example.org/team/hello: no [[sources]] entry", line("source")),
+        format!(
+            "site/controller.toml:{}: repositories.hello.source: is https://git.example.org/team/hello: no [[sources]] entry",
+            line("source")
+        ),
         format!("site/controller.toml:{}: repositories.hello.environment: names test: no [environments.test]", line("environment")),
         format!("site/controller.toml:{}: executors.lab.mirror: names lab: no [mirrors.lab]", line("mirror")),
         format!("site/controller.toml:{}: executors.local.url: leads to http://127.0.0.1:7483, and", line("url")),

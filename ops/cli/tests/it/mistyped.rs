@@ -5,8 +5,11 @@ use super::{free_port, home, installed, say, say_with};
 #[tokio::test]
 async fn an_address_that_is_none_is_one_line_that_says_what_one_looks_like() {
     let home = home();
-    for (address, hint) in [("foo", "https://ci.example.org"), ("localhost:7480", "http://localhost:7480"), ("ftp://x", "http:// or https://")] {
-        for said in [say_with(home.path(), &["status"], &[("SIGNALBOX_URL", address)]).await, say(home.path(), &["status", "--url", address]).await]
+    for (address, hint) in
+        [("foo", "https://ci.example.org"), ("localhost:7480", "http://localhost:7480"), ("ftp://x", "http:// or https://")]
+    {
+        for said in
+            [say_with(home.path(), &["status"], &[("SIGNALBOX_URL", address)]).await, say(home.path(), &["status", "--url", address]).await]
         {
             assert_eq!(said.code, Some(2), "{said:?}");
             assert!(said.err.contains(hint) && said.err.contains(address) && said.err.lines().count() == 1, "{}", said.err);

@@ -39,7 +39,8 @@ async fn a_service_that_was_taken_for_another_says_which_it_is() {
         let token = site.join("tokens").join(token).display().to_string();
         let said = say_with(home.path(), &["status"], &[("SIGNALBOX_URL", &url), ("SIGNALBOX_TOKEN_FILE", &token)]).await;
         assert_eq!(said.code, Some(6), "{said:?}");
-        let words = format!("at {url} the artifact-store answers, and not the controller: give the controller's address (SIGNALBOX_URL or --url)");
+        let words =
+            format!("at {url} the artifact-store answers, and not the controller: give the controller's address (SIGNALBOX_URL or --url)");
         assert!(said.err.contains(&words) && said.err.lines().count() == 1, "{}", said.err);
     }
     drop(running.stdin.take());
@@ -62,7 +63,7 @@ async fn the_fake_gitlabs_token_stays_the_same_and_is_in_a_file() {
     }
     assert!(tokens[0].starts_with("glpat-") && tokens[0] == tokens[1], "it is kept");
     std::fs::write(home.path().join("mine"), "glpat-of-my-own\n").expect("written");
-    let exposed = ["fake", "gitlab", "--data", "lab", "--listen", "127.0.0.1:0", "--token-file", "mine"];
+    let exposed = ["fake", "gitlab", "--data", "lab", "--listen", "127.0.0.1:0", "--root-token-file", "mine"];
     let refused = say(home.path(), &exposed).await;
     assert_eq!(refused.code, Some(6), "a token that others may read is none: {refused:?}");
 }

@@ -147,13 +147,16 @@ impl State {
         };
         let root = state.add_user("root", "Administrator", true);
         let token = token.unwrap_or_else(|| Self::secret(PERSONAL));
-        let (_, secret) = state.add_token_of(token, NewToken {
-            name: "root".to_owned(),
-            user: root,
-            kind: TokenKind::Personal,
-            scopes: ["api", "read_api", "read_repository", "write_repository", "create_runner", "sudo"].map(str::to_owned).to_vec(),
-            expires_at: None,
-        });
+        let (_, secret) = state.add_token_of(
+            token,
+            NewToken {
+                name: "root".to_owned(),
+                user: root,
+                kind: TokenKind::Personal,
+                scopes: ["api", "read_api", "read_repository", "write_repository", "create_runner", "sudo"].map(str::to_owned).to_vec(),
+                expires_at: None,
+            },
+        );
         (state, secret)
     }
 

@@ -124,7 +124,9 @@ impl<'f> Together<'f> {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let same = url.port_or_known_default() == Some(listen.port()) && url.scheme() == scheme;
         let there = file.display();
-        (!same).then(|| format!("leads to {}, and {there} has the {service} listen on {listen} by {scheme}", url.origin().ascii_serialization()))
+        (!same).then(|| {
+            format!("leads to {}, and {there} has the {service} listen on {listen} by {scheme}", url.origin().ascii_serialization())
+        })
     }
 
     fn executors(&self, remarks: &mut Remarks) {
@@ -186,7 +188,10 @@ impl<'f> Together<'f> {
         let signs = signer.key_id();
         if !believed.key_ids().any(|known| known == signs) {
             let keys = controller.keys.display();
-            let words = format!("is {}, which lacks the key with which the controller signs: copy public.json from {keys}", common.public_keys.display());
+            let words = format!(
+                "is {}, which lacks the key with which the controller signs: copy public.json from {keys}",
+                common.public_keys.display()
+            );
             remarks.say("public_keys", words);
         }
     }
