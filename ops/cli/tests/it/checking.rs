@@ -47,7 +47,7 @@ async fn what_one_file_names_and_another_does_not_have_is_told_with_its_line() {
         format!("site/controller.toml:{}: executors.local.url: leads to http://127.0.0.1:7483, and", line("url")),
         "deploy-worker.toml".to_owned(),
         "store: leads to http://127.0.0.1:7499, and site/artifact-store.toml has the artifact-store listen on 127.0.0.1:7482".to_owned(),
-        "public_keys: is site/../other/public.json, which lacks the key with which the controller signs".to_owned(),
+        "site/../other/public.json, which lacks the key with which the controller signs: copy public.json from".to_owned(),
         "6 errors in 5 files".to_owned(),
     ] {
         assert!(checked.out.contains(&expected), "{expected} in\n{}", checked.out);

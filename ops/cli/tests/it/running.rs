@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use signalbox_service::process::Running;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::ChildStdout;
 use tokio_util::sync::CancellationToken;
 
 use super::{home, installed, mode, program, say, say_with};
 
-/// Starts a program, and waits for a line that holds `sign`: everything up to it.
-async fn started(home: &std::path::Path, arguments: &[&str], sign: &str) -> (Running, String) {
+/// Starts a program, and waits for a line that holds `sign`: everything up to it, and what reads on, without which the
+/// program would end.
+async fn started(home: &std::path::Path, arguments: &[&str], sign: &str) -> (Running, String, Lines<BufReader<ChildStdout>>) {
     let mut running = program(home, arguments, &[]).start().expect("it starts");
     let mut lines = BufReader::new(running.stdout.take().expect("its output")).lines();
     let mut said = String::new();
@@ -23,7 +25,7 @@ async fn started(home: &std::path::Path, arguments: &[&str], sign: &str) -> (Run
         }
     };
     tokio::time::timeout(Duration::from_mins(1), found).await.expect("it says so");
-    (running, said)
+    (running, said, lines)
 }
 
 #[tokio::test]
@@ -33,7 +35,7 @@ async fn a_service_that_was_taken_for_another_says_which_it_is() {
     let text = std::fs::read_to_string(site.join("artifact-store.toml")).expect("readable");
     let address = text.lines().find_map(|line| line.strip_prefix("listen = ")).expect("its address").trim_matches('"');
     let alone = ["artifact-store", "--config", "site/artifact-store.toml", "--end-with-input", "--json"];
-    let (mut running, _) = started(home.path(), &alone, "\"ready\": true").await;
+    let (mut running, _, _lines) = started(home.path(), &alone, "\"ready\": true").await;
     let url = format!("http://{address}");
     for token in ["admin", "admin-store"] {
         let token = site.join("tokens").join(token).display().to_string();
@@ -53,7 +55,8 @@ async fn the_fake_gitlabs_token_stays_the_same_and_is_in_a_file() {
     let home = home();
     let mut tokens = Vec::new();
     for _ in 0..2 {
-        let (mut running, said) = started(home.path(), &["fake", "gitlab", "--data", "lab", "--listen", "127.0.0.1:0"], "It forgets").await;
+        let (mut running, said, _lines) =
+            started(home.path(), &["fake", "gitlab", "--data", "lab", "--listen", "127.0.0.1:0"], "It forgets").await;
         let file = home.path().join("lab/root-token");
         assert_eq!(mode(&file), 0o600);
         let token = std::fs::read_to_string(&file).expect("readable").trim().to_owned();
