@@ -39,7 +39,7 @@ async fn what_is_there_already_is_a_no_op_that_says_so() {
     // The sequence counts all the same: an older one does not come after it.
     let late = world.deploy(b"zero", 1).await;
     assert_all(&late, &HostOutcome::Superseded);
-    let newer = late.hosts[0].newer.as_ref().expect("what it keeps is told");
+    let newer = late[0].newer.as_ref().expect("what it keeps is told");
     assert!(newer.sequence > 1 && newer.run.is_some(), "{newer:?}");
     world.end().await;
 }

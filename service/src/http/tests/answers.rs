@@ -147,8 +147,8 @@ async fn a_requests_id_is_kept_when_it_is_plain_and_made_when_it_is_not() {
 #[tokio::test]
 async fn health_tells_what_is_missing() {
     let server = Server::start(Router::new(), quick());
-    assert_eq!(ask(&server, "GET /health/live").await.2, r#"{"status":"live"}"#);
-    assert_eq!(ask(&server, "GET /health/ready").await.2, r#"{"status":"ready"}"#);
+    assert_eq!(ask(&server, "GET /health/live").await.2, r#"{"status":"live","service":"test"}"#);
+    assert_eq!(ask(&server, "GET /health/ready").await.2, r#"{"status":"ready","service":"test"}"#);
     let readiness = server.telemetry.readiness();
     readiness.missing("disk", "is full");
     let (status, headers, text) = ask(&server, "GET /health/ready").await;
