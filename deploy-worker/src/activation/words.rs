@@ -75,7 +75,10 @@ pub(super) fn of_fault(host: &Host, fault: &Fault, complaint: &[u8]) -> Failure 
         Fault::Switch => failed(said("the link cannot be switched")),
         Fault::Digest(digest) => failed(said(&format!("the bytes that arrived have the digest {digest}"))).hint("Try again."),
         Fault::Rotten => failed(said("the kept bytes are no longer what they were")).hint("Deploy the artifact again."),
-        Fault::SequenceReused => failed(said("the sequence was used for other bytes")),
+        Fault::SequenceReused => failed(said("another activation has used this number for other bytes")).hint(
+            "Another installation, or this one before a backup was restored, deploys to the same root. Give each a root of its own; or have \
+             this one count above all that was given: stop the controller, `touch data/controller/restored`, start it, and rerun.",
+        ),
     }
 }
 
