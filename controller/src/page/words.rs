@@ -167,7 +167,6 @@ pub(super) fn log_text(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    // Threat 60.
     #[test]
     fn what_was_run_again_took_as_long_as_its_last_pass() {
         let at = |seconds: i64| Timestamp::from_second(seconds).expect("a time");
@@ -183,6 +182,7 @@ mod tests {
         assert_eq!((row.age.as_str(), row.took.as_str()), ("3 h ago", "5.0 s"));
     }
 
+    // Threat 60.
     #[test]
     fn a_log_cannot_play_tricks_on_a_page() {
         assert_eq!(log_text(b"\x1b[31mred\x1b[0m\r\nplain\x00\n"), "red\nplain\u{fffd}\n");

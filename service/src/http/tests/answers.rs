@@ -101,7 +101,6 @@ async fn everything_that_is_refused_is_a_problem_with_the_requests_id() {
     server.end().await;
 }
 
-// Threat 59.
 #[tokio::test]
 async fn what_is_expected_is_said_in_words_of_ours() {
     let server = Server::start(routes(), quick());
@@ -127,6 +126,7 @@ async fn what_is_expected_is_said_in_words_of_ours() {
     server.end().await;
 }
 
+// Threat 59.
 #[tokio::test]
 async fn a_requests_id_is_kept_when_it_is_plain_and_made_when_it_is_not() {
     let server = Server::start(routes(), quick());
