@@ -6,8 +6,12 @@
 
 pub mod disk;
 mod files;
+pub mod host;
+pub mod mirrors;
 pub mod recorder;
 pub mod recording;
+pub mod runs;
+mod site;
 pub mod states;
 pub mod store;
 mod subject;

@@ -6,12 +6,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use signalbox_deploy_worker::release::script;
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::disk::build;
+use super::host::Releases;
+use super::mirrors::Mirrored;
 use super::recording::Recording;
+use super::runs::AcceptedRuns;
 use super::states::States;
 use super::store::StoredBlobs;
 use crate::{Part, Progress, Report};
@@ -102,20 +106,28 @@ pub async fn examine<S: Subject>(subject: &Arc<S>, recording: &Recording, settin
 }
 
 /// Which subjects there are.
-pub const SUBJECTS: [&str; 1] = [StoredBlobs::NAME];
+pub const SUBJECTS: [&str; 4] = [AcceptedRuns::NAME, StoredBlobs::NAME, Mirrored::NAME, Releases::NAME];
 
 /// The whole campaign, or some subjects of it.
 pub async fn run(subjects: &[String], settings: Settings, progress: &Progress) -> Report {
     let begun = Instant::now();
-    let wanted = |name: &str| subjects.is_empty() || subjects.iter().any(|subject| subject == name);
     let mut parts = Vec::new();
-    if wanted(StoredBlobs::NAME) {
-        parts.push(match StoredBlobs::record().await {
-            Ok((subject, recording)) => examine(&Arc::new(subject), &recording, settings, progress).await,
-            Err(error) => Part::tried(StoredBlobs::NAME, Vec::new(), vec![format!("{error:#}")]),
+    for name in SUBJECTS.into_iter().filter(|name| subjects.is_empty() || subjects.iter().any(|subject| subject == name)) {
+        parts.push(match name {
+            AcceptedRuns::NAME => part(AcceptedRuns::record().await, settings, progress).await,
+            StoredBlobs::NAME => part(StoredBlobs::record().await, settings, progress).await,
+            Mirrored::NAME => part(Mirrored::record().await, settings, progress).await,
+            _ => part(Releases::record(script()).await, settings, progress).await,
         });
     }
     progress.end();
     let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     Report { campaign: "powercut".to_owned(), milliseconds, parts }
+}
+
+async fn part<S: Subject>(recorded: anyhow::Result<(S, Recording)>, settings: Settings, progress: &Progress) -> Part {
+    match recorded {
+        Ok((subject, recording)) => examine(&Arc::new(subject), &recording, settings, progress).await,
+        Err(error) => Part::tried(S::NAME, Vec::new(), vec![format!("{error:#}")]),
+    }
 }
