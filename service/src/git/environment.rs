@@ -37,6 +37,8 @@ const CONFIG: &[(&str, &str)] = &[
     ("protocol.version", "2"),
     // Every fetch is one pack, so that one limit on the size of a file bounds what a server can send.
     ("transfer.unpackLimit", "1"),
+    // What git was asked for, and said is done, survives a power cut. Folders are synced by whoever asked.
+    ("core.fsync", "objects,derived-metadata,reference"),
     // Memory: big blobs are streamed, and the caches for deltas stay small.
     ("core.bigFileThreshold", "16m"),
     ("core.deltaBaseCacheLimit", "48m"),

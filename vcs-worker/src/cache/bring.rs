@@ -11,6 +11,7 @@ use signalbox_service::ledger::WorkError;
 use signalbox_service::telemetry::causes;
 
 use super::copy::{Copy, Swept};
+use super::durable;
 use super::elsewhere::not_there;
 use super::flights::{Boarding, Flight};
 use crate::failure::{may_pass, of_source};
@@ -284,6 +285,8 @@ impl Copy {
             self.update_refs(&format!("delete {proof}\n")).await?;
             return Err(error.into());
         }
+        durable::settle_packs(&self.path).await?;
+        durable::settle_refs(&self.path).await?;
         let inspector = match inspector {
             Some(inspector) => inspector,
             None => inspector.insert(self.inspect()?),

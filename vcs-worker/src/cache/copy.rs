@@ -16,6 +16,7 @@ use signalbox_service::telemetry::causes;
 use tokio::sync::{Mutex, Semaphore};
 
 use super::bring::{Brought, Sought};
+use super::durable;
 use super::flights::Flights;
 use crate::config::Limits;
 use crate::proof::Inspector;
@@ -76,7 +77,9 @@ impl Copy {
         remove(&new)?;
         remove(&self.path)?;
         self.git.init_bare(&new, sha_digits).await?;
+        durable::settle_new(&new).await?;
         std::fs::rename(&new, &self.path).map_err(|error| local(&error))?;
+        durable::settle_name(&self.path).await?;
         swept.0 = true;
         Ok(())
     }
@@ -174,7 +177,7 @@ impl Copy {
         self.measure().bytes
     }
 
-    /// Changes refs, all or none: lines of `git update-ref --stdin`.
+    /// Changes refs, all or none: lines of `git update-ref --stdin`. Durable when this returns.
     pub(crate) async fn update_refs(&self, lines: &str) -> Result<(), GitError> {
         self.git
             .local(&self.path)
@@ -183,8 +186,8 @@ impl Copy {
             .stdin(lines)
             .deadline(SHORT)
             .run()
-            .await
-            .map(drop)
+            .await?;
+        durable::settle_refs(&self.path).await
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod bring;
 mod copy;
+mod durable;
 mod elsewhere;
 mod flights;
 mod upkeep;

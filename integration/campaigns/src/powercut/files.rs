@@ -20,7 +20,8 @@ pub(super) struct Open {
     pub(super) synced: bool,
 }
 
-type Table = Rc<RefCell<HashMap<i64, Rc<RefCell<Open>>>>>;
+/// Under each number, what is open, and since which line.
+type Table = Rc<RefCell<HashMap<i64, (Rc<RefCell<Open>>, usize)>>>;
 
 /// The open files of all threads. Those below the folder that is looked at are kept, no others.
 #[derive(Debug, Default)]
@@ -63,16 +64,42 @@ impl OpenFiles {
 
     /// What a thread has open under a number.
     pub(super) fn get(&mut self, thread: u32, number: i64) -> Option<Rc<RefCell<Open>>> {
-        self.table(thread).borrow().get(&number).cloned()
+        self.table(thread).borrow().get(&number).map(|(open, _)| Rc::clone(open))
     }
 
     /// A thread has opened something, or copied a descriptor.
-    pub(super) fn set(&mut self, thread: u32, number: i64, open: Rc<RefCell<Open>>) {
-        self.table(thread).borrow_mut().insert(number, open);
+    pub(super) fn set(&mut self, thread: u32, number: i64, open: Rc<RefCell<Open>>, line: usize) {
+        self.table(thread).borrow_mut().insert(number, (open, line));
     }
 
-    /// A thread has closed a number, or uses it for what does not concern us.
-    pub(super) fn close(&mut self, thread: u32, number: i64) {
-        self.table(thread).borrow_mut().remove(&number);
+    /// A thread has closed a number, or uses it for what does not concern us, in a call that began in the line `begun`.
+    pub(super) fn close(&mut self, thread: u32, number: i64, begun: usize) {
+        let table = self.table(thread);
+        let mut table = table.borrow_mut();
+        // The kernel gives a number to another thread before the one that closed it is told so.
+        if table.get(&number).is_some_and(|(_, since)| *since < begun) {
+            table.remove(&number);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(inode: Inode) -> Rc<RefCell<Open>> {
+        Rc::new(RefCell::new(Open { inode, at: 0, append: false, synced: false }))
+    }
+
+    #[test]
+    fn a_number_that_another_thread_got_meanwhile_is_not_closed() {
+        let mut files = OpenFiles::default();
+        files.set(1, 3, open(7), 10);
+        // The close began in line 12 and ended in line 20; in between the number was given away again.
+        files.set(1, 3, open(8), 15);
+        files.close(1, 3, 12);
+        assert_eq!(files.get(1, 3).expect("open").borrow().inode, 8);
+        files.close(1, 3, 21);
+        assert!(files.get(1, 3).is_none());
     }
 }

@@ -46,7 +46,8 @@ impl Releases {
             std::fs::write(&input, bytes(sequence))?;
             let input = input.display().to_string();
             let order = arguments(&root, sequence)?;
-            let driver = "script=$1 input=$2; shift 2; exec /bin/sh -c \"$script\" signalbox \"$@\" <\"$input\"";
+            // Through a pipe, as sshd gives it.
+            let driver = "script=$1 input=$2; shift 2; cat \"$input\" | /bin/sh -c \"$script\" signalbox \"$@\"";
             let mut all = vec!["-c", driver, "driver", &releases.script, &input];
             all.extend(order.iter().map(String::as_str));
             let recorder = Recorder::start(Path::new("/bin/sh"), &all, &log, &trace, &[])?;
@@ -70,6 +71,9 @@ impl Releases {
 
 impl Subject for Releases {
     const NAME: &'static str = "deploy";
+
+    // The worker takes no root in a folder of the system.
+    const IN_MEMORY: bool = false;
 
     async fn judge(&self, folder: &Path, acknowledged: &BTreeSet<String>) -> Result<()> {
         let last = DEPLOYED.iter().rposition(|release| acknowledged.contains(*release));

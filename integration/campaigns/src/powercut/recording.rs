@@ -268,7 +268,7 @@ impl Recording {
             "fcntl" if call.argument(1).starts_with("F_DUPFD") => self.copy(call, files),
             "close" => {
                 if let Some(place) = call.place(0) {
-                    files.close(call.thread, place.number);
+                    files.close(call.thread, place.number, call.begun);
                 }
                 Ok(())
             }

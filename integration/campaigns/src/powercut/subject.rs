@@ -25,6 +25,9 @@ pub trait Subject: Send + Sync + 'static {
     /// Its name on the command line.
     const NAME: &'static str;
 
+    /// Whether what it opens may lie in memory, below `/dev`.
+    const IN_MEMORY: bool = true;
+
     /// Judges what a power cut left in `folder`, whose contents are its own: starts what opens it, and says what of that
     /// which had been acknowledged is not there, or what is torn.
     fn judge(&self, folder: &Path, acknowledged: &BTreeSet<String>) -> impl Future<Output = anyhow::Result<()>> + Send;
@@ -43,8 +46,11 @@ pub struct Settings {
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A folder for what is built again and again: in memory where that is possible, since there is nothing to keep.
-fn scratch() -> std::io::Result<TempDir> {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())
+fn scratch(in_memory: bool) -> std::io::Result<TempDir> {
+    if in_memory && let Ok(folder) = tempfile::tempdir_in("/dev/shm") {
+        return Ok(folder);
+    }
+    tempfile::tempdir()
 }
 
 /// Opens states of a recording, as many as the settings allow, and answers which were wrong, each with what was.
@@ -66,7 +72,7 @@ pub async fn open_states<S: Subject>(
         let (tree, subject, described) = (states.tree(state), Arc::clone(subject), states.describe(state));
         opened.spawn(async move {
             let _place = place;
-            let folder = match scratch() {
+            let folder = match scratch(S::IN_MEMORY) {
                 Ok(folder) => folder,
                 Err(error) => return Some(format!("no folder for a state: {error}")),
             };

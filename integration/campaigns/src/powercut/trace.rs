@@ -97,8 +97,8 @@ pub fn read(text: &str) -> Result<Vec<Call>, TraceError> {
             }
             None => (line, rest.to_owned()),
         };
-        // A thread that was ended within a call has no answer.
-        if !whole.trim_end().ends_with("= ?") {
+        // A thread that was ended within a call has no answer, and a call that is begun anew after a signal has none yet.
+        if whole.rsplit_once(" = ").is_none_or(|(_, answer)| !answer.starts_with('?')) {
             calls.push(call(thread, &whole, first, line).ok_or_else(wrong)?);
         }
     }
@@ -211,6 +211,7 @@ mod tests {
 2 write(4<\x2f\x62>, "\x61", 1) = 1
 1 <... fsync resumed>) = 0
 3 exit_group(0) = ?
+3 read(4<\x2f\x62>, 0x7ffd, 12) = ? ERESTARTSYS (To be restarted if SA_RESTART is set)
 "#;
         let calls = read(text).expect("calls");
         let told: Vec<_> = calls.iter().map(|call| (call.name.as_str(), call.begun, call.ended)).collect();

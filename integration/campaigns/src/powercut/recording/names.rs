@@ -21,7 +21,7 @@ fn permissions(call: &Call, index: usize) -> u32 {
 impl Recording {
     pub(super) fn open(&mut self, call: &Call, files: &mut OpenFiles, flags: usize) -> Result<()> {
         let Some(place) = call.opened.as_ref() else { return Ok(()) };
-        files.close(call.thread, place.number);
+        files.close(call.thread, place.number, call.begun);
         let Some(below) = self.below(&place.path).filter(|_| !place.deleted) else { return Ok(()) };
         let (below, words) = (below.to_vec(), call.argument(flags));
         let has = |word: &str| words.split('|').any(|flag| flag == word);
@@ -43,7 +43,7 @@ impl Recording {
             self.step(call, Change::Length { file: inode, length: 0 }, false);
         }
         let open = Open { inode, at: 0, append: has("O_APPEND"), synced: has("O_SYNC") || has("O_DSYNC") };
-        files.set(call.thread, place.number, Rc::new(RefCell::new(open)));
+        files.set(call.thread, place.number, Rc::new(RefCell::new(open)), call.ended);
         Ok(())
     }
 
@@ -51,8 +51,8 @@ impl Recording {
     pub(super) fn copy(&mut self, call: &Call, files: &mut OpenFiles) -> Result<()> {
         let ours = call.place(0).filter(|place| self.below(&place.path).is_some());
         match ours.and_then(|place| files.get(call.thread, place.number)) {
-            Some(open) => files.set(call.thread, call.result, open),
-            None => files.close(call.thread, call.result),
+            Some(open) => files.set(call.thread, call.result, open, call.ended),
+            None => files.close(call.thread, call.result, call.begun),
         }
         Ok(())
     }
