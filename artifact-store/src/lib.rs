@@ -15,6 +15,7 @@ mod config;
 mod meters;
 mod retention;
 mod revocation;
+mod scrub;
 mod store;
 mod upload;
 

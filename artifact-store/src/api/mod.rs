@@ -11,6 +11,7 @@ mod openapi;
 mod pins;
 mod problem;
 mod range;
+mod scrub;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +49,7 @@ pub(crate) fn router(app: App, upload_timeout: Duration, options: &ServeOptions,
         .route("/blobs", get(lists::list_blobs))
         .route("/versions/{*name}", get(lists::list_versions))
         .route("/grants/{key}", get(grants::get_grant))
+        .route("/scrub", post(scrub::post_scrub))
         .route("/unpin", post(pins::unpin))
         .route("/resolve", post(pins::resolve));
     let streams = Router::new()

@@ -5,7 +5,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::path::Operation;
 
-use super::{blobs, digests, grants, lists, pins};
+use super::{blobs, digests, grants, lists, pins, scrub};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -22,7 +22,8 @@ use super::{blobs, digests, grants, lists, pins};
         grants::put_grant_close,
         grants::close_grant,
         pins::unpin,
-        pins::resolve
+        pins::resolve,
+        scrub::post_scrub
     )
 )]
 struct Description;
@@ -72,6 +73,7 @@ mod tests {
             "/grants/{key}/close",
             "/grants/{key}/{name}",
             "/resolve",
+            "/scrub",
             "/unpin",
             "/versions/{name}",
         ] {

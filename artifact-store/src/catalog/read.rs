@@ -16,6 +16,9 @@ use crate::blob::{Blob, Keeping, Tags, hash};
 /// How many names one question may look at.
 const LOOKED_AT: usize = 1000;
 
+/// How many blobs are loaded at a time to be proven: the small ones whole.
+const SCRUBBED: i64 = 64;
+
 /// A page of a name's history, newest first.
 #[derive(Debug)]
 pub(crate) struct VersionPage {
@@ -66,6 +69,41 @@ impl Catalog {
             self.shared.cache.keep(&key, Kept::Blob(Arc::clone(&blob)), asked);
         }
         Ok(Some(blob))
+    }
+
+    /// Some blobs with what keeps them, past the cache, in the order of their numbers, from this number on.
+    pub(crate) async fn stored_from(&self, from: i64) -> Result<Vec<(i64, Blob)>, CatalogError> {
+        let rows = sqlx::query(
+            "SELECT b.digest, b.size, b.corrupt, s.bytes, c.key, c.tags, b.id
+             FROM blob b LEFT JOIN small s ON s.blob = b.id LEFT JOIN chunked c ON c.blob = b.id
+             WHERE b.id >= ?1 ORDER BY b.id LIMIT ?2",
+        )
+        .bind(from)
+        .bind(SCRUBBED)
+        .fetch_all(&self.shared.db.readers)
+        .await?;
+        rows.iter().map(|row| Ok((row.try_get(6)?, blob(row)?))).collect()
+    }
+
+    /// Whether there is a blob with this digest, past the cache.
+    pub(crate) async fn holds(&self, wanted: &Digest) -> Result<bool, CatalogError> {
+        let found: Option<i64> = sqlx::query_scalar("SELECT id FROM blob WHERE digest = ?1")
+            .bind(wanted.as_bytes().to_vec())
+            .fetch_optional(&self.shared.db.readers)
+            .await?;
+        Ok(found.is_some())
+    }
+
+    /// Some of the names that show these bytes, or have shown them.
+    pub(crate) async fn names_of(&self, wanted: &Digest) -> Result<Vec<ArtifactName>, CatalogError> {
+        let names: Vec<String> = sqlx::query_scalar(
+            "SELECT DISTINCT n.name FROM blob b JOIN version v ON v.blob = b.id JOIN name n ON n.id = v.name
+             WHERE b.digest = ?1 ORDER BY n.name LIMIT 10",
+        )
+        .bind(wanted.as_bytes().to_vec())
+        .fetch_all(&self.shared.db.readers)
+        .await?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
     /// Whether any name for which `sees` is true shows these bytes, or has shown them.

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use reqwest::Method;
 use signalbox_contract::Digest;
+use signalbox_contract::api::store::{Damage, ScrubResult};
+use signalbox_contract::grant::Action;
 use signalbox_service::auth::sha256;
 use signalbox_service::sqlite::Database;
 
@@ -163,4 +165,88 @@ async fn a_planted_link_in_the_place_of_a_folder_stops_the_start() {
 fn the_path_of_a_blob_is_its_digest() {
     let digest = Digest::from_bytes([0xab; 32]);
     assert_eq!(file(Path::new("d"), &digest), Path::new("d/blobs/ab").join("ab".repeat(31)));
+}
+
+/// Looks at everything, as somebody with these actions.
+async fn scrubbed(house: &House, actions: &[Action]) -> ScrubResult {
+    let token = house.token(actions, "*");
+    let mut all = ScrubResult::default();
+    loop {
+        let cursor = all.next.take();
+        let request = house.http.post(house.url("/scrub")).bearer_auth(&token).json(&serde_json::json!({ "cursor": cursor }));
+        let response = request.send().await.expect("an answer");
+        assert_eq!(response.status(), 200);
+        let slice: ScrubResult = response.json().await.expect("what was found");
+        all.rotten.extend(slice.rotten);
+        (all.blobs, all.bytes, all.stored, all.next) = (all.blobs + slice.blobs, all.bytes + slice.bytes, slice.stored, slice.next);
+        if all.next.is_none() {
+            return all;
+        }
+    }
+}
+
+#[tokio::test]
+async fn whatever_byte_of_whatever_blob_flips_it_is_found_and_named() {
+    let mut house = House::open().await;
+    let large: Vec<Vec<u8>> = (0..3).map(|n| noise(n, 300_000 + 262_144 * usize::try_from(n).expect("small"))).collect();
+    for (number, bytes) in large.iter().enumerate() {
+        house.put(&format!("large-{number}"), bytes.clone()).await;
+    }
+    house.put("small", "good bytes").await;
+    let sum = large.iter().map(Vec::len).sum::<usize>() as u64 + 10;
+    let all = scrubbed(&house, &[Action::Operate, Action::BlobRead]).await;
+    assert_eq!((all.blobs, all.bytes, all.stored, all.rotten), (4, sum, sum, Vec::new()));
+
+    // One after the other, so that each look finds all that were spoilt before, and no other.
+    let mut expected = Vec::new();
+    for (number, at) in [(0, 299_999), (1, 262_144), (2, 0)] {
+        let digest = sha256(&large[number]);
+        flip(&house.file(&digest), at);
+        expected.push((digest, Damage::Changed, vec![format!("large-{number}")]));
+        let found = scrubbed(&house, &[Action::Operate, Action::BlobRead]).await;
+        let mut found: Vec<_> =
+            found.rotten.into_iter().map(|blob| (blob.digest, blob.damage, blob.names.iter().map(ToString::to_string).collect())).collect();
+        found.sort_by_key(|(_, _, names): &(_, _, Vec<String>)| names.clone());
+        assert_eq!(found, expected);
+        assert_eq!(whole(&house, &format!("large-{number}")).await, None, "what was found is not served");
+    }
+
+    // In the catalog, too; and a file that is gone is not what was stored either.
+    for (number, bytes) in large.iter().enumerate() {
+        house.put(&format!("large-{number}"), bytes.clone()).await;
+    }
+    assert!(scrubbed(&house, &[Action::Operate]).await.rotten.is_empty(), "uploads of the same bytes mend them");
+    std::fs::remove_file(house.file(&sha256(&large[1]))).expect("removed");
+    let (folder, settings) = house.close().await;
+    let db = Database::open(&folder.path().join("data/artifact-store.db"), &sqlx::migrate!(), 1).await.expect("a catalog");
+    sqlx::query("UPDATE small SET bytes = CAST('good bytez' AS BLOB)").execute(&db.writer).await.expect("changed");
+    let tags = "UPDATE chunked SET tags = CAST(substr(tags, 1, 3) || x'00' || substr(tags, 5) AS BLOB) WHERE blob IN (SELECT id FROM blob WHERE size > 800000)";
+    sqlx::query(tags).execute(&db.writer).await.expect("changed");
+    db.close().await;
+    house = House::at(folder, &settings).await;
+    let found = scrubbed(&house, &[Action::Operate]).await;
+    let mut damages: Vec<_> = found.rotten.iter().map(|blob| (blob.size, blob.damage)).collect();
+    damages.sort_by_key(|(size, _)| *size);
+    assert_eq!(damages, [(10, Damage::Changed), (562_144, Damage::Missing), (824_288, Damage::Changed)]);
+    assert!(found.rotten.iter().all(|blob| blob.names.is_empty()), "names are for those who may read them");
+    house.close().await;
+}
+
+#[tokio::test]
+async fn only_who_operates_the_store_may_have_it_read_whole_and_from_places_that_were_given() {
+    let house = House::open().await;
+    house.put("x", "bytes").await;
+    let asked = async |actions: &[Action], body: serde_json::Value| {
+        let token = house.token(actions, "*");
+        house.http.post(house.url("/scrub")).bearer_auth(token).json(&body).send().await.expect("an answer").status().as_u16()
+    };
+    assert_eq!(asked(&[Action::BlobRead, Action::BlobWrite], serde_json::json!({})).await, 403);
+    assert_eq!(asked(&[Action::Operate], serde_json::json!({ "cursor": "elsewhere" })).await, 400);
+    assert_eq!(
+        asked(&[Action::Operate], serde_json::json!({ "cursor": "1-70368744177663" })).await,
+        200,
+        "beyond its end nothing is to be read"
+    );
+    assert_eq!(asked(&[Action::Operate], serde_json::json!({})).await, 200);
+    house.close().await;
 }

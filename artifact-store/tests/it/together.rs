@@ -12,9 +12,9 @@ use crate::house::{House, noise};
 async fn whoever_reads_gets_what_somebody_wrote_whole() {
     let house = Arc::new(House::with("keep_versions = 2").await);
     // Every body says in its first bytes which one it is; sizes on both sides of what is kept in the catalog.
-    let bodies: Arc<Vec<Vec<u8>>> = Arc::new((0..32).map(|n| noise(n, 1000 + 20_000 * usize::try_from(n % 16).expect("small"))).collect());
+    let bodies: Arc<Vec<Vec<u8>>> = Arc::new((0..64).map(|n| noise(n, 1000 + 20_000 * usize::try_from(n % 16).expect("small"))).collect());
     let mut tasks = tokio::task::JoinSet::new();
-    for writer in 0..32 {
+    for writer in 0..64 {
         let shared = (Arc::clone(&house), Arc::clone(&bodies));
         tasks.spawn(async move {
             let (house, bodies) = shared;

@@ -65,6 +65,56 @@ pub struct GrantInfo {
     pub closed: bool,
 }
 
+/// `POST /scrub`: prove stored bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScrubRequest {
+    /// Where to go on: the `next` of the answer before. Default: at the beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// What came of looking at stored bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ScrubResult {
+    /// How many blobs were looked at to their end.
+    pub blobs: u64,
+    /// How many bytes were read and proven.
+    pub bytes: u64,
+    /// How many bytes all blobs have together.
+    pub stored: u64,
+    /// Those that are not what was stored. They are served no more until the same bytes are uploaded again.
+    pub rotten: Vec<RottenBlob>,
+    /// Where to go on; none when everything was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A blob whose bytes are not what was stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RottenBlob {
+    /// The digest that its bytes had.
+    pub digest: Digest,
+    /// Their size.
+    pub size: u64,
+    /// What is wrong with them.
+    pub damage: Damage,
+    /// Names that show it or have shown it, some of them.
+    pub names: Vec<ArtifactName>,
+}
+
+/// What is wrong with stored bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Damage {
+    /// They are others than were stored.
+    Changed,
+    /// They are not there any more.
+    Missing,
+    /// The disk does not give them out. It is not noted, since that may pass.
+    Unreadable,
+}
+
 /// `POST /unpin`: the run needs its digests no longer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -45,6 +45,8 @@ pub(crate) enum BlobsCommand {
         #[arg(long)]
         content_type: Option<String>,
     },
+    /// Read everything that is stored and prove it; what rotted is named, and served no more until it is uploaded again
+    Scrub,
     /// Delete a blob
     Delete {
         /// Its name

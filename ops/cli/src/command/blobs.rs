@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use aws_lc_rs::digest::{Context, SHA256};
 use http::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderValue};
+use indicatif::{ProgressBar, ProgressStyle};
 use signalbox_contract::api::Page;
-use signalbox_contract::api::store::BlobInfo;
+use signalbox_contract::api::store::{BlobInfo, Damage, ScrubRequest, ScrubResult};
 use signalbox_contract::{ArtifactName, Digest};
 use signalbox_service::client::Download;
 use tokio_util::io::ReaderStream;
 
 use crate::arguments::{BlobsCommand, WantedBlob};
 use crate::connection::{Connection, with_query};
-use crate::mistake::Mistake;
+use crate::mistake::{Mistake, code};
 use crate::output::{Output, moment, size, table};
 
 /// Lists, shows the history of, fetches, stores or deletes blobs.
@@ -35,6 +36,7 @@ pub(crate) async fn blobs(connection: &Connection, command: BlobsCommand, output
             let info = put(connection, &name, &file, content_type).await?;
             output.show(&info, |info| format!("{} version {}: {}, {}", info.name, info.version, size(info.size), info.digest))?;
         }
+        BlobsCommand::Scrub => return scrub(connection, output).await,
         BlobsCommand::Delete { name } => {
             connection.delete(&address(&name)).await?;
             output.show(&serde_json::json!({ "name": name, "deleted": true }), |_| format!("{name} is deleted"))?;
@@ -46,6 +48,58 @@ pub(crate) async fn blobs(connection: &Connection, command: BlobsCommand, output
 /// A name may have several parts; the store's paths have them too.
 fn address(name: &ArtifactName) -> String {
     crate::connection::path(std::iter::once("blobs").chain(name.as_str().split('/')))
+}
+
+/// `POST /scrub`, again and again until everything was looked at.
+async fn scrub(connection: &Connection, output: Output) -> Result<u8> {
+    let bar = bar(output);
+    let mut all = ScrubResult::default();
+    let mut request = ScrubRequest::default();
+    loop {
+        let slice: ScrubResult = connection.post("/scrub", HeaderMap::new(), &request).await?;
+        (all.blobs, all.bytes, all.stored) = (all.blobs + slice.blobs, all.bytes + slice.bytes, slice.stored);
+        all.rotten.extend(slice.rotten);
+        bar.set_length(all.stored.max(all.bytes));
+        bar.set_position(all.bytes);
+        if slice.next.is_none() || slice.next == request.cursor {
+            break;
+        }
+        request.cursor = slice.next;
+    }
+    bar.finish_and_clear();
+    output.show(&all, scrubbed)?;
+    Ok(if all.rotten.is_empty() { 0 } else { code::RUN_FAILED })
+}
+
+/// How far a long look is, on a terminal.
+fn bar(output: Output) -> ProgressBar {
+    if output.json || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("reading [{bar:30}] {bytes}/{total_bytes} [{elapsed}, {eta} left]") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn scrubbed(all: &ScrubResult) -> String {
+    let what = format!("{} blobs, {}, were read and proven", all.blobs, size(all.bytes));
+    if all.rotten.is_empty() {
+        return format!("{what}; all of them are what was stored");
+    }
+    let rows = all.rotten.iter().map(|blob| {
+        let damage = match blob.damage {
+            Damage::Changed => "changed",
+            Damage::Missing => "missing",
+            Damage::Unreadable => "unreadable",
+        };
+        let names = blob.names.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(", ");
+        [blob.digest.to_string(), size(blob.size), damage.to_owned(), if names.is_empty() { "-".to_owned() } else { names }]
+    });
+    let advice = "They are served no more. Uploading the same bytes again mends them: from a host that shows them, a backup, or a rerun \
+                  that makes the same.";
+    format!("{}\n{what}; {} of them are damaged. {advice}", table(["DIGEST", "SIZE", "DAMAGE", "NAMES"], rows), all.rotten.len())
 }
 
 fn list(page: &Page<BlobInfo>, output: Output) -> String {

@@ -64,3 +64,20 @@ async fn bytes_that_are_not_what_the_store_announced_are_not_kept() {
         assert_eq!(kept(), "hello");
     }
 }
+
+#[tokio::test]
+async fn what_is_damaged_in_the_store_is_named_and_ends_with_one() {
+    let home = home();
+    installed(home.path()).await;
+    let token = home.path().join("site/tokens/admin-store").display().to_string();
+    let damaged = r#"{"blobs":2,"bytes":5,"stored":5,"rotten":[{"digest":"sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824","size":5,"damage":"changed","names":["team/hello"]}]}"#;
+    let sound = r#"{"blobs":2,"bytes":5,"stored":5,"rotten":[]}"#;
+    for (answer, code, words) in [(damaged, 1, ["changed", "team/hello"]), (sound, 0, ["2 blobs", "all of them are what was stored"])] {
+        let url = store("content-type: application/json\r\n".to_owned(), answer).await;
+        let asked = [("SIGNALBOX_STORE_URL", url.as_str()), ("SIGNALBOX_STORE_TOKEN_FILE", &token)];
+        let said = say_with(home.path(), &["blobs", "scrub"], &asked).await;
+        assert!(said.code == Some(code) && words.iter().all(|word| said.out.contains(word)), "{said:?}");
+        let said = say_with(home.path(), &["blobs", "scrub", "--json"], &asked).await;
+        assert!(said.code == Some(code) && said.out.contains("\"blobs\": 2"), "{said:?}");
+    }
+}
