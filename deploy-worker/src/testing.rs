@@ -8,6 +8,7 @@
 //! A host ends when its value is dropped, and at the latest when the thread that started it ends: start it from the
 //! runtime's main task, not from a blocking thread.
 
+use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -220,6 +221,30 @@ impl Host {
     /// How often somebody logged in so far.
     pub fn logins(&self) -> usize {
         self.logins.load(Ordering::SeqCst)
+    }
+
+    /// The processes of the sessions that stand now, as they are numbered outside of the host: those of the server for each, and what
+    /// they run.
+    pub fn session_processes(&self) -> Vec<u32> {
+        let Some(running) = &self.running else { return Vec::new() };
+        let parents: BTreeMap<u32, u32> = fs::read_dir("/proc")
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| {
+                let id = entry.file_name().to_str()?.parse().ok()?;
+                let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+                // The name stands in brackets and may hold anything; then come the state and the parent.
+                let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+                Some((id, parent))
+            })
+            .collect();
+        // The program that was started made the namespaces; its child is the server; all below that are sessions.
+        let depth = |process: u32| {
+            let ancestors = std::iter::successors(Some(process), |id| parents.get(id).copied());
+            ancestors.take(64).position(|id| id == running.id())
+        };
+        parents.keys().copied().filter(|id| depth(*id).is_some_and(|depth| depth > 1)).collect()
     }
 
     /// Ends the server, and with it all that runs on the host.

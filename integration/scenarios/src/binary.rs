@@ -6,7 +6,7 @@ use std::time::Duration;
 use signalbox_service::process::{Bounds, Program};
 use tokio::sync::OnceCell;
 
-/// The `signalbox` program, built from this workspace as it is now.
+/// The `signalbox` program, built from this workspace as it is now; or the one that `SIGNALBOX_PROGRAM` names.
 ///
 /// # Panics
 /// When it cannot be built.
@@ -15,6 +15,9 @@ pub async fn program() -> &'static Path {
     static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
     BUILT
         .get_or_init(|| async {
+            if let Some(program) = std::env::var_os("SIGNALBOX_PROGRAM") {
+                return program.into();
+            }
             let test = std::env::current_exe().expect("the test's own program");
             // .../target/PROFILE/deps/TEST, or .../target/PROFILE/PROGRAM
             let folder = test.parent().expect("a folder");

@@ -162,21 +162,31 @@ impl Gitlab {
         pipeline
     }
 
+    /// Waits until no pipeline of a project is at work and no attempt's branch is left, and says what is where that does not come.
+    ///
+    /// # Errors
+    /// With what is left.
+    pub async fn tidy(&self, project: &str) -> Result<(), String> {
+        let tidy = || async {
+            let idle = self.pipelines(project).iter().all(|pipeline| pipeline.status.complete());
+            // The default branch is the mirror's own, and stays.
+            let attempt = |branch: &String| branch.starts_with("cd/") && branch != "cd/default";
+            let clean = !self.branches(project).iter().any(attempt);
+            (idle && clean).then_some(())
+        };
+        let waited = tokio::time::timeout(PATIENCE, eventually("nothing is left", PATIENCE * 2, tidy)).await;
+        waited.map_err(|_| format!("{project} has {:#?} and {:?}", self.pipelines(project), self.branches(project)))
+    }
+
     /// Ends it, and fails if a pipeline is still at work or an attempt's branch is left.
     ///
     /// # Panics
     /// When something is left over.
     pub async fn close(mut self, projects: &[&str]) {
         for project in projects {
-            let tidy = || async {
-                let idle = self.pipelines(project).iter().all(|pipeline| pipeline.status.complete());
-                // The default branch is the mirror's own, and stays.
-                let attempt = |branch: &String| branch.starts_with("cd/") && branch != "cd/default";
-                let clean = !self.branches(project).iter().any(attempt);
-                (idle && clean).then_some(())
-            };
-            let waited = tokio::time::timeout(PATIENCE, eventually("nothing is left", PATIENCE * 2, tidy)).await;
-            assert!(waited.is_ok(), "{project} has {:#?} and {:?}", self.pipelines(project), self.branches(project));
+            if let Err(left) = self.tidy(project).await {
+                panic!("{left}");
+            }
         }
         self.kill_runner().await;
         self.fake.stop().await;

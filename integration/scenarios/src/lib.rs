@@ -29,7 +29,7 @@ pub use gerrit::{Account, Gerrit, Said};
 pub use gitlab::{GROUP, Gitlab, Pipeline};
 pub use missing::has;
 pub use options::WorldOptions;
-pub use relay::Relay;
+pub use relay::{Delivered, Losses, Relay};
 pub use review::{Change, Workspace};
 pub use search::{Planted, Watch, files, leaks_in_files, leaks_in_texts};
 pub use services::{ALL as SERVICES, Services};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use signalbox_contract::token::Service;
+use signalbox_service::git::testing::GitServer;
 use signalbox_service::secret::ExposeSecret as _;
 
 use crate::gerrit::{Account, Gerrit};
@@ -16,6 +17,8 @@ pub struct WorldOptions {
     pub hosts: usize,
     /// The hosts run this program instead of what they are told to run.
     pub force_command: Option<PathBuf>,
+    /// Repositories on the world's own git server besides `hello`, with lines that say more of them.
+    pub repositories: Vec<(&'static str, String)>,
     /// Lines for configurations, by service.
     pub besides: BTreeMap<&'static str, String>,
     /// Files that only their owner may read, by their names in the folder `secrets` beside the configurations.
@@ -24,7 +27,7 @@ pub struct WorldOptions {
 
 impl Default for WorldOptions {
     fn default() -> Self {
-        Self { hosts: 2, force_command: None, besides: BTreeMap::new(), secrets: BTreeMap::new() }
+        Self { hosts: 2, force_command: None, repositories: Vec::new(), besides: BTreeMap::new(), secrets: BTreeMap::new() }
     }
 }
 
@@ -125,5 +128,20 @@ impl WorldOptions {
     pub fn with_repository(self, name: &str, source: &str, lines: &str) -> Self {
         let text = format!("[repositories.{name}]\nsource = \"{source}\"\nenvironment = \"test\"\n{lines}\n");
         self.with(Service::Controller, &text)
+    }
+
+    /// The same, with one more repository on the world's own git server. It is deployed to `test`; `lines` say more of it.
+    #[must_use]
+    pub fn with_own_repository(mut self, name: &'static str, lines: &str) -> Self {
+        self.repositories.push((name, lines.to_owned()));
+        self
+    }
+
+    /// The same, knowing where the world's own git server is.
+    pub(crate) fn on(mut self, git: &GitServer) -> Self {
+        for (name, lines) in std::mem::take(&mut self.repositories) {
+            self = self.with_repository(name, git.url(name).as_str(), &lines);
+        }
+        self
     }
 }

@@ -35,8 +35,17 @@ impl Services {
     ///
     /// # Panics
     /// When it does not.
-    #[expect(clippy::expect_used, reason = "a test whose service does not start cannot go on")]
     pub async fn start(&mut self, service: Service) {
+        self.launch(service);
+        self.listens(service).await;
+    }
+
+    /// Starts a service, and waits for nothing.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[expect(clippy::expect_used, reason = "a test whose service does not start cannot go on")]
+    pub fn launch(&mut self, service: Service) {
         let name = service.as_str();
         let log = self.folder.join(format!("{name}.log"));
         let running = Program::new("/bin/sh")
@@ -47,11 +56,19 @@ impl Services {
             .start()
             .expect("the service starts");
         self.running.insert(name, running);
-        let address = self.listen[name];
+    }
+
+    /// Waits until a service listens.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn listens(&self, service: Service) {
+        let address = self.listen[service.as_str()];
+        let log = self.folder.join(format!("{service}.log"));
         let listening = || async move { tokio::net::TcpStream::connect(address).await.ok() };
         let said = || std::fs::read_to_string(&log).unwrap_or_default();
-        let ready = tokio::time::timeout(PATIENCE, eventually(name, PATIENCE, listening)).await;
-        assert!(ready.is_ok(), "the {name} does not listen:\n{}", said());
+        let ready = tokio::time::timeout(PATIENCE, eventually(service.as_str(), PATIENCE * 2, listening)).await;
+        assert!(ready.is_ok(), "the {service} does not listen:\n{}", crate::world::tail(&said()));
     }
 
     /// Kills a service: no warning, no clean-up.

@@ -39,6 +39,8 @@ pub struct World {
     pub git: GitServer,
     /// The repository `hello`.
     pub repository: Fixture,
+    /// All repositories on the git server, by name.
+    pub repositories: BTreeMap<&'static str, Fixture>,
     /// The hosts of the environment `test`, named `a`, `b`, ….
     pub hosts: Vec<Host>,
     /// The administrator's token.
@@ -74,7 +76,12 @@ impl World {
         }
         let repositories = path.join("repositories");
         let repository = Fixture::new(&repositories, "hello").await;
+        let mut fixtures = BTreeMap::from([("hello", repository.clone())]);
+        for (name, _) in &options.repositories {
+            fixtures.insert(*name, Fixture::new(&repositories, name).await);
+        }
         let git = GitServer::start(&repositories).await;
+        let options = options.on(&git);
         let mut hosts = Vec::new();
         for name in NAMES.iter().take(options.hosts) {
             let special = HostOptions { force_command: options.force_command.clone(), ..HostOptions::default() };
@@ -95,7 +102,7 @@ impl World {
         for service in ALL {
             services.start(service).await;
         }
-        Self { services, git, repository, hosts, token, controller, metrics, folder }
+        Self { services, git, repository, repositories: fixtures, hosts, token, controller, metrics, folder }
     }
 
     /// The folder with the configurations and the data.
@@ -305,23 +312,40 @@ impl World {
     /// # Panics
     /// When a service does not end well, or something is left over.
     pub async fn close(mut self) {
+        let remains = self.end().await;
+        assert!(remains.is_empty(), "{}", remains.join("\n"));
+    }
+
+    /// Ends everything but the hosts, and tells what is left over and what did not end well, a sentence each.
+    pub async fn end(&mut self) -> Vec<String> {
         let mirrors = self.site().join("data/vcs-worker");
         let tidy = || async { attempt_refs(&mirrors).is_empty().then_some(()) };
-        eventually("no attempt's ref is left in a mirror", PATIENCE, tidy).await;
+        let tidied = tokio::time::timeout(PATIENCE, eventually("no attempt's ref is left in a mirror", PATIENCE * 2, tidy)).await;
+        let mut remains = Vec::new();
+        if tidied.is_err() {
+            remains.push(format!("refs of attempts are left in a mirror: {:?}", attempt_refs(&mirrors)));
+        }
         for service in ALL.into_iter().rev() {
-            assert!(self.services.stop(service).await, "the {service} did not end well:\n{}", tail(&self.services.log(service)));
+            if !self.services.stop(service).await {
+                remains.push(format!("the {service} did not end well:\n{}", tail(&self.services.log(service))));
+            }
         }
         let work = self.site().join("data/local-executor/work");
         let left: Vec<_> = fs::read_dir(&work).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-        assert!(left.is_empty(), "workspaces are left: {left:?}");
-        assert_eq!(programs_in(self.folder.path()), Vec::<String>::new(), "programs are left");
+        if !left.is_empty() {
+            remains.push(format!("workspaces are left: {left:?}"));
+        }
+        remains.extend(programs_in(self.folder.path()).into_iter().map(|program| format!("a program is left: {program}")));
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let site = self.site().display().to_string();
-        assert!(!mounts.contains(&site), "a mount is left below {site}");
+        remains.extend(mounts.lines().filter(|mount| mount.contains(&site)).map(|mount| format!("a mount is left: {mount}")));
         for service in ALL {
             let log = self.services.log(service);
-            assert!(!log.contains("panicked"), "the {service} panicked:\n{}", tail(&log));
+            if log.contains("panicked") {
+                remains.push(format!("the {service} panicked:\n{}", tail(&log)));
+            }
         }
+        remains
     }
 }
 
@@ -342,7 +366,7 @@ fn attempt_refs(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// The end of a log, for a failed test's message.
-fn tail(log: &str) -> String {
+pub(crate) fn tail(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(40)..].join("\n")
 }
