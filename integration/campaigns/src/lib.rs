@@ -4,8 +4,16 @@
 //! answer. What it finds is in its [`Report`]. A campaign that could not find anything proves nothing; so the tests plant
 //! mistakes, and each has to be found.
 
+mod asker;
+mod books;
+pub mod crash;
+mod dice;
+mod figures;
+pub mod flips;
+pub mod lossy;
 pub mod powercut;
 mod progress;
+mod reaper;
 mod report;
 
 pub use progress::Progress;

@@ -63,6 +63,11 @@ pub struct Report {
 }
 
 impl Report {
+    /// What a campaign found in this time.
+    pub fn of(campaign: &str, took: std::time::Duration, parts: Vec<Part>) -> Self {
+        Self { campaign: campaign.to_owned(), milliseconds: u64::try_from(took.as_millis()).unwrap_or(u64::MAX), parts }
+    }
+
     /// How all of it ended: broken where one part is, not run where none was.
     pub fn verdict(&self) -> Verdict {
         let any = |verdict| self.parts.iter().any(|part| part.verdict == verdict);
