@@ -7,13 +7,21 @@ use crate::FailureClass;
 macro_rules! failures {
     ($($(#[$meta:meta])* $name:ident = $text:literal, $class:ident;)*) => {
         /// What failed, as a stable word.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum FailureCode {
             $($(#[$meta])* #[serde(rename = $text)] $name,)*
             /// A code that this version does not know, from a newer service.
-            #[serde(other)]
+            #[serde(other, rename = "unknown")]
             Unknown,
         }
+
+        impl utoipa::PartialSchema for FailureCode {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                crate::schema::words("What failed, as a stable word.", [$($text),*, "unknown"])
+            }
+        }
+
+        impl utoipa::ToSchema for FailureCode {}
 
         impl FailureCode {
             /// The word itself.

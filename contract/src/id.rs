@@ -106,7 +106,7 @@ pub struct AttemptKey {
 
 impl utoipa::PartialSchema for AttemptKey {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-        String::schema()
+        crate::schema::text("^[0-9a-hjkmnp-tv-z]{26}-(0|[1-9][0-9]{0,4})-[1-9][0-9]{0,4}$")
     }
 }
 

@@ -18,6 +18,7 @@ pub mod problem;
 pub mod source;
 pub mod token;
 
+mod schema;
 mod text;
 
 pub use build::{BuildState, FailureClass, Verdict};

@@ -8,13 +8,21 @@ macro_rules! codes {
     ($($(#[$meta:meta])* $name:ident = $text:literal, $status:literal, $title:literal;)*) => {
         /// What went wrong, as a stable word that a program can act on. One for each thing that a caller can do
         /// something about.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum Code {
             $($(#[$meta])* #[serde(rename = $text)] $name,)*
             /// A code that this version does not know, from a newer service.
-            #[serde(other)]
+            #[serde(other, rename = "unknown")]
             Unknown,
         }
+
+        impl utoipa::PartialSchema for Code {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                crate::schema::words("What went wrong, as a stable word that a program can act on.", [$($text),*, "unknown"])
+            }
+        }
+
+        impl utoipa::ToSchema for Code {}
 
         impl Code {
             /// Every code there is, for documentation and tests.

@@ -12,7 +12,7 @@ use signalbox_adapters::executor::gitlab::{GitLabExecutor, Keyring, Tally};
 use signalbox_adapters::gitlab::{Connection, GitLab, GitLabSetUpError, Health};
 use signalbox_contract::{ExecutorName, RepoName};
 use signalbox_service::clock::SharedClock;
-use signalbox_service::secret::ExposeSecret as _;
+use signalbox_service::secret::is_same_secret;
 use signalbox_service::shutdown::Shutdown;
 use signalbox_service::telemetry::Telemetry;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -132,10 +132,7 @@ fn shared(connections: Vec<Connection>) -> Vec<Connection> {
 /// Whether one client can serve both. With one of two files the token that is changed in the other would never be seen, and
 /// with one of two authorities a server could be believed that only the other may vouch for.
 fn is_same(one: &Connection, other: &Connection) -> bool {
-    same_place(&one.url, &other.url)
-        && one.token.expose_secret() == other.token.expose_secret()
-        && one.token_file == other.token_file
-        && one.ca == other.ca
+    same_place(&one.url, &other.url) && is_same_secret(&one.token, &other.token) && one.token_file == other.token_file && one.ca == other.ca
 }
 
 /// The repositories that are built at an executor.

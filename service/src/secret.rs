@@ -75,6 +75,11 @@ pub fn write_secret(path: &Path, secret: &SecretString) -> std::io::Result<()> {
     file.sync_all()
 }
 
+/// Whether two secrets are the same, in a time that does not tell where they differ.
+pub fn is_same_secret(one: &SecretString, other: &SecretString) -> bool {
+    crate::auth::constant_time_eq(one.expose_secret().as_bytes(), other.expose_secret().as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;

@@ -109,6 +109,9 @@ pub(super) async fn versions(app: &App, operator: &Operator, name: &ArtifactName
         return Err(Problem::not_found().into());
     }
     let limit = limit(query.limit)?;
+    if query.cursor.is_some_and(|cursor| i64::try_from(cursor).is_err()) {
+        return Err(invalid("cursor", "is not one that was given by a page").into());
+    }
     let page = app.store.catalog.versions(name, query.cursor, limit).await.map_err(|error| problem::catalog(&error))?;
     if page.items.is_empty() && query.cursor.is_none() {
         return Err(Problem::not_found().into());

@@ -24,7 +24,9 @@ use super::{blobs, digests, grants, lists, pins, scrub};
         pins::unpin,
         pins::resolve,
         scrub::post_scrub
-    )
+    ),
+    // A path's parameters do not bring their schemas along.
+    components(schemas(signalbox_contract::AttemptKey))
 )]
 struct Description;
 

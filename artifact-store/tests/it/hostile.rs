@@ -26,9 +26,15 @@ async fn a_history_is_asked_for_by_a_valid_name_and_valid_parameters() {
     // A history has no history.
     let told = refused(house.get("/blobs/app/versions/versions").await).await;
     assert_eq!(told, (400, Code::InvalidRequest, "name".to_owned()));
-    for (parameters, field) in
-        [("limit=0", "limit"), ("limit=1001", "limit"), ("limit=x", "limit"), ("cursor=x", "cursor"), ("cursor=-1", "cursor"), ("x=1", "x")]
-    {
+    for (parameters, field) in [
+        ("limit=0", "limit"),
+        ("limit=1001", "limit"),
+        ("limit=x", "limit"),
+        ("cursor=x", "cursor"),
+        ("cursor=-1", "cursor"),
+        ("cursor=9223372036854775808", "cursor"),
+        ("x=1", "x"),
+    ] {
         for path in ["/versions/app", "/blobs/app/versions"] {
             let told = refused(house.get(&format!("{path}?{parameters}")).await).await;
             assert_eq!(told, (400, Code::InvalidRequest, field.to_owned()), "{path}?{parameters}");

@@ -85,6 +85,9 @@ impl Api {
     /// A page of the deliveries that somebody may see.
     pub(crate) async fn deliveries(&self, operator: &Operator, query: DeliveriesQuery) -> service_http::Result<Page<DeliverySummary>> {
         let limit = page_size(query.limit)?;
+        if query.cursor.is_some_and(|cursor| i64::try_from(cursor).is_err()) {
+            return Err(Problem::new(Code::InvalidRequest).field("cursor", "is not one that was given by a page").into());
+        }
         let seen = || self.config.repositories.keys().filter(|repo| operator.sees(&of(repo))).cloned().collect::<Vec<RepoName>>();
         let repos = (!sees_all(operator)).then(seen);
         let filter = DeliveryFilter { source: query.source, state: query.state, before: query.cursor, repos };

@@ -237,3 +237,27 @@ async fn a_hook_of_the_gitlab_that_builds_makes_the_look_come_at_once() {
     assert_eq!((page.items[0].state, page.items[0].reason.as_str()), (DeliveryState::Ignored, "Its executor is looked at."));
     house.close().await;
 }
+
+// Threat 20.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hook_that_claims_an_end_ends_nothing() {
+    let forge = "[forges.forge]\nkind = \"gitlab\"\nurl = \"https://ci.example.org/\"";
+    let house = House::with(Setup::default().table(forge)).await;
+    let run = native(&house, "main").await;
+    house.builds(run).await;
+    let told = |id: u32| house.bare(Method::POST, "/webhooks/forge").header("x-secret", SECRET).json(&json!({ "id": id, "kind": "built" }));
+    for id in 0..20 {
+        answer(told(id), StatusCode::NO_CONTENT).await;
+    }
+    house
+        .sees("each is taken up", async || {
+            let page: Page<DeliverySummary> = expect(house.get("/deliveries"), StatusCode::OK).await;
+            page.items.len() == 20 && page.items.iter().all(|one| one.state == DeliveryState::Ignored)
+        })
+        .await;
+    // The executor was asked, and says that it is still at it.
+    assert_eq!(phase(&house.run(run).await), "running");
+    house.world.far().ends(run, Verdict::Failed);
+    house.ends(run, Outcome::Failed).await;
+    house.close().await;
+}

@@ -5,10 +5,12 @@
 mod arriving;
 mod asking;
 mod browser;
+mod captured;
 mod choosing;
 mod clock;
 mod compared;
 mod configured;
+mod corpus;
 mod damaged;
 mod delivered_pages;
 mod deliveries;

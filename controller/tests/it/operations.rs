@@ -59,6 +59,7 @@ fn cases() -> Vec<Case> {
         ("GET /deliveries", "/deliveries?state=happy", None, "state"),
         ("GET /deliveries", "/deliveries?source=a%20b", None, "source"),
         ("GET /deliveries", "/deliveries?cursor=-1", None, "cursor"),
+        ("GET /deliveries", "/deliveries?cursor=9223372036854775808", None, "cursor"),
         ("GET /deliveries/{id}", "/deliveries/x", None, "id"),
         ("GET /deliveries/{id}", "/deliveries/-1", None, "id"),
         ("GET /deliveries/{id}", "/deliveries/18446744073709551616", None, "id"),

@@ -188,6 +188,34 @@ async fn another_site_cannot_press_our_buttons() {
     house.close().await;
 }
 
+// Threat 58.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_request_says_of_where_it_came_from_is_not_believed() {
+    let house = House::open().await;
+    house.world.sources().script("slow", "wait");
+    let run = house.branch("slow").await;
+    house.builds(run).await;
+    let forged = |request: reqwest::RequestBuilder| {
+        let request = request.header("x-forwarded-host", "evil.example").header("x-forwarded-proto", "https");
+        let request = request.header("x-forwarded-for", "203.0.113.7, 127.0.0.1").header("x-real-ip", "203.0.113.7");
+        request.header("forwarded", "for=203.0.113.7;host=evil.example;proto=https").header("x-original-url", "/health/live")
+    };
+    // A page of another site is one, whichever host it claims that we are.
+    let pressed = with_cookie(house.bare(Method::POST, &format!("/view/runs/{run}/stop")), house.token());
+    refused(forged(pressed).header("origin", "https://evil.example"), 403).await;
+    assert_eq!(house.run(run).await.summary.state, RunState::Building);
+    // Nor does any of it come back, in places to look at or in pages.
+    let request = forged(house.post("/cd", &json!({ "repo": "hello", "ref": "main" })));
+    let accepted = answer(request, StatusCode::ACCEPTED).await;
+    let place = accepted.headers()["location"].to_str().expect("text").to_owned();
+    assert!(place.starts_with("/runs/"), "{place}");
+    let shown = answer(forged(with_cookie(house.bare(Method::GET, "/"), house.token())), StatusCode::OK).await;
+    let headers = format!("{:?}", shown.headers());
+    let text = shown.text().await.expect("a page");
+    assert!(!text.contains("evil.example") && !text.contains("203.0.113.7") && !headers.contains("evil.example"), "{headers} {text}");
+    house.close().await;
+}
+
 // Threat 60.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_is_shown_becomes_markup() {

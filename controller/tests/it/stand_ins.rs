@@ -17,7 +17,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::FromRef;
+use axum::extract::{FromRef, Request};
+use axum::middleware::{Next, from_fn};
 use axum::response::{Html, IntoResponse, Response};
 use http::StatusCode;
 use serde::Serialize;
@@ -113,6 +114,18 @@ pub(crate) struct World {
     hosts: Mutex<Hosts>,
     /// What none of them should ever have been asked.
     complaints: Mutex<Vec<String>>,
+    overheard: Mutex<Vec<Overheard>>,
+}
+
+/// A token that one of them was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Overheard {
+    pub(crate) at: At,
+    /// `METHOD /path` of the request that carried it.
+    pub(crate) operation: String,
+    pub(crate) token: String,
+    /// Whether it was handed on, to be used elsewhere.
+    pub(crate) capability: bool,
 }
 
 /// What a handler works with.
@@ -155,6 +168,7 @@ impl World {
             blobs: Mutex::default(),
             hosts: Mutex::default(),
             complaints: Mutex::default(),
+            overheard: Mutex::default(),
         });
         for at in At::ALL {
             world.comes_back(at);
@@ -192,7 +206,12 @@ impl World {
             At::Executor | At::Spare => builds::router(),
         };
         let options = ServeOptions { drain: Duration::from_millis(1), ..ServeOptions::new("stand-in") };
-        let router: Router = finish(router.with_state(desk), &options, &Telemetry::new("stand-in"));
+        let listening = Arc::clone(self);
+        let router = router.with_state(desk).layer(from_fn(move |request: Request, next: Next| {
+            listening.overhear(at, &request);
+            next.run(request)
+        }));
+        let router: Router = finish(router, &options, &Telemetry::new("stand-in"));
         let shutdown = Shutdown::new();
         let listener = bind(self.worker(at).address).expect("its port");
         shutdown.spawn("stand-in", serve(listener, router, options, shutdown.clone()));
@@ -232,6 +251,25 @@ impl World {
     /// For how many keys an act was done: each counts once.
     pub(crate) fn done(&self, at: At, what: &str) -> usize {
         held(&self.worker(at).book).iter().filter(|((one, _), entry)| one == what && entry.done.is_some()).count()
+    }
+
+    /// For how many keys something was asked of it.
+    pub(crate) fn kept(&self, at: At) -> usize {
+        held(&self.worker(at).book).len()
+    }
+
+    fn overhear(&self, at: At, request: &Request) {
+        let operation = format!("{} {}", request.method(), request.uri().path());
+        for (name, capability) in [("authorization", false), ("signalbox-capability", true)] {
+            let Some(value) = request.headers().get(name).and_then(|value| value.to_str().ok()) else { continue };
+            let token = value.strip_prefix("Bearer ").unwrap_or(value).to_owned();
+            held(&self.overheard).push(Overheard { at, operation: operation.clone(), token, capability });
+        }
+    }
+
+    /// Every token that one of them was given so far.
+    pub(crate) fn overheard(&self) -> Vec<Overheard> {
+        held(&self.overheard).clone()
     }
 
     /// Ends all of them. Nobody may have been asked for something twice under one key with different words.

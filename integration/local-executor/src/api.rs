@@ -103,7 +103,7 @@ async fn observe(State(api): State<Api>, act: Act<ObserveRequest>) -> Result<Jso
 }
 
 /// Asks a build to end.
-#[utoipa::path(post, path = "/builds/{key}/cancel", params(("key" = String, Path, description = "The attempt's key.")), responses(
+#[utoipa::path(post, path = "/builds/{key}/cancel", params(("key" = AttemptKey, Path, description = "The attempt's key.")), responses(
     (status = 200, body = Nothing, description = "It has ended, or will soon."),
     (status = 404, body = Problem, description = "There never was such a build."),
 ))]
@@ -116,7 +116,7 @@ async fn cancel(State(api): State<Api>, Path(key): Path<AttemptKey>, act: Act<No
 }
 
 /// Makes sure that an attempt never starts from now on.
-#[utoipa::path(post, path = "/builds/{key}/fence", params(("key" = String, Path, description = "The attempt's key.")), responses(
+#[utoipa::path(post, path = "/builds/{key}/fence", params(("key" = AttemptKey, Path, description = "The attempt's key.")), responses(
     (status = 200, body = FenceResult),
 ))]
 async fn fence(State(api): State<Api>, Path(key): Path<AttemptKey>, act: Act<Nothing>) -> Result<Json<FenceResult>> {
@@ -125,7 +125,7 @@ async fn fence(State(api): State<Api>, Path(key): Path<AttemptKey>, act: Act<Not
 }
 
 /// Throws away what is kept of an attempt that is over. It still cannot start again.
-#[utoipa::path(post, path = "/builds/{key}/forget", params(("key" = String, Path, description = "The attempt's key.")), responses(
+#[utoipa::path(post, path = "/builds/{key}/forget", params(("key" = AttemptKey, Path, description = "The attempt's key.")), responses(
     (status = 200, body = Nothing),
     (status = 409, body = Problem, description = "The build is not over."),
 ))]
@@ -147,7 +147,7 @@ struct From {
 
 /// Reads on in a build's log.
 #[utoipa::path(get, path = "/builds/{key}/log",
-    params(("key" = String, Path, description = "The attempt's key."), ("from" = Option<u64>, Query, description = "The offset of the first byte; 0 by default.")),
+    params(("key" = AttemptKey, Path, description = "The attempt's key."), ("from" = Option<u64>, Query, description = "The offset of the first byte; 0 by default.")),
     responses(
         (status = 200, content_type = "application/octet-stream", body = Vec<u8>, description = "Raw bytes, 256 KiB at most.", headers(
             ("signalbox-log-next" = u64, description = "The offset after the last byte."),

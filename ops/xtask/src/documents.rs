@@ -38,7 +38,30 @@ pub(crate) fn faults(root: &Path) -> Result<Vec<String>> {
             faults.extend(missing(document, &text, &tree));
         }
     }
+    for description in tree.paths.iter().filter(|path| path.starts_with("docs/api/") && path.ends_with(".json")) {
+        let text = std::fs::read_to_string(root.join(description)).with_context(|| format!("reading {description}"))?;
+        let api = serde_json::from_str(&text).with_context(|| format!("reading {description}"))?;
+        faults.extend(dangling(&api).into_iter().map(|reference| format!("{description}: {reference} is nowhere")));
+    }
     Ok(faults)
+}
+
+/// The references of a description that lead nowhere, each once.
+fn dangling(api: &serde_json::Value) -> BTreeSet<String> {
+    fn collect<'a>(value: &'a serde_json::Value, found: &mut BTreeSet<&'a str>) {
+        match value {
+            serde_json::Value::Object(fields) => {
+                found.extend(fields.get("$ref").and_then(serde_json::Value::as_str));
+                fields.values().for_each(|value| collect(value, found));
+            }
+            serde_json::Value::Array(members) => members.iter().for_each(|value| collect(value, found)),
+            _ => {}
+        }
+    }
+    let mut found = BTreeSet::new();
+    collect(api, &mut found);
+    let leads = |reference: &&str| reference.strip_prefix('#').is_some_and(|pointer| api.pointer(pointer).is_some());
+    found.into_iter().filter(|reference| !leads(reference)).map(str::to_owned).collect()
 }
 
 fn walk(root: &Path, folder: &Path, tree: &mut Tree) -> Result<()> {
@@ -147,6 +170,15 @@ mod tests {
     fn a_link_that_leads_nowhere_is_found_from_wherever_it_stands() {
         let text = "[a](api.md#x) [b](../README.md) [c](https://example.org/x.md) [d](#here) [e](gone.md) [f](../docs/)";
         assert_eq!(broken_links("docs/jobs.md", text, &tree()), ["docs/jobs.md: the link to gone.md leads nowhere"]);
+    }
+
+    #[test]
+    fn a_reference_of_a_description_that_leads_nowhere_is_found() {
+        let api = serde_json::json!({
+            "paths": [{ "$ref": "#/components/schemas/There" }, { "schema": { "$ref": "#/components/schemas/Gone" } }],
+            "components": { "schemas": { "There": {} } },
+        });
+        assert_eq!(dangling(&api).into_iter().collect::<Vec<_>>(), ["#/components/schemas/Gone"]);
     }
 
     #[test]

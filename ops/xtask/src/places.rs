@@ -45,6 +45,13 @@ const RULES: &[Rule] = &[
             "integration/adapters/src/executor/gitlab/keyring.rs",
         ],
     },
+    Rule {
+        // How long an ordinary comparison takes tells how much of a guess was right.
+        what: "comparing a secret",
+        marks: &["expose_secret() ==", "expose_secret() !=", "expose_secret().eq(", "expose_secret().trim() ==", "verify_slices_are_equal"],
+        // The fakes have no secret to lose.
+        places: &["service/src/auth", "integration/fakes/src"],
+    },
     Rule { what: "rustls", marks: &["rustls::", "tokio_rustls::"], places: &["service/src/"] },
 ];
 
@@ -115,6 +122,7 @@ fn misplaced(path: &str, text: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
+    // Threat 12.
     #[test]
     fn the_tree_as_it_is_keeps_everything_in_its_place() {
         let root = crate::cargo::root().expect("cargo answers");
@@ -137,6 +145,15 @@ mod tests {
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].starts_with("controller/src/api/runs.rs:2: SQL belongs into controller/src/store"), "{found:?}");
         assert!(misplaced("controller/src/store/run.rs", text).is_empty());
+    }
+
+    // Threat 12.
+    #[test]
+    fn a_comparison_whose_time_tells_something_is_found() {
+        let guess = "    if said == secret.expose_secret() || secret.expose_secret() == said {\n";
+        assert_eq!(misplaced("integration/adapters/src/forge/x.rs", guess).len(), 1);
+        let call = "    is_same_secret(&said, &secret) || constant_time_eq(said.as_bytes(), secret.expose_secret().as_bytes())\n";
+        assert!(misplaced("integration/adapters/src/forge/x.rs", call).is_empty());
     }
 
     #[test]

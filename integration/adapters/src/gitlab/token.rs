@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
-use signalbox_service::secret::{ExposeSecret as _, SecretString, read_secret};
+use signalbox_service::secret::{ExposeSecret as _, SecretString, is_same_secret, read_secret};
 use signalbox_service::telemetry::causes;
 
 use super::client::GitLabSetUpError;
@@ -54,7 +54,7 @@ impl Token {
         }) {
             Ok((secret, header)) => {
                 now.unreadable = false;
-                if secret.expose_secret() != now.secret.expose_secret() {
+                if !is_same_secret(&secret, &now.secret) {
                     tracing::info!(file = %file.display(), "a GitLab's token was changed; the new one is used from now on");
                     (now.secret, now.header) = (secret, header);
                 }

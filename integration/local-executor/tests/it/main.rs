@@ -8,4 +8,5 @@ mod crash;
 mod documented;
 mod escape;
 mod produce;
+mod reach;
 mod stage;

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use signalbox_contract::api::vcs::Naming;
 use signalbox_contract::{CommitSha, Failure, FailureCode, RefName, RepoName};
 use signalbox_service::git::{Access, Git, Remote};
-use signalbox_service::secret::{ExposeSecret as _, SecretString, read_secret};
+use signalbox_service::secret::{SecretString, is_same_secret, read_secret};
 use signalbox_service::telemetry::causes;
 use url::Url;
 
@@ -102,7 +102,7 @@ impl GitlabMirror {
     fn client(&self) -> Result<GitLab, MirrorError> {
         let token = self.token()?;
         let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, client)) = client.as_ref().filter(|(known, _)| known.expose_secret() == token.expose_secret()) {
+        if let Some((known, client)) = client.as_ref().filter(|(known, _)| is_same_secret(known, &token)) {
             let _ = known;
             return Ok(client.clone());
         }
