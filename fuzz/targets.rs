@@ -10,7 +10,7 @@ use signalbox_adapters::forge::Forge;
 use signalbox_adapters::forge::gerrit::{Gerrit, GerritSettings};
 use signalbox_adapters::forge::gitlab::{GitlabForge, GitlabForgeSettings};
 use signalbox_adapters::gitlab::{Branch, Bridge, Commit, Hook, Job, Pipeline, PipelineVariable, Project, TestReport, TokenInfo, Version};
-use signalbox_contract::api::{deploy, executor, mirrors, run, store, vcs};
+use signalbox_contract::api::{deploy, executor, mirrors, run, store, token, vcs};
 use signalbox_contract::grant::Glob;
 use signalbox_contract::token::Service;
 use signalbox_contract::{
@@ -80,7 +80,7 @@ pub fn requests(bytes: &[u8]) {
     json::<run::DeployArtifactRequest>(bytes);
     json::<run::RollbackRequest>(bytes);
     json::<run::RerunRequest>(bytes);
-    json::<run::TokenRequest>(bytes);
+    json::<token::TokenRequest>(bytes);
     json::<vcs::RepoRequest>(bytes);
     json::<vcs::RefsRequest>(bytes);
     json::<mirrors::CollectRequest>(bytes);

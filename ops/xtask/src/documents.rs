@@ -38,7 +38,11 @@ pub(crate) fn faults(root: &Path) -> Result<Vec<String>> {
             faults.extend(missing(document, &text, &tree));
         }
     }
-    for description in tree.paths.iter().filter(|path| path.starts_with("docs/api/") && path.ends_with(".json")) {
+    for description in tree
+        .paths
+        .iter()
+        .filter(|path| path.strip_prefix("docs/api/").and_then(|name| name.split_once('.')).is_some_and(|(_, kind)| kind == "json"))
+    {
         let text = std::fs::read_to_string(root.join(description)).with_context(|| format!("reading {description}"))?;
         let api = serde_json::from_str(&text).with_context(|| format!("reading {description}"))?;
         faults.extend(dangling(&api).into_iter().map(|reference| format!("{description}: {reference} is nowhere")));
