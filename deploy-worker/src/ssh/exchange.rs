@@ -62,6 +62,8 @@ pub struct Heard {
 pub(super) enum Exchange {
     /// There is an answer or an error that stands.
     Settled(Result<Heard, SshError>),
+    /// The script, or a program that it ran, was killed by a signal: this is what it had said until then. The connection stands.
+    Killed(Heard),
     /// The connection is dead. Nothing is known of the script.
     Dead,
 }
@@ -116,10 +118,14 @@ async fn hear(connection: &Connection, remote: &Remote<'_>) -> Exchange {
     match status {
         // 255 is what ssh itself answers when it failed, so it says nothing of the script.
         Ok(status) if status.code() == Some(255) && stdout.is_empty() => Exchange::Dead,
+        // A shell says 128 and the signal's number of what was killed under it, be that all of the script or a program in it.
+        Ok(status) if status.code().is_some_and(|code| (129..=128 + 64).contains(&code)) => {
+            Exchange::Killed(Heard { stdout, stderr, success: false })
+        }
         Ok(status) => Exchange::Settled(Ok(Heard { stdout, stderr, success: status.success() })),
         // A script that was killed by a signal looks like a connection that is gone. Asking it tells.
         Err(Error::RemoteProcessTerminated | Error::Disconnected) if connection.session().check().await.is_ok() => {
-            Exchange::Settled(Ok(Heard { stdout, stderr, success: false }))
+            Exchange::Killed(Heard { stdout, stderr, success: false })
         }
         Err(error) => failed(&error),
     }

@@ -11,7 +11,7 @@
 //! * Only hosts whose key is in the given file of known hosts are spoken to. No file of the user or the machine changes
 //!   how: there is no configuration, agent, forwarding, proxy or password.
 //! * Every wait has a deadline and every output a bound. What a host says is data, and is escaped before it is shown.
-//! * Whatever is run may be run again: a connection that turns out to be dead is made anew once.
+//! * Whatever is run may be run again: where a connection turns out to be dead, or a script is killed, it is run three times at most.
 
 mod connection;
 mod control;

@@ -13,7 +13,7 @@ use super::control::ControlFolder;
 use super::exchange::{Exchange, exchange};
 use super::{ControlFolderError, Destination, Heard, Remote, SshError};
 
-/// How long after a host was not reached it is tried again; as often as there are entries.
+/// How long after a host was not reached, or a session was cut off, it is tried again; as often as there are entries.
 const AGAIN: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
 
 /// How long connections may take, and stay.
@@ -62,37 +62,39 @@ impl Sessions {
         Ok(Self { inner })
     }
 
-    /// Runs a script on a host.
+    /// Runs a script on a host, and again when it or its session is killed in the middle.
     ///
     /// # Errors
     /// When the host cannot be reached, does not answer in time, or answers too much. What the script itself says of its
     /// success is in the answer.
     pub async fn run(&self, to: &Arc<Destination>, remote: &Remote<'_>) -> Result<Heard, SshError> {
-        let (connection, warm) = self.inner.connection(to).await?;
-        match exchange(&connection, remote).await {
-            Exchange::Settled(outcome) => {
-                if matches!(outcome, Err(SshError::Late { .. } | SshError::TooMuch { .. })) {
-                    // Others that use this connection may finish on it; new ones get another.
-                    self.inner.forget(to, &connection).await;
-                }
-                outcome
-            }
-            Exchange::Dead => {
-                self.inner.forget(to, &connection).await;
-                drop(connection);
-                if !warm {
-                    return Err(SshError::Broken);
-                }
-                // It was dead before we came, most likely. All that is run here may be run again.
-                let (connection, _) = self.inner.connection(to).await?;
-                match exchange(&connection, remote).await {
-                    Exchange::Settled(outcome) => outcome,
-                    Exchange::Dead => {
+        let mut pauses = AGAIN.iter();
+        let mut first = true;
+        loop {
+            let (connection, warm) = self.inner.connection(to).await?;
+            let cut = match exchange(&connection, remote).await {
+                Exchange::Settled(outcome) => {
+                    if matches!(outcome, Err(SshError::Late { .. } | SshError::TooMuch { .. })) {
+                        // Others that use this connection may finish on it; new ones get another.
                         self.inner.forget(to, &connection).await;
-                        Err(SshError::Broken)
                     }
+                    return outcome;
                 }
+                Exchange::Killed(heard) => Ok(heard),
+                Exchange::Dead => {
+                    self.inner.forget(to, &connection).await;
+                    Err(SshError::Broken)
+                }
+            };
+            drop(connection);
+            // A connection that was kept was dead before we came, most likely; its successor is worth no pause. Whatever else was cut off
+            // is run again a moment later: all that is run here may be run again.
+            if !(first && warm && cut.is_err()) {
+                let Some(pause) = pauses.next() else { return cut };
+                tracing::debug!(address = %to.address, doing = remote.doing, "ssh.run_again");
+                tokio::time::sleep(*pause).await;
             }
+            first = false;
         }
     }
 

@@ -1,10 +1,13 @@
 //! Connections to hosts.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use signalbox_contract::api::deploy::HostOutcome;
+use signalbox_deploy_worker::testing::HostOptions;
 use signalbox_service::testing::eventually;
 
+use crate::failing::program;
 use crate::world::{World, assert_all, done};
 
 #[tokio::test]
@@ -44,6 +47,29 @@ async fn a_host_whose_server_comes_up_a_moment_later_is_waited_for() {
     };
     let (results, ()) = tokio::join!(world.deploy(b"one", 1), comes_up);
     assert_all(&results, &HostOutcome::Switched);
+    world.end().await;
+}
+
+// An administrator ends a session, or a host short of memory kills what runs there.
+#[tokio::test]
+async fn what_is_killed_in_the_middle_of_a_deployment_is_run_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).expect("writable for the hosts");
+    let victims = [("session", "$PPID"), ("script", "$$")];
+    let marks = victims.map(|(name, _)| folder.path().join(format!("{name}-was-killed")));
+    let special = [0, 1].map(|index| {
+        let ((name, process), mark) = (victims[index], marks[index].display());
+        let command = folder.path().join(name);
+        let kill = format!("[ -e {mark} ] || {{ : > {mark}; kill -9 {process}; exit 1; }}");
+        program(
+            &command,
+            &format!("case $SSH_ORIGINAL_COMMAND in *signalbox-ready*) ;; *) {kill} ;; esac\nexec /bin/sh -c \"$SSH_ORIGINAL_COMMAND\""),
+        );
+        HostOptions { force_command: Some(command), ..HostOptions::default() }
+    });
+    let world = World::with_special(&special, "", "").await;
+    assert_all(&world.deploy(b"one", 1).await, &HostOutcome::Switched);
+    assert!(marks.iter().all(|mark| mark.exists()), "each of them was killed once");
     world.end().await;
 }
 
