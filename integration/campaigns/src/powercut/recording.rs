@@ -16,6 +16,9 @@ use super::disk::{Change, Entry, Found, History, Inode, Kind, ROOT, Step, Sync, 
 use super::files::{Open, OpenFiles};
 use super::trace::{Call, Place};
 
+/// How the name of the only files ends that may be changed through memory: SQLite's index of its log, which is made anew after a crash.
+const INDEX: &[u8] = b"-shm";
+
 /// Why a recording cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordingError {
@@ -171,7 +174,9 @@ impl Recording {
         let paths: BTreeSet<&Vec<u8>> = real.keys().chain(model.keys()).collect();
         for path in paths {
             let same = match (real.get(path), model.get(path)) {
-                (Some(Found::File(real, _)), Some(Found::File(model, _))) => real == model || self.mapped.contains(path),
+                (Some(Found::File(real, _)), Some(Found::File(model, _))) => {
+                    real == model || (self.mapped.contains(path) && path.ends_with(INDEX))
+                }
                 (Some(Found::Folder(_)), Some(Found::Folder(_))) => true,
                 (real, model) => real == model,
             };

@@ -17,8 +17,14 @@ use crate::log::LogFile;
 use crate::sandbox::{Launch, Sandbox, write_control};
 use crate::workspace::Workspace;
 
-/// How often a checkout is tried, and an end is written.
+/// How often an end is written, and a mirror asked that answers no git.
 const TRIES: u32 = 4;
+
+/// For how long a mirror that cannot be reached is asked again: whoever serves it may be restarted, or its machine.
+const MIRROR_PATIENCE: Duration = Duration::from_mins(2);
+
+/// How long it is waited at most between two of these.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// How long the processes of a build may take to be gone once they are killed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -112,7 +118,7 @@ impl Desk {
     async fn run(&self, order: &Order, site: &Site, log: &mut LogFile) -> Result<Ended, Ended> {
         let not_logged = |error| broken(order, "Its log could not be written", &error);
         log.say(&self.describe(order, site)).await.map_err(not_logged)?;
-        self.check_out(order, site).await?;
+        self.check_out(order, site, log).await?;
         log.say(&format!("checked out {} of {}", order.source.sha, order.source.branch)).await.map_err(not_logged)?;
         let socket = super::socket::open(self, order, site.sandbox.user_outside(site.slot.number), &site.workspace)?;
         self.furnish(order, site, socket.path()).await?;
@@ -155,15 +161,17 @@ impl Desk {
     }
 
     /// Fetches the commit, outside of the sandbox and before anything of it can run.
-    async fn check_out(&self, order: &Order, site: &Site) -> Result<(), Ended> {
+    async fn check_out(&self, order: &Order, site: &Site, log: &mut LogFile) -> Result<(), Ended> {
         let refused = |error: &GitError| {
             tracing::warn!(key = %order.key, fault = ?error.fault, said = error.said, "build.not_checked_out");
             Ended::broken(format!("The source could not be checked out: {} ({}).", error, error.said))
         };
+        let not_logged = |error| broken(order, "Its log could not be written", &error);
         let remote = Remote::new(&order.source.url).map_err(|error| refused(&error))?;
         let remote = remote.access(Access::Bearer(order.read.clone())).ca(self.parts.config.common.ca.clone());
         let policy = self.parts.config.policy(&order.repo);
         let into = site.workspace.build();
+        let begun = Instant::now();
         let mut n = 1;
         loop {
             let checkout = Checkout {
@@ -179,11 +187,17 @@ impl Desk {
             };
             match self.parts.git.checkout(checkout).await {
                 Ok(()) => break,
+                Err(error) if matches!(error.fault, Fault::Unreachable | Fault::ServerFailed) && begun.elapsed() < MIRROR_PATIENCE => {
+                    if n == TRIES {
+                        // Whoever follows the build shall know what it waits for.
+                        log.say("the mirror of the source cannot be reached; it is asked again").await.map_err(not_logged)?;
+                    }
+                }
                 // A mirror that dies in the middle of an answer leaves one that is no git.
-                Err(error) if n < TRIES && matches!(error.fault, Fault::Unreachable | Fault::ServerFailed | Fault::NotGit) => {}
+                Err(error) if error.fault == Fault::NotGit && n < TRIES => {}
                 Err(error) => return Err(refused(&error)),
             }
-            tokio::time::sleep(Duration::from_millis(250) * n).await;
+            tokio::time::sleep((Duration::from_millis(250) * n).min(LONGEST_PAUSE)).await;
             n += 1;
             let workspace = site.workspace.clone();
             blocking(move || workspace.start_over()).await.map_err(|error| broken(order, "Its workspace could not be made", &error))?;

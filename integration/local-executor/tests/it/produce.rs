@@ -2,6 +2,7 @@
 
 use signalbox_adapters::executor::conformance::Script;
 use signalbox_contract::Verdict;
+use signalbox_service::git::testing::Misbehaviour;
 
 use crate::stage::Stage;
 
@@ -79,6 +80,18 @@ async fn another_commit_than_the_one_that_was_proven_is_not_built() {
     assert_eq!(verdict, Verdict::Failed, "{reason}");
     assert!(reason.contains("could not be checked out"), "{reason}");
     assert!(!build.log().await.contains("built\n"));
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mirror_that_is_away_for_a_while_is_waited_for_and_the_log_says_so() {
+    let stage = Stage::with("").await;
+    stage.mirror.misbehave(Misbehaviour::Status(503));
+    let build = stage.start(&stage.order_of(Script::new("cat hello.txt"))).await;
+    build.says("it is asked again").await;
+    stage.mirror.misbehave(Misbehaviour::None);
+    let (verdict, reason) = build.ended().await;
+    assert_eq!(verdict, Verdict::Success, "{reason}");
     stage.close().await;
 }
 
