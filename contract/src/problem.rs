@@ -198,7 +198,9 @@ impl Problem {
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(if self.detail.is_empty() { &self.title } else { &self.detail })?;
-        for error in &self.errors {
+        // What the detail says of its first field is not said twice.
+        let said = |error: &&FieldError| self.detail.contains(&error.field) && self.detail.contains(&error.detail);
+        for error in self.errors.iter().filter(|error| !said(error)) {
             write!(f, " [{}: {}]", error.field, error.detail)?;
         }
         Ok(())

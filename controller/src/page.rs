@@ -18,6 +18,7 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use http::{HeaderMap, HeaderValue};
+use serde::Deserialize;
 use signalbox_contract::grant::{Action, Target};
 use signalbox_service::auth::Operator;
 use signalbox_service::http::without_parameters;
@@ -80,6 +81,11 @@ async fn style() -> Response {
     ];
     (headers, STYLE).into_response()
 }
+
+/// The form of a button alone: it sends no field, and what is sent all the same was meant and is refused.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Button {}
 
 /// Who looks at a page.
 struct Visitor {

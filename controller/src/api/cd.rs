@@ -8,13 +8,14 @@ use signalbox_contract::api::run::{Accepted, CdRequest, MAX_INPUT, MAX_INPUTS};
 use signalbox_contract::api::vcs::Naming;
 use signalbox_contract::grant::{Action, Glob, Target};
 use signalbox_contract::source::MAX_SOURCE_URL;
-use signalbox_contract::{Code, CommitSha, Digest, Origin, Problem, PublishedName, RefName, RepoName};
+use signalbox_contract::{ArtifactName, Code, CommitSha, Digest, ExecutorName, Origin, Problem, PublishedName, RefName, RepoName};
 use signalbox_controller_core::plan::{CdOrder, DeployTarget, Request};
 use signalbox_service::auth::{Operator, sha256};
-use signalbox_service::http::{self as service_http, Json};
+use signalbox_service::http::{self as service_http, Json, Refusal};
 
+use super::environments::NAMED;
 use super::{Api, refused};
-use crate::config::RepositoryConfig;
+use crate::config::{ExecutorConfig, RepositoryConfig};
 use crate::store::NewRun;
 
 /// The header that makes asking twice asking once.
@@ -58,13 +59,18 @@ pub(super) async fn post(
     // By its name or by its URL, it is the same repository that was meant.
     name.as_str().clone_into(&mut request.repo);
     let idempotency = idempotency(&headers, "/cd", &request)?;
-    let mut order = order(&api, name, repository, request)?;
-    order.artifacts = publishable(&operator, name);
-    if let Some((artifact, to)) = &order.deploy {
+    let target = deploy_target(repository, &request);
+    if let Ok(Some((artifact, to))) = &target {
         let target = Target { repo: Some(name), artifact: Some(artifact), environment: Some(&to.environment), name: Some(&to.name) };
         operator.require(Action::Deploy, &target)?;
-        api.check_target(&operator, "environment", to).await?;
     }
+    let (executor, deploy) = match (executor(&api, repository, &request), fitting(&api, &operator, target).await) {
+        (Ok(executor), Ok(deploy)) => (executor, deploy),
+        (Err(first), Err(further)) => return Err(both(first, further).into()),
+        (Err(problem), Ok(_)) | (Ok(_), Err(problem)) => return Err(problem.into()),
+    };
+    let mut order = order(name, repository, request, executor, deploy)?;
+    order.artifacts = publishable(&operator, name);
     let run = NewRun { principal: operator.principal().to_owned(), request: Request::Cd(Box::new(order)), idempotency };
     accepted(api.store.accept(run).await.map_err(refused)?)
 }
@@ -135,16 +141,63 @@ fn check(request: &CdRequest) -> Result<(), Problem> {
     if problem.errors.is_empty() { Ok(()) } else { Err(problem) }
 }
 
+/// Where a run brings what it builds.
+type Deployment = (ArtifactName, DeployTarget);
+
+/// What the configuration does not have at this field.
+fn missing(field: &str, detail: &str) -> Problem {
+    Problem::new(Code::NotConfigured).field(field, detail)
+}
+
+/// The executor that builds, by the request or by the repository's default.
+fn executor<'c>(api: &'c Api, repository: &RepositoryConfig, request: &CdRequest) -> Result<(ExecutorName, &'c ExecutorConfig), Problem> {
+    let executor = request.executor.as_ref().or(repository.executor.as_ref());
+    let executor = executor.ok_or_else(|| missing("executor", "must be given: the repository has no default"));
+    let found = executor.and_then(|name| {
+        let at = api.config.executors.get(name).ok_or_else(|| missing("executor", "is not configured"))?;
+        Ok((name.clone(), at))
+    });
+    found.map_err(|problem| {
+        let there: Vec<&str> = api.config.executors.keys().map(AsRef::as_ref).take(NAMED).collect();
+        let what = problem.errors.first().map(|fault| fault.detail.clone()).unwrap_or_default();
+        problem.detail(format!("The executor {what}. There is: {}.", there.join(", ")))
+    })
+}
+
+/// What is deployed where, by the request or by the repository's defaults.
+fn deploy_target(repository: &RepositoryConfig, request: &CdRequest) -> Result<Option<Deployment>, Problem> {
+    let Some(artifact) = request.artifact.clone() else { return Ok(None) };
+    let environment = request.environment.clone().or_else(|| repository.environment.clone());
+    let environment = environment.ok_or_else(|| missing("environment", "must be given: the repository has no default"))?;
+    let published = request.published_name.clone().or_else(|| Option::<PublishedName>::from(artifact.clone()));
+    let name = published.ok_or_else(|| missing("published_name", "must be given: the artifact's name does not fit a host"))?;
+    Ok(Some((artifact, DeployTarget { environment, name })))
+}
+
+/// The same, if the deployment worker has it.
+async fn fitting(api: &Api, operator: &Operator, target: Result<Option<Deployment>, Problem>) -> Result<Option<Deployment>, Problem> {
+    let target = target?;
+    if let Some((_, to)) = &target {
+        api.check_target(operator, "environment", to).await?;
+    }
+    Ok(target)
+}
+
+/// Two things that are not configured, told at once.
+fn both(first: Problem, further: Problem) -> Problem {
+    let words = [Refusal::from(first.clone()).0.detail, Refusal::from(further.clone()).0.detail];
+    further.errors.into_iter().fold(first.detail(words.join(" ")), |problem, fault| problem.field(fault.field, fault.detail))
+}
+
 /// The request with every default filled in.
-fn order(api: &Api, name: &RepoName, repository: &RepositoryConfig, request: CdRequest) -> Result<CdOrder, Problem> {
-    let CdRequest { ref_name, artifact, job, environment, published_name, executor, inputs, .. } = request;
-    let missing = |field: &str, detail: &str| Problem::new(Code::NotConfigured).field(field, detail);
-    let executor = executor
-        .or_else(|| repository.executor.clone())
-        .ok_or_else(|| missing("executor", "must be given: the repository has no default"))?;
-    let Some(at) = api.config.executors.get(&executor) else {
-        return Err(missing("executor", "is not configured"));
-    };
+fn order(
+    name: &RepoName,
+    repository: &RepositoryConfig,
+    request: CdRequest,
+    (executor, at): (ExecutorName, &ExecutorConfig),
+    deploy: Option<Deployment>,
+) -> Result<CdOrder, Problem> {
+    let CdRequest { ref_name, job, inputs, .. } = request;
     if job.is_some() && at.kind.is_native() {
         let detail = format!("makes no sense for the executor {executor}, which builds by a definition of its own");
         return Err(Problem::new(Code::InvalidBody).field("job", detail));
@@ -154,16 +207,6 @@ fn order(api: &Api, name: &RepoName, repository: &RepositoryConfig, request: CdR
         let detail = "cannot be given: the repository's naming has a push begin its builds, which carries none; configure naming = \"run\"";
         return Err(missing("inputs", detail));
     }
-    let deploy = if let Some(artifact) = artifact {
-        let environment = environment
-            .or_else(|| repository.environment.clone())
-            .ok_or_else(|| missing("environment", "must be given: the repository has no default"))?;
-        let published = published_name.or_else(|| Option::<PublishedName>::from(artifact.clone()));
-        let published = published.ok_or_else(|| missing("published_name", "must be given: the artifact's name does not fit a host"))?;
-        Some((artifact, DeployTarget { environment, name: published }))
-    } else {
-        None
-    };
     Ok(CdOrder {
         repo: name.clone(),
         source: repository.source.clone(),

@@ -20,7 +20,7 @@ use crate::roster::Unfit;
 use crate::store::NewRun;
 
 /// How many environments, or patterns of names, a refusal names.
-const NAMED: usize = 20;
+pub(super) const NAMED: usize = 20;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]

@@ -46,7 +46,7 @@ pub(super) async fn get(
     let after = match headers.get("last-event-id").map(|value| value.to_str().unwrap_or_default().parse::<u64>()) {
         None => 0,
         Some(Ok(after)) => after,
-        Some(Err(_)) => return Err(Problem::new(Code::InvalidRequest).field("Last-Event-ID", "is a number").into()),
+        Some(Err(_)) => return Err(Problem::new(Code::InvalidRequest).field("Last-Event-ID", "must be a number").into()),
     };
     let seat = api.streams.enter(operator.principal())?;
     let shutdown = api.shutdown.clone();

@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use signalbox_contract::ForgeName;
 use signalbox_contract::api::delivery::{DeedKind, DeedView, DeliveryState, DeliverySummary, DeliveryView, Via};
 use signalbox_service::auth::Operator;
-use signalbox_service::http::{Path, Query};
+use signalbox_service::http::{Form, Path, Query};
 
 use super::error::PageError;
 use super::words::{Fact, State as StateWord, age, log_text, moment};
-use super::{Visitor, page};
+use super::{Button, Visitor, page};
 use crate::api::{Api, DeliveriesQuery, may_replay};
 
 /// How much of a delivery's body is shown, in bytes.
@@ -189,7 +189,12 @@ fn facts(delivery: &DeliverySummary) -> Vec<Fact> {
 }
 
 /// `POST /view/deliveries/{id}/replay`
-pub(super) async fn replay(State(api): State<Api>, operator: Operator, Path(id): Path<u64>) -> Result<Response, PageError> {
+pub(super) async fn replay(
+    State(api): State<Api>,
+    operator: Operator,
+    Path(id): Path<u64>,
+    Form(Button {}): Form<Button>,
+) -> Result<Response, PageError> {
     api.replay_delivery(&operator, id).await?;
     Ok(Redirect::to(&format!("/view/deliveries/{id}")).into_response())
 }

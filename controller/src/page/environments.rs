@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 
 use askama::Template;
-use axum::Form;
 use axum::extract::State;
-use axum::extract::rejection::FormRejection;
 use axum::response::{IntoResponse, Redirect, Response};
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -14,9 +12,9 @@ use signalbox_contract::api as contract;
 use signalbox_contract::api::deploy::EnvironmentInfo;
 use signalbox_contract::api::run::RollbackRequest;
 use signalbox_contract::grant::{Action, Target};
-use signalbox_contract::{Code, EnvironmentName, Problem, PublishedName};
+use signalbox_contract::{EnvironmentName, PublishedName};
 use signalbox_service::auth::Operator;
-use signalbox_service::http::{Path, Query};
+use signalbox_service::http::{Form, Path, Query};
 
 use super::error::PageError;
 use super::words::age;
@@ -132,6 +130,7 @@ fn rollbacks(environment: &EnvironmentInfo, operator: &Operator) -> Vec<String> 
 
 /// What the button sends.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct RollbackForm {
     published_name: PublishedName,
 }
@@ -141,12 +140,8 @@ pub(super) async fn rollback(
     State(api): State<Api>,
     operator: Operator,
     Path(environment): Path<EnvironmentName>,
-    form: Result<Form<RollbackForm>, FormRejection>,
+    Form(RollbackForm { published_name }): Form<RollbackForm>,
 ) -> Result<Response, PageError> {
-    let Ok(Form(RollbackForm { published_name })) = form else {
-        let problem = Problem::new(Code::InvalidBody).field("published_name", "must be a published name");
-        return Err(PageError::Refused(problem.into()));
-    };
     let accepted = api.roll_back(&operator, environment, RollbackRequest { published_name, digest: None }, None).await?;
     Ok(Redirect::to(&format!("/view/runs/{}", accepted.run)).into_response())
 }

@@ -9,13 +9,13 @@ use signalbox_contract::api::deploy::{HostOutcome, HostResult};
 use signalbox_contract::api::run::{AttemptView, RerunFrom, RunAction, RunState, RunView, StepKind, StepView};
 use signalbox_controller_core::{Run, view};
 use signalbox_service::auth::Operator;
-use signalbox_service::http::{Path, Query, internal};
+use signalbox_service::http::{Form, Path, Query, internal};
 
 use super::error::PageError;
 use super::origin::{self, Report};
 use super::parts::{PartRow, part_rows, telling};
 use super::words::{Fact, Row, State as StateWord, log_text, moment, step_state, took};
-use super::{Visitor, page};
+use super::{Button, Visitor, page};
 use crate::api::{Api, LogQuery, actions, attempt_of, part_of};
 use crate::log::MAX_READ;
 
@@ -220,13 +220,23 @@ pub(super) async fn log(
 }
 
 /// `POST /view/runs/{id}/stop`
-pub(super) async fn stop(State(api): State<Api>, operator: Operator, Path(id): Path<RunId>) -> Result<Response, PageError> {
+pub(super) async fn stop(
+    State(api): State<Api>,
+    operator: Operator,
+    Path(id): Path<RunId>,
+    Form(Button {}): Form<Button>,
+) -> Result<Response, PageError> {
     api.stop_run(&operator, id).await?;
     Ok(Redirect::to(&format!("/view/runs/{id}")).into_response())
 }
 
 /// `POST /view/runs/{id}/rerun`
-pub(super) async fn rerun(State(api): State<Api>, operator: Operator, Path(id): Path<RunId>) -> Result<Response, PageError> {
+pub(super) async fn rerun(
+    State(api): State<Api>,
+    operator: Operator,
+    Path(id): Path<RunId>,
+    Form(Button {}): Form<Button>,
+) -> Result<Response, PageError> {
     // The button means what is left to do; where all passed, it means all of it.
     let run = api.run(&operator, id).await?;
     let from = if run.steps.iter().all(signalbox_controller_core::Step::passed) { RerunFrom::Start } else { RerunFrom::Failed };

@@ -30,6 +30,7 @@ mod mirrors;
 mod operations;
 mod pages;
 mod parts;
+mod refusals;
 mod restarts;
 mod rights;
 mod stand_ins;

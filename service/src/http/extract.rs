@@ -13,9 +13,16 @@ use serde::{Deserialize, Serialize};
 use signalbox_contract::{Code, Problem};
 
 use super::body::{body_refusal, refusal_within};
+use super::pairs::parse_pairs;
 use super::problem::{Refusal, internal};
 use super::shape::parse_json;
 use super::words;
+
+/// The media type of JSON.
+const JSON: &str = "application/json";
+
+/// The media type of a form.
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// A JSON body, in a request and in an answer.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,6 +41,10 @@ pub struct NoBody;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Empty {}
+
+/// A form, as a page sends it. One without fields may be no body at all.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Form<T>(pub T);
 
 /// The query's parameters.
 #[derive(Debug, Clone, Copy, Default)]
@@ -85,10 +96,25 @@ impl<S: Send + Sync> FromRequest<S> for NoBody {
     }
 }
 
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request<Body>, _state: &S) -> Result<Self, Refusal> {
+        let (parts, body) = request.into_parts();
+        let body = whole_body(body).await?;
+        if !body.is_empty() {
+            require_type(&parts.headers, FORM)?;
+        }
+        let text =
+            std::str::from_utf8(&body).map_err(|_| Problem::new(Code::InvalidBody).detail("The body is not UTF-8, as a form must be."))?;
+        parse_pairs(Code::InvalidBody, text).map(Self).map_err(Into::into)
+    }
+}
+
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         match serde_json::to_vec(&self.0) {
-            Ok(body) => ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response(),
+            Ok(body) => ([(CONTENT_TYPE, HeaderValue::from_static(JSON))], body).into_response(),
             Err(error) => internal(error).into_response(),
         }
     }
@@ -99,13 +125,17 @@ impl<T: Serialize> IntoResponse for Json<T> {
 /// # Errors
 /// 415 when the content type is missing, or another one.
 pub fn require_json(headers: &HeaderMap) -> Result<(), Refusal> {
+    require_type(headers, JSON)
+}
+
+fn require_type(headers: &HeaderMap, wanted: &str) -> Result<(), Refusal> {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let value = values.next().and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = value.split(';').next().unwrap_or_default().trim();
-    if values.next().is_none() && essence.eq_ignore_ascii_case("application/json") {
+    if values.next().is_none() && essence.eq_ignore_ascii_case(wanted) {
         return Ok(());
     }
-    Err(Problem::new(Code::UnsupportedMediaType).detail("Send the body as application/json.").into())
+    Err(Problem::new(Code::UnsupportedMediaType).detail(format!("Send the body as {wanted}.")).into())
 }
 
 /// The whole body in memory. The layers bound its size and its time.
@@ -129,40 +159,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refusal> {
-        let query = parts.uri.query().unwrap_or_default();
-        check_utf8(query)?;
-        let deserializer = serde_urlencoded::Deserializer::new(url::form_urlencoded::parse(query.as_bytes()));
-        serde_path_to_error::deserialize(deserializer).map(Self).map_err(|error| {
-            let path = error.path().to_string();
-            words::at_field(Code::InvalidRequest, &path, &error.into_inner().to_string()).into()
-        })
+        parse_pairs(Code::InvalidRequest, parts.uri.query().unwrap_or_default()).map(Self).map_err(Into::into)
     }
-}
-
-/// Refuses a query whose percent-encoding is not that of UTF-8: what is decoded otherwise was not sent.
-fn check_utf8(query: &str) -> Result<(), Problem> {
-    let broken = query.split('&').find(|pair| std::str::from_utf8(&decoded(pair)).is_err());
-    let Some(pair) = broken else { return Ok(()) };
-    let (name, _) = url::form_urlencoded::parse(pair.as_bytes()).next().unwrap_or_default();
-    Err(words::at_field(Code::InvalidRequest, &name, "must be UTF-8 in percent-encoding"))
-}
-
-/// The bytes that percent-encoding stands for.
-fn decoded(text: &str) -> Vec<u8> {
-    let digit =
-        |at: usize| text.as_bytes().get(at).and_then(|byte| char::from(*byte).to_digit(16)).and_then(|digit| u8::try_from(digit).ok());
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut place = 0;
-    while let Some(byte) = text.as_bytes().get(place) {
-        if let (b'%', Some(high), Some(low)) = (byte, digit(place + 1), digit(place + 2)) {
-            bytes.push(high << 4 | low);
-            place += 3;
-        } else {
-            bytes.push(*byte);
-            place += 1;
-        }
-    }
-    bytes
 }
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {

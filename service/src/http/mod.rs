@@ -14,6 +14,7 @@ mod head;
 mod health;
 mod layers;
 mod options;
+mod pairs;
 mod parameters;
 mod problem;
 mod serve;
@@ -28,7 +29,7 @@ mod tests;
 
 pub use body::{BodyFault, body_refusal};
 pub use description::describe;
-pub use extract::{Json, NoBody, OptionalJson, Path, Query, body_within, require_json, whole_body};
+pub use extract::{Form, Json, NoBody, OptionalJson, Path, Query, body_within, require_json, whole_body};
 pub use health::Readiness;
 pub(crate) use health::{Health, READY};
 pub use layers::{finish, finish_with, streaming, until_the_end};

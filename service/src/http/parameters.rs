@@ -11,11 +11,13 @@ use axum::extract::{MatchedPath, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::{Method, Request};
+use signalbox_contract::problem::FieldError;
 use signalbox_contract::{Code, Problem};
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{OpenApi, RefOr};
 
+use super::shape::TOLD;
 use super::words;
 
 /// The parameter in which RFC 6750 lets a token stand in a URL. Whatever takes a token refuses the request because of it.
@@ -103,20 +105,30 @@ async fn keep_to(State(known): State<Arc<Parameters>>, request: Request<Body>, n
     next.run(request).await
 }
 
-/// The first parameter that the operation does not read. Its value is not looked at.
+/// The parameters that the operation does not read. Their values are not looked at.
 fn unknown(known: &Parameters, request: &Request<Body>) -> Option<Problem> {
     let query = request.uri().query().filter(|query| !query.is_empty())?;
     let route = request.extensions().get::<MatchedPath>()?;
     let reads = known.of(request.method(), route.as_str(), request.uri().path())?;
-    let (name, _) = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| {
+    let mut faults: Vec<FieldError> = Vec::new();
+    for (name, _) in url::form_urlencoded::parse(query.as_bytes()) {
         // Whoever sends a token in this way is told so by what takes tokens, with the status that goes with it.
-        !(reads.names.contains(name.as_ref()) || reads.takes_token && name.eq_ignore_ascii_case(ACCESS_TOKEN))
-    })?;
-    let token = ["token", ACCESS_TOKEN].iter().any(|token| name.eq_ignore_ascii_case(token));
-    let words = if token {
-        "must not stand in a URL, where histories and logs keep it; send the token in the header `Authorization`"
-    } else {
-        "is not known here"
-    };
-    Some(words::at_field(Code::InvalidRequest, &name, words))
+        if reads.names.contains(name.as_ref()) || reads.takes_token && name.eq_ignore_ascii_case(ACCESS_TOKEN) {
+            continue;
+        }
+        let token = ["token", ACCESS_TOKEN].iter().any(|token| name.eq_ignore_ascii_case(token));
+        let words = if token {
+            "must not stand in a URL, where histories and logs keep it; send the token in the header `Authorization`"
+        } else {
+            "is not known here"
+        };
+        let fault = words::fault(&name, words);
+        if !faults.contains(&fault) {
+            faults.push(fault);
+        }
+        if faults.len() == TOLD {
+            break;
+        }
+    }
+    (!faults.is_empty()).then(|| words::problem_of(Code::InvalidRequest, faults))
 }

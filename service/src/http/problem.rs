@@ -33,8 +33,9 @@ fn chain(error: &anyhow::Error) -> String {
 }
 
 impl From<Problem> for Refusal {
+    /// A problem that only names its fields is put in words here, for all handlers.
     fn from(problem: Problem) -> Self {
-        Self(problem)
+        Self(super::words::in_words(problem))
     }
 }
 
@@ -54,7 +55,7 @@ impl std::error::Error for Refusal {}
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut problem = self.0;
+        let mut problem = super::words::in_words(self.0);
         if problem.instance.is_none() {
             problem.instance = request_id::current().map(|id| id.to_string());
         }

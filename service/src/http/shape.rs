@@ -10,13 +10,13 @@ use super::problem::Refusal;
 use super::words;
 
 /// How many faults of a body are told.
-const TOLD: usize = 20;
+pub(super) const TOLD: usize = 20;
 
 /// How often a body is looked at again for further faults.
-const LOOKS: usize = 40;
+pub(super) const LOOKS: usize = 40;
 
 /// The longest body that is looked at again, in bytes.
-const SEARCHED: usize = 64 * 1024;
+pub(super) const SEARCHED: usize = 64 * 1024;
 
 /// Parses JSON, and names the fields at fault if it has not the expected shape.
 ///
@@ -57,8 +57,7 @@ fn refused<T: DeserializeOwned>(body: &[u8], error: serde_path_to_error::Error<s
         None if faults.is_empty() || first.detail == words::TWICE => faults.insert(0, first),
         None => {}
     }
-    let problem = words::problem(Code::InvalidBody, &faults[0]);
-    faults.into_iter().filter(|fault| !fault.field.is_empty()).fold(problem, |problem, fault| problem.field(fault.field, fault.detail))
+    words::problem_of(Code::InvalidBody, faults)
 }
 
 fn not_json(error: &serde_json::Error) -> Problem {

@@ -15,20 +15,37 @@ pub(super) const NO_WORD: &str = ", expected string or map";
 /// A problem at a field, from serde's message about it. The words of the value itself are left out where serde repeats
 /// them: a value in the wrong place may be a secret.
 pub(super) fn at_field(code: Code, path: &str, message: &str) -> Problem {
-    let fault = fault(path, message);
-    let problem = problem(code, &fault);
-    if fault.field.is_empty() { problem } else { problem.field(fault.field, fault.detail) }
+    problem_of(code, vec![fault(path, message)])
 }
 
-/// A problem whose words are about this fault.
-pub(super) fn problem(code: Code, fault: &FieldError) -> Problem {
-    let FieldError { field, detail } = fault;
+/// A problem at these fields, whose words are about the first.
+pub(super) fn problem_of(code: Code, faults: Vec<FieldError>) -> Problem {
+    let problem = faults.first().map_or_else(|| Problem::new(code), |first| Problem::new(code).detail(told(code, first)));
+    faults.into_iter().filter(|fault| !fault.field.is_empty()).fold(problem, |problem, fault| problem.field(fault.field, fault.detail))
+}
+
+/// What is told of a fault.
+fn told(code: Code, FieldError { field, detail }: &FieldError) -> String {
+    let end = if detail.ends_with(['.', '?', '!']) { "" } else { "." };
     let what = match code {
         Code::InvalidBody => "The body",
-        _ => "A parameter",
+        Code::InvalidRequest => "A parameter",
+        // The code says what is wrong, the fault where.
+        _ => return format!("{}: `{field}` {detail}{end}", code.title().trim_end_matches('.')),
     };
     let place = if field.is_empty() { String::new() } else { format!(" at `{field}`") };
-    Problem::new(code).detail(format!("{what} is not valid{place}: {detail}."))
+    format!("{what} is not valid{place}: {detail}{end}")
+}
+
+/// The problem with words about its first fault, if it has none.
+pub(super) fn in_words(problem: Problem) -> Problem {
+    match problem.errors.first() {
+        Some(first) if problem.detail.is_empty() => {
+            let detail = told(problem.code, first);
+            problem.detail(detail)
+        }
+        _ => problem,
+    }
 }
 
 /// The field at fault and what is wrong with it, from serde's message about it.
