@@ -81,6 +81,6 @@ mod tests {
         ] {
             assert!(paths.iter().any(|known| *known == path), "{path}");
         }
-        assert_eq!(paths.len(), 12, "and those about its health: {paths:?}");
+        assert_eq!(paths.len(), 13, "and those about its health: {paths:?}");
     }
 }

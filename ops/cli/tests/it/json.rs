@@ -27,6 +27,7 @@ const COMMANDS: &[(&str, &[i32])] = &[
     ("blobs get hello --output got", &[0]),
     ("blobs put hello site/controller.toml", &[0]),
     ("blobs delete hello", &[0]),
+    ("blobs scrub", &[0]),
     ("environments", &[0]),
     ("deploy test hello", &[5]),
     ("rollback test hello", &[5]),
