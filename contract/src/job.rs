@@ -157,8 +157,13 @@ impl TryFrom<String> for Timeout {
             Some(b'h') => 3600,
             _ => return Err(INVALID),
         };
-        let number: u32 = text[..text.len() - 1].parse().map_err(|_| INVALID)?;
-        Self::from_secs(number.checked_mul(unit).ok_or(INVALID)?)
+        let digits = &text[..text.len() - 1];
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(INVALID);
+        }
+        // A number that is too large to be counted is too long a time, and is refused as any other that is.
+        let number = digits.parse().unwrap_or(u32::MAX);
+        Self::from_secs(number.saturating_mul(unit))
     }
 }
 
@@ -171,6 +176,18 @@ impl From<Timeout> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_timeout_that_is_too_long_is_told_the_limits_however_long_it_is() {
+        let read = |text: &str| Timeout::try_from(text.to_owned());
+        for outside in ["0s", "169h", "99999999h", "99999999999999999999h"] {
+            assert_eq!(read(outside).expect_err(outside).rule, "must be between 1s and 168h", "{outside}");
+        }
+        for unreadable in ["", "h", "5", "-1s", "+1s", "1.5h", "1 h", "5\u{e9}"] {
+            assert_ne!(read(unreadable).expect_err(unreadable).rule, "must be between 1s and 168h", "{unreadable}");
+        }
+        assert_eq!(read("168h").map(Timeout::as_secs), Ok(7 * 24 * 3600));
+    }
 
     #[test]
     fn a_name_is_kept_when_it_acts_outside_of_the_script_and_not_when_only_a_tool_of_the_build_reads_it() {

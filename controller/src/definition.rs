@@ -1,11 +1,15 @@
 //! Reading `.signalbox.yaml`. The one place that knows of YAML.
 
+mod wrong;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 use signalbox_contract::JobName;
 use signalbox_contract::job::{JobFile, JobSpec, MAX_DEFINITION};
+
+use self::wrong::Keys;
 
 /// How many jobs a file may define.
 const MAX_JOBS: usize = 100;
@@ -32,8 +36,7 @@ pub fn parse(text: &str) -> Result<JobFile, DefinitionError> {
     if text.len() > MAX_DEFINITION {
         return Err(wrong("it is larger than 64 KiB"));
     }
-    let options = serde_saphyr::options! { budget: serde_saphyr::budget! { max_nodes: 10_000, max_depth: 16, max_aliases: 100 } };
-    let file: Placed = serde_saphyr::from_str_with_options(text, options).map_err(|error| DefinitionError(plain(&error.to_string())))?;
+    let file = read(text)?;
     if file.version.value != 1 {
         return Err(wrong_at(&file.version.referenced, "its version must be 1"));
     }
@@ -52,13 +55,25 @@ pub fn parse(text: &str) -> Result<JobFile, DefinitionError> {
     Ok(JobFile { version: file.version.value, jobs })
 }
 
-fn wrong_at(place: &Location, detail: &str) -> DefinitionError {
-    DefinitionError(format!("{detail}, at line {}, column {}", place.line(), place.column()))
+fn read(text: &str) -> Result<Placed, DefinitionError> {
+    // The library's drawing of the lines around is for a terminal, and this is told in one sentence.
+    let options = serde_saphyr::options! {
+        with_snippet: false,
+        budget: serde_saphyr::budget! { max_nodes: 10_000, max_depth: 16, max_aliases: 100 },
+    };
+    // What is wrong outside of any key, such as a second document, is wrong at the top.
+    let mut keys = Keys::default();
+    serde_saphyr::with_deserializer_from_str_with_options(text, options, |file| {
+        serde_path_to_error::deserialize(file).map_err(|error| {
+            keys = Keys::to(error.path());
+            error.into_inner()
+        })
+    })
+    .map_err(|error| wrong::wrong(text, &keys, &error))
 }
 
-/// An error's text without what could mislead a terminal, and not without end.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).take(1000).collect()
+fn wrong_at(place: &Location, detail: &str) -> DefinitionError {
+    wrong::wrong_at((place.line(), place.column()), detail)
 }
 
 #[cfg(test)]
@@ -105,6 +120,68 @@ mod tests {
             let error = parse(text).expect_err(text).to_string();
             assert!(error.contains("line "), "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_one_sentence_that_ends_with_its_place() {
+        let job = |lines: &str| format!("version: 1\njobs:\n  cd:\n{lines}");
+        let cases = [
+            (String::new(), "it is empty: the file must be a mapping with the keys `version` and `jobs`, at line 1, column 1"),
+            ("- a\n".to_owned(), "the file must be a mapping with the keys `version` and `jobs`, at line 1, column 1"),
+            ("version: 1.0\njobs: {cd: {script: a}}\n".to_owned(), "its version must be 1, at line 1, column 10"),
+            ("version: 1\n".to_owned(), "the key `jobs` is missing, at line 1, column 1"),
+            ("version: 1\njobs:\n".to_owned(), "`jobs` must be a mapping of jobs by name, at line 2, column 5"),
+            ("version: 1\njobs:\n  value:\n".to_owned(), "the job value must be a mapping with a `script`, at line 3, column 8"),
+            ("version: 1\njobs: {cd: {}}\n".to_owned(), "the key `script` of the job cd is missing, at line 2, column 12"),
+            (job("    script:\n    timeout: 1h\n"), "`script` of the job cd must be a text, and is empty, at line 4, column 11"),
+            (job("    script: [1\n"), "`script` of the job cd must be a text, at line 4, column 13"),
+            (job("    script: a\n    script: b\n"), "the key `script` is there twice, at line 5, column 5"),
+            (
+                job("    script: a\n    artefacts: {}\n"),
+                "the key `artefacts` of the job cd is unknown; known are script, env, artifacts, timeout, at line 5, column 5",
+            ),
+            (job("    script: a\n    env: [a]\n"), "`env` of the job cd must be a mapping of names to texts, at line 5, column 10"),
+            (
+                job("    script: a\n    env:\n      value:\n"),
+                "`value` in `env` of the job cd must be a text, and is empty, at line 6, column 12",
+            ),
+            (
+                job("    script: a\n    timeout: [1]\n"),
+                "`timeout` of the job cd must be a time such as 90s, 15m or 2h, at line 5, column 14",
+            ),
+            (job("    script: a\n    timeout: 99999999h\n"), "a timeout must be between 1s and 168h, at line 5, column 14"),
+            (job("    script: a\n    timeout: 0s\n"), "a timeout must be between 1s and 168h, at line 5, column 14"),
+            (job("    script: a\n---\nx: 1\n"), "it must be one YAML document, and a second one begins, at line 5, column 1"),
+            (job("    script: &t a\n    timeout: *t\n"), "a timeout is a whole number and a unit: 90s, 15m, 2h, at line 5, column 14"),
+            (job("    script: *t\n"), "an alias must name an anchor that stands before it, at line 4, column 13"),
+            (job("    script: 'a\n"), "a quote is not closed, at line 4, column 13"),
+            (job("    script: @a\n"), "a text that begins with `@` must stand in quotes, at line 4, column 13"),
+            (
+                job("    script: a: b\n"),
+                "no value may begin here: a text that holds a colon and a space must stand in quotes, at line 4, column 14",
+            ),
+            ("version: 1\njobs: {\n".to_owned(), "the bracket `{` is not closed, at line 2, column 7"),
+        ];
+        for (text, told) in cases {
+            assert_eq!(parse(&text).expect_err(&text).to_string(), format!(".signalbox.yaml is not valid: {told}"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_tab_that_indents_is_found_where_it_stands_and_those_of_a_script_are_its_own() {
+        for (text, line, column) in [
+            ("version: 1\n\tjobs: 2\n", 2, 1),
+            ("version: 1\njobs:\n\tcd:\n\t  script: x\n", 3, 1),
+            ("version: 1\r\njobs:\r\n  cd:\r\n  \tscript: x\r\n", 4, 3),
+            ("version: 1\njobs:\n  cd:\n    script: |\n      cat <<-END\n      \ta\n      END\n    env:\n\tA: b\n", 9, 1),
+        ] {
+            let told = format!("a tab indents line {line}: YAML is indented with spaces, at line {line}, column {column}");
+            assert_eq!(parse(text).expect_err(text).to_string(), format!(".signalbox.yaml is not valid: {told}"), "{text}");
+        }
+        let script = "version: 1\njobs:\n  cd:\n    script: |\n      cat <<-END\n      \ta\n      END\n";
+        parse(script).expect("tabs in a script");
+        let error = parse(&format!("{script}    timeout: 0s\n")).expect_err("another error").to_string();
+        assert!(error.ends_with("between 1s and 168h, at line 8, column 14"), "{error}");
     }
 
     #[test]

@@ -92,8 +92,7 @@ impl Inspector {
         if blob.size > MAX_FILE {
             return Ok(FileContent::TooLarge { size: blob.size });
         }
-        let bytes = self.contents(&blob).await?;
-        Ok(String::from_utf8(bytes).map_or(FileContent::NotText, |text| FileContent::Text { text }))
+        Ok(FileContent::of(self.contents(&blob).await?))
     }
 
     async fn info(&mut self, what: &str) -> Result<Option<Object>, GitError> {

@@ -75,7 +75,28 @@ pub enum FileContent {
         size: u64,
     },
     /// It is not UTF-8.
-    NotText,
+    NotText {
+        /// The line of the first byte that is not, from 1.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        line: Option<usize>,
+        /// Its column, from 1, in characters.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        column: Option<usize>,
+    },
+}
+
+impl FileContent {
+    /// What these bytes are: text, or the place where they are none.
+    pub fn of(bytes: Vec<u8>) -> Self {
+        String::from_utf8(bytes).map_or_else(
+            |error| {
+                let good = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]);
+                let line = good.rsplit('\n').next().unwrap_or_default();
+                Self::NotText { line: Some(good.matches('\n').count() + 1), column: Some(line.chars().count() + 1) }
+            },
+            |text| Self::Text { text },
+        )
+    }
 }
 
 /// How much a fetch moved.
@@ -182,4 +203,25 @@ pub struct RefsResult {
     /// Whether the ref was moved there by this: what was there already starts nothing.
     #[serde(default)]
     pub moved: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_no_text_say_where() {
+        assert_eq!(FileContent::of(b"a\n".to_vec()), FileContent::Text { text: "a\n".to_owned() });
+        for (bytes, line, column) in [
+            (&b"\xff"[..], 1, 1),
+            (b"a\nb\n\xff", 3, 1),
+            ("a: \u{e9}".as_bytes().split_last().expect("bytes").1, 1, 4),
+            (b"a\n\xc3\xa9\xff", 2, 2),
+        ] {
+            assert_eq!(FileContent::of(bytes.to_vec()), FileContent::NotText { line: Some(line), column: Some(column) }, "{bytes:?}");
+        }
+        // A worker of an older version does not say where.
+        let older: FileContent = serde_json::from_str(r#"{"kind":"not_text"}"#).expect("a file");
+        assert_eq!(older, FileContent::NotText { line: None, column: None });
+    }
 }

@@ -45,7 +45,10 @@ fn resolve_job(order: &CdOrder, ref_name: &RefName, files: &Files) -> Result<Vec
         Some(FileContent::TooLarge { size }) => {
             return Err(invalid(format!("{DEFINITION_FILE} has {size} bytes; it may have {MAX_DEFINITION}.")));
         }
-        Some(FileContent::NotText) => return Err(invalid(format!("{DEFINITION_FILE} is not UTF-8."))),
+        Some(FileContent::NotText { line: Some(line), column: Some(column) }) => {
+            return Err(invalid(format!("{DEFINITION_FILE} is not UTF-8, at line {line}, column {column}.")));
+        }
+        Some(FileContent::NotText { .. }) => return Err(invalid(format!("{DEFINITION_FILE} is not UTF-8."))),
         Some(FileContent::Missing) | None => {
             return Err(Failure::new(FailureCode::DefinitionMissing, format!("There is no {DEFINITION_FILE} in the commit."))
                 .hint("Add one with `version: 1` and a job with a `script`."));

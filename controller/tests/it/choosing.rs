@@ -27,7 +27,15 @@ async fn a_job_file_that_cannot_be_used_ends_the_run_with_words() {
     let text = |text: &str| FileContent::Text { text: text.to_owned() };
     let (code, _) = fails_at_the_mirror(&house, FileContent::Missing, json!({})).await;
     assert_eq!(code, FailureCode::DefinitionMissing);
-    for file in [FileContent::NotText, FileContent::TooLarge { size: 70_000 }, text("version: 3\njobs: {}\n"), text("")] {
+    let (_, words) = fails_at_the_mirror(&house, FileContent::of(b"version: 1\njobs: \xff\n".to_vec()), json!({})).await;
+    assert_eq!(words, ".signalbox.yaml is not UTF-8, at line 2, column 7.");
+    // A worker of an older version does not say where.
+    for file in [
+        FileContent::NotText { line: None, column: None },
+        FileContent::TooLarge { size: 70_000 },
+        text("version: 3\njobs: {}\n"),
+        text(""),
+    ] {
         assert_eq!(fails_at_the_mirror(&house, file, json!({})).await.0, FailureCode::DefinitionInvalid);
     }
     let (code, words) = fails_at_the_mirror(&house, text("version: 1\njobs:\n  cd:\n    script: x\n    artefacts: {}\n"), json!({})).await;
