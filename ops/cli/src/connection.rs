@@ -78,8 +78,13 @@ impl Connection {
     {
         match self.client.json(method, path, Some(&self.token), headers, body).await {
             Ok(answer) => Ok(answer),
-            Err(error) => Err(self.mistaken(&error).await.unwrap_or_else(|| self.explain(error))),
+            Err(error) => Err(self.refusal(error).await),
         }
+    }
+
+    /// What went wrong with a whole call: that another service answers at this address, or else as [`Self::explain`] says it.
+    pub(crate) async fn refusal(&self, error: CallError) -> anyhow::Error {
+        self.mistaken(&error).await.unwrap_or_else(|| self.explain(error))
     }
 
     /// Whether it is another of our services that refuses: one whose address was taken for this one's knows neither its
@@ -113,14 +118,24 @@ impl Connection {
         self.client.get_stream(path, Some(&self.token), headers).await
     }
 
+    /// The same, for whom no refusal is ordinary.
+    pub(crate) async fn download(&self, path: &str) -> Result<Download> {
+        match self.stream(path, HeaderMap::new()).await {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(self.refusal(error).await),
+        }
+    }
+
     /// `PUT path` as a stream.
     pub(crate) async fn upload<R, S>(&self, path: &str, headers: HeaderMap, length: u64, body: S) -> Result<R>
     where
         R: DeserializeOwned,
         S: futures_util::Stream<Item = std::io::Result<bytes::Bytes>> + Send + 'static,
     {
-        let answer = self.client.put_stream(path, Some(&self.token), headers, length, body).await;
-        answer.map_err(|error| self.explain(error))
+        match self.client.put_stream(path, Some(&self.token), headers, length, body).await {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(self.refusal(error).await),
+        }
     }
 
     /// What went wrong, as a sentence that says what to do.

@@ -97,7 +97,7 @@ impl<'a> Watch<'a> {
                 let since = *self.silent_since.get_or_insert_with(Instant::now);
                 if since.elapsed() < PATIENCE { Ok(false) } else { Err(self.connection.explain(error)) }
             }
-            Err(error) => Err(self.connection.explain(error)),
+            Err(error) => Err(self.connection.refusal(error).await),
         }
     }
 

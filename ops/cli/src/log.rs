@@ -45,7 +45,7 @@ impl LogReader {
             // Nothing was printed yet, or nothing beyond what was read; or the service is away for a moment.
             Err(CallError::Refused(problem)) if matches!(problem.status, 404 | 416) => return Ok(false),
             Err(error) if error.may_pass() => return Ok(false),
-            Err(error) => return Err(connection.explain(error)),
+            Err(error) => return Err(connection.refusal(error).await),
         };
         let complete = answer.headers().get(COMPLETE).is_some_and(|value| value == "true");
         let next = answer.headers().get(NEXT).and_then(|value| value.to_str().ok()?.parse().ok());

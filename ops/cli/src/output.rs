@@ -76,21 +76,34 @@ fn arranged<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [S
         }
         table.add_row(row);
     }
-    for (column, longest) in table.column_iter_mut().zip(words) {
+    let last = N.saturating_sub(1);
+    for (index, (column, longest)) in table.column_iter_mut().zip(words).enumerate() {
+        // Nothing stands before the first column or behind the last: 80 letters are few.
+        let beside = (u16::from(index > 0), u16::from(index < last));
+        column.set_padding(beside);
         // What stands beside a column belongs to its width.
-        let width = u16::try_from(longest.min(LONGEST_WHOLE) + 2).unwrap_or(u16::MAX);
+        let width = u16::try_from(longest.min(LONGEST_WHOLE)).unwrap_or(u16::MAX).saturating_add(beside.0 + beside.1);
         column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width)));
     }
     table.trim_fmt()
 }
 
+/// How wide a column must be for nothing in this cell to be split that is read as one: a word, or a moment.
 fn longest_word(text: &str) -> usize {
+    if text.bytes().all(|byte| byte.is_ascii_digit() || b"-: ".contains(&byte)) {
+        return text.len();
+    }
     text.split_whitespace().map(|word| word.chars().count()).max().unwrap_or_default()
 }
 
 /// A moment, to the second.
 pub(crate) fn moment(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// A moment, to the minute: for lists of much else.
+pub(crate) fn minute(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M").to_string()
 }
 
 /// A duration between two moments, as people say it.
@@ -196,6 +209,22 @@ mod tests {
         assert_eq!(plain.lines().count(), 2, "{plain}");
         let long = "a".repeat(200);
         assert!(arranged(["A"], [[long]], Some(80)).lines().all(|line| line.len() <= 80), "a word that is no id is split");
+    }
+
+    #[test]
+    fn a_list_of_runs_fits_eighty_letters_and_no_date_is_split_at_any_width() {
+        let header = ["RUN", "STATE", "WHAT", "COMMIT", "TO", "ACCEPTED (UTC)", "BY"];
+        let at = minute("2026-11-23T02:03:04Z".parse().expect("a moment"));
+        let row = ["01m82j33x4e2h859xktfak5t8y", "passed", "hello main", "4b825dc6", "-", &at, "admin"].map(str::to_owned);
+        for width in [20, 60, 80, 120] {
+            let text = arranged(header, [row.clone()], Some(width));
+            assert!(text.contains("2026-11-23 02:03"), "{width}:\n{text}");
+            assert!(width != 80 || text.lines().all(|line| line.chars().count() <= 80), "{width}:\n{text}");
+        }
+        let second = moment("2026-11-23T02:03:04Z".parse().expect("a moment"));
+        let sentence = "A sentence that is longer than what is left of the line.".to_owned();
+        let text = arranged(["WHEN", "WHY"], [[second.clone(), sentence]], Some(30));
+        assert!(text.contains(&second), "{text}");
     }
 
     #[test]

@@ -135,7 +135,7 @@ async fn get(connection: &Connection, wanted: &WantedBlob, file: Option<PathBuf>
         WantedBlob::Named(name) => address(name),
         WantedBlob::Exact(digest) => crate::connection::path(["digests", &digest.to_string()]),
     };
-    let mut answer = connection.stream(&path, HeaderMap::new()).await.map_err(|error| connection.explain(error))?;
+    let mut answer = connection.download(&path).await?;
     let announced = announced(answer.headers(), wanted)?;
     let Some(file) = file else {
         let mut hash = Context::new(&SHA256);

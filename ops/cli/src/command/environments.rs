@@ -6,7 +6,7 @@ use signalbox_contract::api::Page;
 use signalbox_contract::api::deploy::EnvironmentInfo;
 
 use crate::connection::{Connection, path, with_query};
-use crate::output::{Output, harmless, moment, table};
+use crate::output::{Output, harmless, minute, table};
 
 /// `GET /environments`, or `GET /environments/{name}`.
 pub(crate) async fn environments(connection: &Connection, name: Option<EnvironmentName>, output: Output) -> Result<u8> {
@@ -61,7 +61,7 @@ fn shown(environment: &EnvironmentInfo, output: Output) -> String {
             silent.into_iter().map(|words| named([words, String::new(), String::new(), String::new(), String::new()])).collect();
         rows.extend(host.releases.iter().map(|release| {
             let kept = release.kept.len().to_string();
-            named([release.name.to_string(), output.digest(&release.digest), moment(release.since), release.run.to_string(), kept])
+            named([release.name.to_string(), output.digest(&release.digest), minute(release.since), release.run.to_string(), kept])
         }));
         rows
     });

@@ -9,7 +9,7 @@ use signalbox_contract::{RefName, RepoName, RunId};
 
 use crate::arguments::StateFilter;
 use crate::connection::{Connection, path, with_query};
-use crate::output::{Output, harmless, moment, table};
+use crate::output::{Output, harmless, minute, table};
 use crate::words;
 
 /// `GET /status`.
@@ -91,9 +91,9 @@ fn list<'r>(runs: impl IntoIterator<Item = &'r RunSummary>) -> String {
             (_, _, Some(name)) => format!("{} {name}", words::kind(run.kind)),
             _ => words::kind(run.kind).to_owned(),
         };
-        let sha = run.sha.as_ref().map_or_else(none, |sha| sha.to_string().chars().take(10).collect());
+        let sha = run.sha.as_ref().map_or_else(none, |sha| sha.to_string().chars().take(8).collect());
         let place = run.environment.as_ref().map_or_else(none, ToString::to_string);
-        [run.id.to_string(), words::result(run).to_owned(), about, sha, place, moment(run.accepted_at), run.principal.clone()]
+        [run.id.to_string(), words::result(run).to_owned(), about, sha, place, minute(run.accepted_at), run.principal.clone()]
     });
     table(["RUN", "STATE", "WHAT", "COMMIT", "TO", "ACCEPTED (UTC)", "BY"], rows)
 }

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use http::header::HeaderMap;
 use serde::Serialize;
 use signalbox_contract::api::Page;
 use signalbox_contract::api::run::{AttemptView, EventView, ReportView, RunView, StepKind};
@@ -74,7 +73,7 @@ pub(crate) async fn logs(connection: &Connection, run: RunId, wanted: Wanted, ou
         for (part, name) in chosen_parts(attempt, &wanted)? {
             heading(&name, attempt, &wanted, output);
             let path = log_path(run, &step, attempt.key.attempt, part.as_deref(), Some(bytes));
-            let mut answer = connection.stream(&path, HeaderMap::new()).await.map_err(|error| connection.explain(error))?;
+            let mut answer = connection.download(&path).await?;
             while let Some(chunk) = answer.chunk().await.map_err(|error| connection.explain(error))? {
                 printer.print(attempt.key.attempt, part.as_deref(), &chunk)?;
             }
@@ -188,7 +187,8 @@ fn whole(view: &RunView) -> String {
             let _ = write!(text, "\n  {name:<12} {value}");
         }
     };
-    fact("what", Some(format!("{} {}", words::kind(run.kind), run.repo.as_ref().map(ToString::to_string).unwrap_or_default())));
+    let kind = words::kind(run.kind);
+    fact("what", Some(run.repo.as_ref().map_or_else(|| kind.to_owned(), |repo| format!("{kind} {repo}"))));
     fact("number", Some(run.number.to_string()));
     fact("source", view.source.as_ref().map(ToString::to_string));
     fact("ref", run.ref_name.as_ref().map(ToString::to_string));

@@ -109,7 +109,7 @@ pub(crate) fn init(folder: &Path, output: Output) -> Result<u8> {
              signalbox doctor\n  \
              signalbox status\n\
              These two are an administrator's tokens, for the controller and for the artifact store. Tokens that may do less:\n  \
-             signalbox token create NAME --allow read,start --repos '*' -o FILE\n  \
+             signalbox token create NAME --allow read,start --repos '*' --artifacts '*' -o FILE\n  \
              signalbox token create NAME --audience artifact-store --allow blob-read --artifacts '*' -o FILE",
             admin_token(&absolute, Service::Controller).display(),
             admin_token(&absolute, Service::ArtifactStore).display(),

@@ -44,6 +44,11 @@ async fn a_service_that_was_taken_for_another_says_which_it_is() {
         let words =
             format!("at {url} the artifact-store answers, and not the controller: give the controller's address (SIGNALBOX_URL or --url)");
         assert!(said.err.contains(&words) && said.err.lines().count() == 1, "{}", said.err);
+        let run = "01m82j33x4e2h859xktfak5t8y";
+        for typed in [&["logs", run][..], &["logs", run, "--tail", "5"], &["show", run], &["cd", "hello", "--ref", "main"], &["runs"]] {
+            let said = say_with(home.path(), typed, &[("SIGNALBOX_URL", &url), ("SIGNALBOX_TOKEN_FILE", &token)]).await;
+            assert!(said.code == Some(6) && said.err.contains(&words), "{typed:?}: {said:?}");
+        }
     }
     drop(running.stdin.take());
     let status = running.wait_within(Duration::from_mins(1), &CancellationToken::new()).await.expect("it ends");
