@@ -158,7 +158,9 @@ fn mark_of(path: &Path) -> PathBuf {
 /// may be the page that was being written when the power went; the log has it whole.
 fn is_cut(path: &Path, size: u64) -> std::io::Result<bool> {
     const HEADER: u64 = 100;
-    if size < HEADER || std::fs::metadata(format!("{}-wal", path.display())).is_ok_and(|log| log.len() > 0) {
+    // The very first page is written under the older kind of log, before there is the newer one.
+    let logged = |kind: &str| std::fs::metadata(format!("{}-{kind}", path.display())).is_ok_and(|log| log.len() > 0);
+    if size < HEADER || logged("wal") || logged("journal") {
         return Ok(false);
     }
     let mut header = [0; 18];

@@ -12,6 +12,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::options::{READY, arguments};
 use super::{CONNECTING, Destination, SshError, escape};
 
+/// What is said of a host that says nothing when it closes a connection: its server was killed while it let us in.
+pub(super) const WORDLESS: &str = "the host closed it without a word";
+
 /// Sessions at a time over one connection. OpenSSH's server allows ten; one of them keeps the connection.
 const SESSIONS: usize = 8;
 
@@ -62,7 +65,7 @@ impl Connection {
             Ok(false) => {
                 running.kill().await;
                 let said = escape(&said.into_bytes());
-                let said = if said.is_empty() { "the host closed it without a word".to_owned() } else { said };
+                let said = if said.is_empty() { WORDLESS.to_owned() } else { said };
                 Err(SshError::NotConnected { said })
             }
             Err(_) => {

@@ -84,7 +84,8 @@ impl SshError {
 }
 
 /// The words in which `ssh` says that it did not come as far as exchanging keys.
-const UNREACHED: [&str; 8] = [
+const UNREACHED: [&str; 9] = [
+    connection::WORDLESS,
     "Connection refused",
     "Connection reset",
     "Connection timed out",

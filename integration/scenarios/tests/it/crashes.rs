@@ -13,10 +13,10 @@ use tempfile::TempDir;
 const SERVICES: [Service; 5] =
     [Service::ArtifactStore, Service::VcsWorker, Service::DeployWorker, Service::LocalExecutor, Service::Controller];
 
-/// The services in the order in which they are killed: each once in each of the three phases, or as often as `SIGNALBOX_ROUNDS` says. Kills
-/// at moments that nobody chose are the campaign's (`ops/prove crash`).
+/// The services in the order in which they are killed: each four times in each of the three phases (so twelve times in all), or as often as
+/// `SIGNALBOX_ROUNDS` says. Kills at moments that nobody chose are the campaign's (`ops/prove crash`).
 fn victims() -> impl Iterator<Item = Service> {
-    let rounds = std::env::var("SIGNALBOX_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let rounds = std::env::var("SIGNALBOX_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(4);
     (0..rounds).flat_map(|_| SERVICES)
 }
 
