@@ -140,6 +140,8 @@ async fn what_is_not_signed_is_refused_and_not_kept_and_an_unknown_forge_is_not_
     refused(house.bare(Method::POST, "/webhooks/other").header("x-secret", SECRET).json(&body), 404).await;
     assert_eq!(deliveries(&house).await, []);
     answer(house.bare(Method::POST, "/webhooks/forge/in/the/path").json(&body), StatusCode::NO_CONTENT).await;
+    let more = house.bare(Method::POST, "/webhooks/forge?of=tool").header("x-secret", SECRET).json(&body);
+    answer(more, StatusCode::NO_CONTENT).await;
     only(&house).await;
     house.close().await;
 }
