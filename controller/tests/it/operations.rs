@@ -138,7 +138,8 @@ fn at(template: &str) -> String {
 async fn no_operation_ignores_a_parameter_that_it_does_not_read() {
     let house = House::open().await;
     let secret = "s3cr3t-of-somebody";
-    for (operation, _) in described() {
+    // A forge disables a webhook that is refused, so what stands behind the path there is let be.
+    for (operation, _) in described().into_iter().filter(|(operation, _)| !operation.starts_with("POST /webhooks/")) {
         let (method, template) = operation.split_once(' ').expect("a method and a path");
         let method: Method = method.parse().expect("a method");
         for (query, field) in [("x=1", "x"), ("token=", "token"), ("limt=5&limit=1", "limt")] {
