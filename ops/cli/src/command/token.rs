@@ -25,6 +25,10 @@ const DAY: u32 = 24 * 3600;
 
 /// `POST /tokens`, by the controller that `connect` reaches; or a token that is signed here.
 pub(crate) async fn create(connect: impl FnOnce() -> Result<Connection>, arguments: &TokenArguments, output: Output) -> Result<u8> {
+    if let Some(file) = &arguments.output {
+        // Before there is a token that nobody would hold.
+        refuse_place(file)?;
+    }
     let request = TokenRequest {
         principal: arguments.principal.clone(),
         audience: match arguments.audience {
@@ -48,11 +52,23 @@ pub(crate) async fn create(connect: impl FnOnce() -> Result<Connection>, argumen
         output.show(&created, |created| created.token.clone())?;
         return Ok(0);
     };
-    write_secret(file, &token).map_err(|error| Mistake::setup(format!("the token cannot be written to {}: {error}", file.display())))?;
+    write_secret(file, &token).map_err(|error| {
+        let undo = if arguments.keys.is_some() { String::new() } else { format!("; revoke it: signalbox token revoke {}", info.jti) };
+        Mistake::setup(format!("the token was made and cannot be written to {}: {error}{undo}", file.display()))
+    })?;
     output.show(&info, |info| {
         format!("token {} for {} is in {}, until {}", info.jti, info.principal, file.display(), moment(info.expires_at))
     })?;
     Ok(0)
+}
+
+/// Refuses a place for a token's file that cannot be one: a secret is written to a new file only.
+fn refuse_place(file: &Path) -> Result<(), Mistake> {
+    if file.symlink_metadata().is_ok() {
+        return Err(Mistake::setup(format!("{} is there already: name a new file, or remove that one; no token was made", file.display())));
+    }
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if folder.is_dir() { Ok(()) } else { Err(Mistake::setup(format!("{} is no folder; no token was made", folder.display()))) }
 }
 
 /// `GET /tokens`.

@@ -60,3 +60,15 @@ async fn all_addresses_that_are_taken_are_named_at_once() {
     }
     assert!(said.err.contains("vcs-worker.toml: metrics_listen"), "{}", said.err);
 }
+
+#[tokio::test]
+async fn no_token_is_made_that_could_not_be_kept() {
+    let home = home();
+    std::fs::write(home.path().join("alice.token"), "older").expect("written");
+    for (file, why) in [("alice.token", "is there already"), ("nowhere/alice.token", "nowhere is no folder")] {
+        let said = say(home.path(), &["token", "create", "alice", "--allow", "read", "--repos", "*", "-o", file]).await;
+        assert_eq!(said.code, Some(6), "{said:?}");
+        assert!(said.err.contains(why) && said.err.contains("no token was made"), "{}", said.err);
+    }
+    assert_eq!(std::fs::read_to_string(home.path().join("alice.token")).expect("readable"), "older");
+}
