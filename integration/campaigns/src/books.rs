@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
-/// What may not be left once everything is over (a `sweep` looks for surplus builds long afterwards, by its nature): the database, the question, and what a row of its answer is.
+/// What may not be left once everything is over: the database, the question, and what a row of its answer is. A `sweep` looks for
+/// surplus builds long afterwards, by its nature.
 const QUESTIONS: [(&str, &str, &str); 5] = [
     ("controller", "SELECT 'run ' || id || ' is ' || state FROM run WHERE state <> 'finished'", "a run"),
     ("controller", "SELECT key || ', ' || tries || ' tries' FROM effect WHERE kind <> 'sweep'", "something to be done"),

@@ -28,6 +28,11 @@ impl Dice {
         Self::new(self.next())
     }
 
+    /// As many bytes.
+    pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
+        std::iter::from_fn(|| Some(self.next().to_le_bytes())).flatten().take(count).collect()
+    }
+
     /// A number below this one, which is not zero.
     pub(crate) const fn below(&mut self, bound: u64) -> u64 {
         self.next() % if bound == 0 { 1 } else { bound }

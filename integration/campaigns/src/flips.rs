@@ -141,8 +141,7 @@ async fn by_hand(flips: usize, progress: &Progress) -> Part {
 
 /// Bytes that begin with the digest of those that follow.
 fn body(number: u64) -> Vec<u8> {
-    let mut dice = Dice::new(number);
-    let mut rest: Vec<u8> = std::iter::from_fn(|| Some(dice.next().to_le_bytes())).flatten().take(BODY).collect();
+    let mut rest = Dice::new(number).bytes(BODY);
     let mut bytes = sha256(&rest).hex().into_bytes();
     bytes.append(&mut rest);
     bytes

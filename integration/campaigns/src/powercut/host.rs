@@ -14,8 +14,9 @@ use tempfile::TempDir;
 
 use super::recorder::Recorder;
 use super::recording::Recording;
-use super::site::{PATIENCE, noise};
+use super::site::PATIENCE;
 use super::subject::Subject;
+use crate::dice::Dice;
 
 /// What is deployed, one after another; so many releases that the first ones are removed.
 const DEPLOYED: [&str; 4] = ["release-1", "release-2", "release-3", "release-4"];
@@ -103,7 +104,7 @@ impl Subject for Releases {
 }
 
 fn bytes(sequence: u64) -> Vec<u8> {
-    noise(sequence, 9000)
+    Dice::new(sequence).bytes(9000)
 }
 
 fn arguments(root: &Path, sequence: u64) -> Result<Vec<String>> {

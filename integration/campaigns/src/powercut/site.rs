@@ -138,17 +138,3 @@ pub(super) async fn serving<E: std::error::Error + Send + Sync + 'static>(
 pub(super) fn http() -> Result<reqwest::Client> {
     Ok(reqwest::Client::builder().no_proxy().http1_only().timeout(PATIENCE).build()?)
 }
-
-/// Bytes that a number determines.
-pub(super) fn noise(seed: u64, size: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(size + 8);
-    while bytes.len() < size {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(size);
-    bytes
-}

@@ -13,8 +13,9 @@ use signalbox_service::secret::{ExposeSecret as _, SecretString};
 use signalbox_service::telemetry::Telemetry;
 
 use super::recording::Recording;
-use super::site::{Site, configured, http, noise, serving};
+use super::site::{Site, configured, http, serving};
 use super::subject::Subject;
+use crate::dice::Dice;
 
 /// A request's name, the name that it is about, and the number and size of its bytes; none, where the name is removed.
 type Asked = (&'static str, &'static str, Option<(u64, usize)>);
@@ -79,7 +80,7 @@ async fn look(client: &Asker, acknowledged: &BTreeSet<String>) -> Result<()> {
         let values: Vec<_> = ASKED.iter().filter(|asked| asked.1 == name).collect();
         let last = values.iter().rposition(|asked| acknowledged.contains(asked.0));
         let mut right: Vec<Option<Vec<u8>>> =
-            values[last.unwrap_or(0)..].iter().map(|asked| asked.2.map(|(seed, size)| noise(seed, size))).collect();
+            values[last.unwrap_or(0)..].iter().map(|asked| asked.2.map(|(seed, size)| Dice::new(seed).bytes(size))).collect();
         if last.is_none() {
             right.push(None);
         }
@@ -90,7 +91,10 @@ async fn look(client: &Asker, acknowledged: &BTreeSet<String>) -> Result<()> {
         }
     }
     let status = client.ask("put-after", "after", Some((5, 30_000))).await?;
-    ensure!(status.is_success() && client.read("after").await? == Some(noise(5, 30_000)), "the store takes nothing more: {status}");
+    ensure!(
+        status.is_success() && client.read("after").await? == Some(Dice::new(5).bytes(30_000)),
+        "the store takes nothing more: {status}"
+    );
     Ok(())
 }
 
@@ -109,7 +113,7 @@ impl Asker {
     async fn ask(&self, request: &str, name: &str, value: Option<(u64, usize)>) -> Result<StatusCode> {
         let method = if value.is_some() { Method::PUT } else { Method::DELETE };
         let asked = self.http.request(method, format!("{}/blobs/{name}", self.base)).bearer_auth(&self.token);
-        let asked = asked.header("x-request-id", request).body(value.map_or_else(Vec::new, |(seed, size)| noise(seed, size)));
+        let asked = asked.header("x-request-id", request).body(value.map_or_else(Vec::new, |(seed, size)| Dice::new(seed).bytes(size)));
         asked.send().await.map(|answer| answer.status()).with_context(|| request.to_owned())
     }
 
