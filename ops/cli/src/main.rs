@@ -48,16 +48,12 @@ fn main() -> ExitCode {
     match runtime.block_on(run(arguments, output)) {
         Ok(code) => ExitCode::from(code),
         // Whoever read our output has seen enough.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if output::reader_went_away(&error) => ExitCode::SUCCESS,
         Err(error) => {
             report(&error, output);
             ExitCode::from(exit_code(&error))
         }
     }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 fn report(error: &anyhow::Error, output: Output) {

@@ -36,14 +36,25 @@ impl Output {
         let text = text(value);
         line(text.trim_end())
     }
+
+    /// The same, that services are ready. They are there for their callers, whether anybody still reads this or not.
+    pub(crate) fn show_ready<T: Serialize>(self, value: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
+        match self.show(value, text) {
+            Err(error) if reader_went_away(&error) => Ok(()),
+            said => said,
+        }
+    }
 }
 
 /// Prints a line. A reader that went away (`| head`) is an error here, unlike with `println!`, which would panic.
 pub(crate) fn line(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{text}")?;
-    out.flush()?;
-    Ok(())
+    // In one write: a reader that stops at the line that it waited for has been given the others too.
+    bytes(format!("{text}\n").as_bytes())
+}
+
+/// Whether nobody reads what is printed: `| head`, say.
+pub(crate) fn reader_went_away(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// Prints bytes as they are.

@@ -12,7 +12,7 @@ use signalbox_service::shutdown::Shutdown;
 use signalbox_service::telemetry::{Telemetry, init_logging, log_panics};
 
 use crate::mistake::Mistake;
-use crate::output::{self, Output};
+use crate::output::Output;
 
 /// How long a service may take to end. Its connections are drained sooner.
 const END: Duration = Duration::from_secs(30);
@@ -132,7 +132,7 @@ pub(crate) async fn run_alone(service: Service, path: &Path, end_with_input: boo
     tracing::info!(service = service.as_str(), address, "service.ready");
     if output.json {
         let services = serde_json::Map::from_iter([(service.to_string(), address.into())]);
-        output::line(&serde_json::to_string_pretty(&serde_json::json!({ "ready": true, "services": services }))?)?;
+        output.show_ready(&serde_json::json!({ "ready": true, "services": services }), |_| String::new())?;
     }
     let ended_by_itself = tokio::select! {
         () = asked_to_end(end_with_input) => false,

@@ -140,7 +140,7 @@ async fn ask_ready(common: &Common) -> Result<()> {
 fn say_ready(addresses: &[(Service, String)], output: Output) -> Result<()> {
     let document: serde_json::Map<String, serde_json::Value> =
         addresses.iter().map(|(service, address)| (service.to_string(), address.clone().into())).collect();
-    output.show(&serde_json::json!({ "ready": true, "services": document }), |_| {
+    output.show_ready(&serde_json::json!({ "ready": true, "services": document }), |_| {
         let pages = addresses.iter().find(|(service, _)| *service == Service::Controller).map_or("", |(_, address)| address);
         format!("signalbox is ready: {pages} (Ctrl-C ends it)")
     })

@@ -10,7 +10,7 @@ use signalbox_service::testing::free_port;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio_util::sync::CancellationToken;
 
-use super::{RUN, Said, home, installed, say, say_with};
+use super::{RUN, Said, home, installed, program, say, say_with};
 
 /// Every command, as it is typed in the folder of an installation that runs: the ends that it may come to. Words in
 /// capitals are replaced.
@@ -104,7 +104,14 @@ async fn up(home: &Path) -> Running {
     let starting = Program::new("/bin/sh").args(up).dir(home).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", home);
     let mut running = starting.start().expect("it starts");
     let mut lines = BufReader::new(running.stdout.take().expect("its output")).lines();
-    let ready = async { while lines.next_line().await.expect("readable").is_some_and(|line| !line.contains("\"ready\": true")) {} };
+    let ready = async {
+        while let Some(line) = lines.next_line().await.expect("readable") {
+            if line.contains("\"ready\": true") {
+                return;
+            }
+        }
+        panic!("it ended: {}", std::fs::read_to_string(home.join("up.log")).expect("readable"));
+    };
     tokio::time::timeout(Duration::from_mins(1), ready).await.expect("it says that it is ready");
     running
 }
@@ -183,6 +190,24 @@ async fn a_service_that_runs_alone_says_in_json_that_it_is_ready() {
     let document: Value = serde_json::from_str(&said.out).expect("JSON");
     assert_eq!((said.code, &document["ready"]), (Some(0), &Value::Bool(true)), "{said:?}");
     assert!(document["services"].as_object().is_some_and(|services| services.len() == 1), "{document}");
+}
+
+#[tokio::test]
+async fn services_serve_on_when_nobody_reads_what_they_print() {
+    let home = home();
+    let (site, url) = installed(home.path()).await;
+    let up = program(home.path(), &["up", "site", "--end-with-input", "--json"], &[]);
+    let mut running = up.own_stderr().start().expect("it starts");
+    drop(running.stdout.take());
+    let token = site.join("tokens/admin").display().to_string();
+    let asked = [("SIGNALBOX_URL", url.as_str()), ("SIGNALBOX_TOKEN_FILE", &token)];
+    let answered = async { while say_with(home.path(), &["doctor"], &asked).await.code != Some(0) {} };
+    tokio::time::timeout(Duration::from_mins(1), answered).await.expect("all of them are there");
+    let status = say_with(home.path(), &["status"], &asked).await;
+    assert_eq!(status.code, Some(0), "{status:?}");
+    drop(running.stdin.take());
+    let status = running.wait_within(Duration::from_mins(1), &CancellationToken::new()).await.expect("it ends");
+    assert_eq!(status.code(), Some(0));
 }
 
 #[tokio::test]
