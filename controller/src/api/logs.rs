@@ -22,6 +22,9 @@ use super::attempts::named;
 use super::caching::{Caching, matches_tag};
 use crate::log::{LogBook, MAX_READ, PART};
 
+/// Where the answer's first byte stands in the log, where an end of it was asked for by its length.
+const FIRST: &str = "signalbox-log-first";
+
 /// How many parts are listed to somebody who has to choose one.
 const PARTS_NAMED: usize = 20;
 
@@ -31,7 +34,7 @@ const PARTS_NAMED: usize = 20;
 pub(crate) struct LogQuery {
     /// Which attempt; the latest unless given.
     pub(crate) attempt: Option<u16>,
-    /// Only so many bytes from the end.
+    /// Only so many bytes from the end. The header `signalbox-log-first` says where they begin. Not together with `Range`.
     pub(crate) tail: Option<u64>,
     /// Which part of the build, by its id or its name. It must be given where several have a log; the run lists them.
     pub(crate) part: Option<String>,
@@ -54,7 +57,7 @@ pub(crate) struct LogQuery {
     (status = 200, description = "The log.", content_type = "text/plain"),
     (status = 206, description = "A part of it.", content_type = "text/plain"),
     (status = 304, description = "It has not changed."),
-    (status = 400, description = "Several parts of the build have a log, and `part` says none; the problem lists them.", body = Problem),
+    (status = 400, description = "Several parts of the build have a log, and `part` says none; the problem lists them. Or `tail` is beside a `Range`.", body = Problem),
     (status = 404, description = "There is no such run, step, attempt or part, or the step keeps no log.", body = Problem),
     (status = 416, description = "The log does not reach that far (yet); `Content-Range` says how far it does.", body = Problem),
 ))]
@@ -65,6 +68,9 @@ pub(super) async fn get(
     Query(query): Query<LogQuery>,
     headers: HeaderMap,
 ) -> service_http::Result<Response> {
+    if query.tail.is_some() && headers.contains_key(RANGE) {
+        return Err(Problem::new(Code::InvalidRequest).field("tail", "must not be given together with the header Range").into());
+    }
     let run = api.run(&operator, id).await?;
     let key = attempt_of(&run, &step, query.attempt)?;
     let attempt = run.steps[usize::from(key.step)].attempts.get(usize::from(key.attempt) - 1);
@@ -85,15 +91,14 @@ pub(super) async fn get(
     }
     // A piece makes sense only to whoever has the rest of the same.
     let whole = headers.get(IF_RANGE).is_some_and(|had| had.as_bytes() != tag.as_bytes());
-    let range = match wanted(headers.get(RANGE).filter(|_| !whole), query.tail, state.length) {
+    let range = match wanted(headers.get(RANGE).filter(|_| !whole), state.length) {
         Ok(range) => range,
         Err(beyond) => return out_of_range(beyond, state.length, complete),
     };
     let (status, bytes) = match range {
-        // A tail of nothing is nothing, which no range of bytes can say.
-        Some(range) if range.is_empty() => (StatusCode::OK, range),
         Some(range) => (StatusCode::PARTIAL_CONTENT, range),
-        None => (StatusCode::OK, 0..state.length),
+        // A 206 answers nothing but a request for a range (RFC 9110, section 15.3.7).
+        None => (StatusCode::OK, query.tail.map_or(0, |tail| state.length.saturating_sub(tail))..state.length),
     };
     let mut answer = [
         (CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
@@ -106,6 +111,9 @@ pub(super) async fn get(
     .collect::<HeaderMap>();
     answer.insert(NEXT, HeaderValue::from(bytes.end));
     answer.insert(COMPLETE, HeaderValue::from_static(if complete && bytes.end == state.length { "true" } else { "false" }));
+    if query.tail.is_some() {
+        answer.insert(FIRST, HeaderValue::from(bytes.start));
+    }
     if status == StatusCode::PARTIAL_CONTENT {
         let total = if complete { state.length.to_string() } else { "*".to_owned() };
         let range = format!("bytes {}-{}/{total}", bytes.start, bytes.end - 1);
@@ -178,23 +186,27 @@ pub(crate) fn part_of(attempt: Option<&Attempt>, wanted: Option<&str>) -> Result
 }
 
 /// The bytes that are asked for; none for all of them.
-fn wanted(header: Option<&HeaderValue>, tail: Option<u64>, length: u64) -> Result<Option<Range<u64>>, Problem> {
-    if let Some(tail) = tail {
-        return Ok(Some(length.saturating_sub(tail)..length));
-    }
+fn wanted(header: Option<&HeaderValue>, length: u64) -> Result<Option<Range<u64>>, Problem> {
     // A header that is no range of bytes is ignored, as RFC 9110 (section 14.2) says; so are several ranges at once.
     let Some(spec) = header.and_then(|value| value.to_str().ok()).and_then(|value| value.strip_prefix("bytes=")) else {
         return Ok(None);
     };
     let Some((first, last)) = spec.split_once('-').filter(|_| !spec.contains(',')) else { return Ok(None) };
     let unsatisfiable = || Problem::new(Code::RangeNotSatisfiable).detail(format!("The log has {length} bytes."));
-    let range = match (first.trim().parse::<u64>(), last.trim().parse::<u64>()) {
-        (Ok(first), Ok(last)) if first <= last => first..last.saturating_add(1).min(length),
-        (Ok(first), Err(_)) if last.trim().is_empty() => first..length,
-        (Err(_), Ok(suffix)) if first.trim().is_empty() => length.saturating_sub(suffix)..length,
+    let range = match (position(first), position(last)) {
+        (Some(first), Some(last)) if first <= last => first..last.saturating_add(1).min(length),
+        (Some(first), None) if last.trim().is_empty() => first..length,
+        (None, Some(suffix)) if first.trim().is_empty() => length.saturating_sub(suffix)..length,
         _ => return Ok(None),
     };
     if range.start >= length || range.is_empty() { Err(unsatisfiable()) } else { Ok(Some(range)) }
+}
+
+/// A number of bytes. One that is larger than can be counted is beyond the end of every log.
+fn position(text: &str) -> Option<u64> {
+    let digits = text.trim();
+    let number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    number.then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -202,7 +214,7 @@ mod tests {
     use super::*;
 
     fn ask(range: &str) -> Result<Option<Range<u64>>, Problem> {
-        wanted(Some(&HeaderValue::from_str(range).expect("a header")), None, 10)
+        wanted(Some(&HeaderValue::from_str(range).expect("a header")), 10)
     }
 
     #[test]
@@ -210,12 +222,20 @@ mod tests {
         assert_eq!(ask("bytes=0-0"), Ok(Some(0..1)));
         assert_eq!(ask("bytes=5-"), Ok(Some(5..10)));
         assert_eq!(ask("bytes=-3"), Ok(Some(7..10)));
-        assert_eq!(ask("bytes=5-99999999999999999999"), Ok(None));
+        assert_eq!(ask("bytes=5-99999999999999999999"), Ok(Some(5..10)));
+        assert_eq!(ask("bytes=-99999999999999999999"), Ok(Some(0..10)));
+        assert_eq!(ask("bytes=+5-"), Ok(None));
         assert_eq!(ask("bytes=5-18446744073709551615"), Ok(Some(5..10)));
         assert_eq!(ask("bytes=0-1,3-4"), Ok(None));
         assert_eq!(ask("bytes=4-2"), Ok(None));
         assert_eq!(ask("lines=1-2"), Ok(None));
-        for beyond in ["bytes=10-", "bytes=10-12", "bytes=-0"] {
+        for beyond in [
+            "bytes=10-",
+            "bytes=10-12",
+            "bytes=-0",
+            "bytes=99999999999999999999999-",
+            "bytes=99999999999999999999999-99999999999999999999999",
+        ] {
             assert!(ask(beyond).is_err(), "{beyond}");
         }
     }

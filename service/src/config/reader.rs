@@ -140,14 +140,13 @@ impl Reader {
     /// A value with a default, that must lie within these bounds.
     pub fn within<T: FromValue + PartialOrd>(&mut self, key: &'static str, default: T, bounds: RangeInclusive<T>) -> T {
         self.know(key, Some(default.written()), false);
-        match self.value(key) {
-            Some(value) if bounds.contains(&value) => value,
-            Some(_) => {
-                self.refuse(key, format!("must be between {} and {}", bounds.start().written(), bounds.end().written()));
-                default
-            }
-            None => default,
+        let exceeds = self.table.get(key).is_some_and(|node| T::exceeds(&node.value));
+        let value = if exceeds { None } else { self.value(key) };
+        if exceeds || value.as_ref().is_some_and(|value| !bounds.contains(value)) {
+            self.refuse(key, format!("must be between {} and {}", bounds.start().written(), bounds.end().written()));
+            return default;
         }
+        value.unwrap_or(default)
     }
 
     /// The address of another service, which must be given and must be one that may be called.

@@ -89,6 +89,12 @@ pub trait FromValue: Sized {
 
     /// The value as one would write it, for lists of defaults.
     fn written(&self) -> String;
+
+    /// Whether the value is of the right kind and only too large or too small for the type. Where bounds are known, they say
+    /// more than the type's do.
+    fn exceeds(_value: &Value) -> bool {
+        false
+    }
 }
 
 fn expected<T>(what: &str, value: &Value) -> Result<T, String> {
@@ -136,6 +142,10 @@ macro_rules! numbers {
                     }
                     other => expected("a whole number", other),
                 }
+            }
+
+            fn exceeds(value: &Value) -> bool {
+                matches!(value, Value::Integer(number) if Self::try_from(*number).is_err())
             }
 
             fn written(&self) -> String {
