@@ -60,6 +60,20 @@ fn everything_that_is_wrong_with_forges_and_rules_is_said_at_once() {
 }
 
 #[test]
+fn numbers_are_refused_with_the_bounds_of_their_keys() {
+    let text = "queue = -1\n[executors.local]\nurl = \"http://127.0.0.1:4\"\ncapacity = -1
+        [forges.review]\nkind = \"gerrit\"\nurl = \"https://review.example.org\"\nuser = \"ci\"\npassed = 128";
+    let wrong = read(text).expect_err("it is wrong");
+    for words in [
+        ":4: queue: must be between 1 and 1000000",
+        ":7: executors.local.capacity: must be between 1 and 10000",
+        ":12: forges.review.passed: must be between -10 and 10",
+    ] {
+        assert!(wrong.lines().any(|line| line.ends_with(words)), "{words} in\n{wrong}");
+    }
+}
+
+#[test]
 fn a_project_is_one_repositorys() {
     let text = "
         [executors.local]\nurl = \"http://127.0.0.1:4\"\n[forges.lab]\nkind = \"gitlab\"\nurl = \"https://gitlab.example.org\"

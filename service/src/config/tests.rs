@@ -70,6 +70,16 @@ rooot = "/srv"
 }
 
 #[test]
+fn a_number_beyond_its_bounds_is_refused_with_the_keys_own_bounds_however_far_beyond_it_is() {
+    for number in ["0", "-1", "1001", "4294967296", "9223372036854775807"] {
+        let told = errors(&format!("queue = {number}"));
+        assert!(told.ends_with("controller.toml:1: queue: must be between 1 and 1000"), "{number}: {told}");
+    }
+    assert!(errors("queue = 1.5").contains("queue: must be a whole number"), "what is no whole number has no bounds");
+    assert_eq!(errors("queue = 1000"), "");
+}
+
+#[test]
 fn text_that_is_no_toml_is_refused_with_its_lines() {
     let errors = errors("listen = \"127.0.0.1:1\"\nlisten = \"127.0.0.1:2\"\nqueue = \n");
     assert!(errors.contains("controller.toml:2: duplicate key"), "{errors}");
