@@ -29,5 +29,5 @@ pub use git::{CommitSha, RefName};
 pub use id::{AttemptKey, RunId};
 pub use name::{ArtifactName, EnvironmentName, ExecutorName, ForgeName, HostName, JobName, MirrorName, PublishedName, RepoName};
 pub use problem::{Code, FieldError, Problem};
-pub use source::SourceUrl;
+pub use source::{SourceConflict, SourceUrl};
 pub use text::Invalid;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
-use crate::Invalid;
+use crate::{Failure, FailureCode, Invalid, RepoName};
 
 /// The longest source URL that is accepted, in bytes.
 pub const MAX_SOURCE_URL: usize = 2048;
@@ -52,6 +52,31 @@ impl SourceUrl {
     /// The user, for ssh.
     pub fn user(&self) -> Option<&str> {
         Some(self.0.username()).filter(|user| !user.is_empty())
+    }
+}
+
+/// A repository's name belongs to another source than the one that is wanted under it. Two sources never share a name, so
+/// that what was built, kept and deployed under it, and what its readers may see, is always of one source.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the repository's name belongs to another source")]
+pub struct SourceConflict {
+    /// The name.
+    pub name: RepoName,
+    /// The source that it belongs to: the first that was fetched under it.
+    pub bound: SourceUrl,
+    /// The source that is wanted under it.
+    pub wanted: SourceUrl,
+}
+
+impl SourceConflict {
+    /// The failure of whoever wants it: what the name belongs to, and what to do.
+    pub fn failure(&self) -> Failure {
+        let Self { name, bound, wanted } = self;
+        let detail = format!("The name {name} belongs to {bound}, which was the first to be fetched under it; {wanted} is another source.");
+        Failure::new(FailureCode::SourceNotAllowed, detail).hint(format!(
+            "If {bound} is still meant, correct the `source` of [repositories.\"{name}\"] in the controller's configuration and restart \
+             the controller; another source needs a name of its own."
+        ))
     }
 }
 

@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::Config;
 use crate::engine::{Executors, Forges, Workers};
+use crate::store::Store;
 use look::Look;
 
 /// How long one thing may take, and all of them together.
@@ -47,6 +48,7 @@ pub(crate) struct Doctor {
     pub(crate) workers: Workers,
     pub(crate) executors: Executors,
     pub(crate) forges: Forges,
+    pub(crate) store: Store,
     pub(crate) clock: SharedClock,
     pub(crate) readiness: Readiness,
     /// Held by whoever examines: once at a time is enough for everybody outside.

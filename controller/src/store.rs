@@ -5,6 +5,7 @@
 
 mod aside;
 mod batch;
+mod binding;
 mod changes;
 mod command;
 mod deed;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use signalbox_contract::api::run::Accepted;
-use signalbox_contract::{Code, Digest, ExecutorName, Problem, RepoName, RunId, SourceUrl};
+use signalbox_contract::{Code, Digest, ExecutorName, Problem, RunId, SourceConflict};
 use signalbox_controller_core::decide::Limits;
 use signalbox_controller_core::plan::Request;
 use signalbox_controller_core::{Event, Lane, Refusal, ResourceKey};
@@ -92,9 +93,9 @@ pub enum StoreError {
     /// The idempotency key was used with another body.
     #[error("the idempotency key was used with another body")]
     KeyReused,
-    /// The repository's name is bound to another source.
-    #[error("the repository's name is bound to another source")]
-    SourceConflict,
+    /// The repository's name belongs to another source.
+    #[error(transparent)]
+    SourceConflict(#[from] Box<SourceConflict>),
 }
 
 impl StoreError {
@@ -114,9 +115,9 @@ impl StoreError {
             Self::KeyReused => {
                 Problem::new(Code::KeyReused).field("Idempotency-Key", "was used for another request; take a new key, or none")
             }
-            Self::SourceConflict => Problem::new(Code::SourceConflict)
-                .detail("The repository's name was used for another source before.")
-                .field("repo", "is bound to another source URL"),
+            Self::SourceConflict(conflict) => Problem::new(Code::SourceConflict)
+                .failure(&conflict.failure())
+                .field("repo", "belongs to another source"),
             Self::Busy | Self::NotWritten => Problem::new(Code::Unavailable).detail("Nothing was written; try again.").retry_after(1),
             Self::Database(_) | Self::Open(_) | Self::Row { .. } => return None,
         })
@@ -145,8 +146,6 @@ pub struct StoreSettings {
     pub deliveries: u64,
     /// What is shared, and by how many.
     pub resources: Vec<(ResourceKey, u32)>,
-    /// Which source each repository's name stands for.
-    pub sources: Vec<(RepoName, SourceUrl)>,
     /// How many connections read.
     pub readers: u32,
     /// Where it is told whether the store can write.
@@ -207,7 +206,7 @@ impl Store {
     /// Accepts a run. When this answers, the run is durable.
     ///
     /// # Errors
-    /// When the queue is full, the key was used otherwise, or the repository's name is bound to another source.
+    /// When the queue is full, the key was used otherwise, or the repository's name belongs to another source.
     pub async fn accept(&self, run: NewRun) -> Result<Accepted, StoreError> {
         self.ask(|reply| Command::Accept { run: Box::new(run), reply }).await?.map(|run| Accepted { run, url: format!("/runs/{run}") })
     }

@@ -74,9 +74,8 @@ async fn post_repo(State(api): State<Api>, act: Act<RepoRequest>) -> Result<Resp
     if act.body.files.len() > MAX_FILES {
         return Err(Problem::new(Code::InvalidBody).field("files", format!("must be {MAX_FILES} at most")).into());
     }
-    if !api.work.names.is_free_for(&act.body.name, &act.body.git) {
-        let words = format!("The name {} belongs to another source.", act.body.name);
-        return Err(Problem::new(Code::SourceConflict).detail(words).field("name", "belongs to another source; use another name").into());
+    if let Some(conflict) = api.work.names.conflict(&act.body.name, &act.body.git) {
+        return Err(Problem::new(Code::SourceConflict).failure(&conflict.failure()).field("name", "belongs to another source").into());
     }
     let work = Arc::clone(&api.work);
     let answer = api.ledger.ask("POST /repo", &key, &act.digest, act.wait, move || async move { work.mirror(act.body).await }).await?;

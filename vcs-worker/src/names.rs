@@ -1,7 +1,9 @@
 //! Which source a repository's name belongs to, and which copy of ours is behind it.
 //!
-//! Invariant: a name is bound to the first source that was fetched under it, for good; each binding is a small file, synced
-//! before anybody is told of it.
+//! Invariant: a name is bound to the first source that was fetched and proven under it, for good: what it shows to executors
+//! is never another source's. What was only asked for binds nothing, so that a slip can be corrected. Each binding is a small
+//! file, synced before anybody is told of it; after a crash between the fetch and the file the name is free, and asking again
+//! binds it.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -9,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use signalbox_contract::{Digest, RepoName, SourceUrl};
+use signalbox_contract::{Digest, RepoName, SourceConflict, SourceUrl};
 use signalbox_service::auth::sha256;
 
 /// What a name stands for.
@@ -23,6 +25,13 @@ pub(crate) struct Binding {
     pub(crate) copy: Digest,
 }
 
+impl Binding {
+    fn conflict(&self, wanted: &SourceUrl) -> Option<SourceConflict> {
+        let (name, bound) = (self.name.clone(), self.source.clone());
+        (bound != *wanted).then(|| SourceConflict { name, bound, wanted: wanted.clone() })
+    }
+}
+
 /// The bindings of all names.
 #[derive(Debug)]
 pub(crate) struct Names {
@@ -34,8 +43,8 @@ pub(crate) struct Names {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BindError {
     /// It belongs to another source.
-    #[error("the name belongs to another source")]
-    Taken,
+    #[error(transparent)]
+    Taken(Box<SourceConflict>),
     /// The binding cannot be written.
     #[error("the name's binding cannot be written")]
     Write(#[source] std::io::Error),
@@ -70,19 +79,22 @@ impl Names {
         self.bindings().values().cloned().collect()
     }
 
-    /// Whether the name may be used for this source.
-    pub(crate) fn is_free_for(&self, name: &RepoName, source: &SourceUrl) -> bool {
-        self.bindings().get(name).is_none_or(|binding| binding.source == *source)
+    /// Why the name may not be used for this source, if it may not.
+    pub(crate) fn conflict(&self, name: &RepoName, wanted: &SourceUrl) -> Option<SourceConflict> {
+        self.bindings().get(name).and_then(|binding| binding.conflict(wanted))
     }
 
     /// Binds a name, or makes sure that it is bound like this.
     pub(crate) fn bind(&self, binding: Binding) -> Result<(), BindError> {
         // The lock is held while the small file is written: two first sources of one name cannot both win.
         let mut bindings = self.bindings();
-        match bindings.get(&binding.name) {
-            Some(bound) if *bound == binding => return Ok(()),
-            Some(bound) if bound.source != binding.source => return Err(BindError::Taken),
-            _ => {}
+        if let Some(bound) = bindings.get(&binding.name) {
+            if let Some(conflict) = bound.conflict(&binding.source) {
+                return Err(BindError::Taken(Box::new(conflict)));
+            }
+            if *bound == binding {
+                return Ok(());
+            }
         }
         write(&self.folder, &binding).map_err(BindError::Write)?;
         bindings.insert(binding.name.clone(), binding);
@@ -123,7 +135,7 @@ mod tests {
         names.bind(first.clone()).expect("the same again");
         names.bind(binding("a-b", "https://example.org/x")).expect("another name of the same source");
         let names = Names::open(folder.path().to_owned()).expect("open again");
-        assert!(matches!(names.bind(binding("a/b", "https://example.org/y")), Err(BindError::Taken)));
+        assert!(matches!(names.bind(binding("a/b", "https://example.org/y")), Err(BindError::Taken(_))));
         assert_eq!(names.get(&first.name), Some(first));
     }
 }

@@ -8,8 +8,8 @@ use signalbox_service::http::{Json, Result};
 
 use crate::api::Api;
 
-/// Says of each of these sources whether an entry of the configuration covers it, and whether it can be read with that
-/// entry's credential. Nothing is fetched.
+/// Says of each of these sources whether its name is free for it, whether an entry of the configuration covers it, and whether
+/// it can be read with that entry's credential. Nothing is fetched.
 #[utoipa::path(
     post,
     path = "/sources/examine",

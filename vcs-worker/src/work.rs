@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt as _};
 use signalbox_adapters::mirror::MirrorError;
-use signalbox_contract::api::vcs::{RefsRequest, RefsResult, RepoRequest, RepoResult, SourceFinding};
+use signalbox_contract::api::vcs::{NamedSource, RefsRequest, RefsResult, RepoRequest, RepoResult, SourceFinding};
 use signalbox_contract::{AttemptKey, Failure, FailureCode, SourceUrl};
 use signalbox_service::git::GitError;
 use signalbox_service::ledger::WorkError;
@@ -73,9 +73,8 @@ impl Work {
         })?;
         let binding = Binding { name: request.name, source: request.git, copy: cleared.copy };
         self.names.bind(binding).map_err(|error| match error {
-            BindError::Taken => {
-                WorkError::Failed(Failure::new(FailureCode::SourceNotAllowed, "The name was given to another source meanwhile."))
-            }
+            // It was free when this was asked for, and was given to another source meanwhile.
+            BindError::Taken(conflict) => WorkError::Failed(conflict.failure()),
             BindError::Write(source) => {
                 tracing::error!(error = %causes(&source), "names.not_written");
                 let full = source.kind() == std::io::ErrorKind::StorageFull;
@@ -89,11 +88,15 @@ impl Work {
         Ok(RepoResult { sha, ref_name, files, transferred, timings })
     }
 
-    /// Says of each of these sources whether it may be read, and can be with its entry's credential.
-    pub(crate) async fn examine(&self, sources: Vec<SourceUrl>) -> Vec<SourceFinding> {
-        let examined = stream::iter(sources).map(async |source| {
-            let failure = self.confirm(&source).await.err().map(|error| error.failure().clone());
-            SourceFinding { source, failure }
+    /// Says of each of these sources whether it may be read under its name, and can be with its entry's credential.
+    pub(crate) async fn examine(&self, sources: Vec<NamedSource>) -> Vec<SourceFinding> {
+        let examined = stream::iter(sources).map(async |NamedSource { name, source }| {
+            // One that its name does not belong to is not fetched, readable or not.
+            let failure = match self.names.conflict(&name, &source) {
+                Some(conflict) => Some(conflict.failure()),
+                None => self.confirm(&source).await.err().map(|error| error.failure().clone()),
+            };
+            SourceFinding { name, source, failure }
         });
         examined.buffered(AT_ONCE).collect().await
     }

@@ -124,20 +124,32 @@ pub struct Timings {
 /// How many sources a request may have examined.
 pub const MAX_SOURCES: usize = 20;
 
-/// `POST /sources/examine`: say of each of these sources whether it may be read and can be. Nothing is fetched.
+/// `POST /sources/examine`: say of each of these sources whether it may be read and can be, under its name. Nothing is fetched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExamineSources {
     /// The sources, twenty at most.
-    pub sources: Vec<SourceUrl>,
+    pub sources: Vec<NamedSource>,
+}
+
+/// A source, and the name that it is to have on this side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NamedSource {
+    /// The repository's name.
+    pub name: RepoName,
+    /// Where its source is.
+    pub source: SourceUrl,
 }
 
 /// What was found of one source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SourceFinding {
+    /// The repository's name.
+    pub name: RepoName,
     /// The source.
     pub source: SourceUrl,
-    /// Why it cannot be read; absent where it can.
+    /// Why it cannot be read, or not under this name; absent where it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
 }

@@ -8,13 +8,15 @@ use signalbox_adapters::executor::Executor;
 use signalbox_adapters::forge::{Finding, Forge, Severity};
 use signalbox_contract::api::deploy::EnvironmentInfo;
 use signalbox_contract::api::doctor::DoctorFinding;
-use signalbox_contract::api::vcs::MAX_SOURCES;
-use signalbox_contract::{ExecutorName, ForgeName, RepoName, SourceUrl};
+use signalbox_contract::api::vcs::{MAX_SOURCES, NamedSource};
+use signalbox_contract::{ExecutorName, ForgeName, RepoName, SourceConflict};
 use signalbox_service::http::Readiness;
+use signalbox_service::telemetry::causes;
 
 use super::service::{Place, Role, complaint};
 use super::{Doctor, of};
 use crate::engine::Workers;
+use crate::store::Store;
 
 /// How many repositories, projects or environments are looked at; each costs calls.
 const MOST: usize = 20;
@@ -45,8 +47,11 @@ impl Doctor {
             looks.push(Look::new(place.name.clone(), async move { place.health(&clock).await }));
         }
         looks.push(Look { about: "mirrors".to_owned(), findings: mirrors(self.workers.clone()).boxed() });
-        let sources = self.config.repositories.iter().map(|(name, repository)| (name.clone(), repository.source.clone())).collect();
-        looks.push(Look { about: "repositories".to_owned(), findings: repositories(self.workers.clone(), sources).boxed() });
+        let sources =
+            self.config.repositories.iter().map(|(name, repository)| NamedSource { name: name.clone(), source: repository.source.clone() });
+        let sources = sources.collect();
+        let looked = repositories(self.workers.clone(), self.store.clone(), sources);
+        looks.push(Look { about: "repositories".to_owned(), findings: looked.boxed() });
         looks.extend(self.executors.iter().map(|(name, executor)| self.executor(name, executor)));
         looks.extend(self.forges.iter().map(|(name, forge)| self.forge(name, forge)));
         looks.push(Look { about: "environments".to_owned(), findings: environments(self.workers.clone()).boxed() });
@@ -123,21 +128,37 @@ async fn mirrors(workers: Workers) -> Vec<DoctorFinding> {
     }
 }
 
-/// Whether each repository's source is one that the VCS worker may read, and can.
-async fn repositories(workers: Workers, sources: Vec<(RepoName, SourceUrl)>) -> Vec<DoctorFinding> {
+/// Whether each repository's source is one that its name belongs to, and that the VCS worker may read, and can.
+async fn repositories(workers: Workers, store: Store, sources: Vec<NamedSource>) -> Vec<DoctorFinding> {
     if sources.is_empty() {
         let words = "There are none, so nothing is built.";
         return vec![of("repositories", Finding::new(Severity::Fine, words, ""))];
     }
     let asked = &sources[..sources.len().min(MAX_SOURCES)];
-    let examined = match workers.examine_sources(asked.iter().map(|(_, source)| source.clone()).collect()).await {
+    let bindings = match store.bindings().await {
+        Ok(bindings) => bindings,
+        Err(error) => {
+            tracing::error!(error = %causes(&error), "what names belong to could not be read");
+            return vec![of(
+                "repositories",
+                Finding::new(Severity::Error, "The controller's database cannot be read.", "Its log says more."),
+            )];
+        }
+    };
+    let examined = match workers.examine_sources(asked.to_vec()).await {
         Ok(examined) => examined,
         Err(error) => return vec![of("repositories", complaint(Role::Vcs, &error))],
     };
-    let told = |(name, source): &(RepoName, SourceUrl)| {
-        let finding = match examined.iter().find(|examined| examined.source == *source).map(|examined| &examined.failure) {
+    let told = |NamedSource { name, source }: &NamedSource| {
+        let bound = bindings.iter().find(|(known, bound)| known == name && bound != source).map(|(_, bound)| bound.clone());
+        let conflict = bound.map(|bound| SourceConflict { name: name.clone(), bound, wanted: source.clone() }.failure());
+        let failure = match conflict {
+            Some(failure) => Some(Some(failure)),
+            None => examined.iter().find(|found| found.name == *name && found.source == *source).map(|found| found.failure.clone()),
+        };
+        let finding = match failure {
             Some(None) => Finding::new(Severity::Fine, format!("{source} can be read."), ""),
-            Some(Some(failure)) => Finding::new(Severity::Error, failure.detail.clone(), failure.hint.clone()),
+            Some(Some(failure)) => Finding::new(Severity::Error, failure.detail, failure.hint),
             None => Finding::new(Severity::Error, format!("The VCS worker says nothing of {source}."), "Its log says more."),
         };
         of(&format!("repository {name}"), finding)

@@ -348,6 +348,8 @@ fn answered<R>(of: Service, answer: Result<Answer<R>, CallError>) -> Result<R, F
 pub(super) fn called(of: Service, error: &CallError) -> Fault {
     tracing::warn!(error = %causes(error), "a worker did not do what was asked");
     match error {
+        // What it will not even try, in its own words.
+        CallError::Refused(Problem { failure: Some(failure), status, .. }) if *status < 500 => Fault::Failed(Failure::clone(failure)),
         // A worker that has not read the new keys yet refuses our token for a moment.
         CallError::Refused(problem) if problem.status < 500 && problem.code != Code::Unauthenticated => Fault::Failed(
             Failure::new(

@@ -8,9 +8,9 @@ use signalbox_contract::api::Page;
 use signalbox_contract::api::deploy::EnvironmentInfo;
 use signalbox_contract::api::mirrors::{CollectRequest, CollectResult, MirrorFinding, MirrorInfo};
 use signalbox_contract::api::store::GrantInfo;
-use signalbox_contract::api::vcs::{ExamineSources, SourceFinding};
+use signalbox_contract::api::vcs::{ExamineSources, NamedSource, SourceFinding};
 use signalbox_contract::token::{Capability, Service};
-use signalbox_contract::{AttemptKey, EnvironmentName, HostName, SourceUrl};
+use signalbox_contract::{AttemptKey, EnvironmentName, HostName};
 use signalbox_service::auth::{SignError, Signer};
 use signalbox_service::client::{Call, CallError, Client};
 use signalbox_service::secret::SecretString;
@@ -134,7 +134,7 @@ impl Workers {
     ///
     /// # Errors
     /// When it cannot be asked.
-    pub async fn examine_sources(&self, sources: Vec<SourceUrl>) -> Result<Vec<SourceFinding>, CallError> {
+    pub async fn examine_sources(&self, sources: Vec<NamedSource>) -> Result<Vec<SourceFinding>, CallError> {
         // Nothing is changed by it, so that it needs no key.
         let call = Call::new(Service::VcsWorker, Method::POST, "/sources/examine", None);
         self.patient().act(&self.signer, &call, &ExamineSources { sources }).await

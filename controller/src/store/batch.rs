@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use jiff::Timestamp;
 use signalbox_contract::change::ChangeId;
-use signalbox_contract::{AttemptKey, CommitSha, Digest, RunId};
+use signalbox_contract::{AttemptKey, CommitSha, Digest, RepoName, RunId, SourceUrl};
 use signalbox_controller_core::decide::{Acceptance, Decision, Limits, LogEntry};
 use signalbox_controller_core::{Effect, Event, Granted, Message, ResourceKey, Run, accept, decide};
 use sqlx::SqliteConnection;
@@ -14,7 +14,7 @@ use sqlx::SqliteConnection;
 use super::aside::{Table, run_of, set_aside};
 use super::memory::Memory;
 use super::rows::to_json;
-use super::{Lease, StoreError};
+use super::{Lease, StoreError, binding};
 
 /// A batch in the making.
 pub(super) struct Batch<'a> {
@@ -33,6 +33,8 @@ pub(super) struct Batch<'a> {
     events: Vec<(RunId, u64, LogEntry)>,
     scopes: BTreeSet<String>,
     pub(super) keys: Vec<(String, String, Digest, RunId)>,
+    /// Names that belong to a source from now on.
+    bound: Vec<(RepoName, SourceUrl)>,
     done: Vec<Lease>,
 }
 
@@ -51,6 +53,7 @@ impl<'a> Batch<'a> {
             events: Vec::new(),
             scopes: BTreeSet::new(),
             keys: Vec::new(),
+            bound: Vec::new(),
             done: Vec::new(),
         }
     }
@@ -112,12 +115,21 @@ impl<'a> Batch<'a> {
             return Err(StoreError::Unreadable(id));
         }
         let run = self.run(&id).ok_or(StoreError::NoSuchRun)?;
-        let Some(decision) = decide(run, event, self.now, &self.limits)? else { return Ok(false) };
+        let fetched = binding::fetched(run, event);
+        let conflict = fetched.and_then(|order| self.memory.conflict(order));
+        let refused = conflict.as_ref().map(|conflict| binding::refused(event, conflict));
+        let Some(decision) = decide(run, refused.as_ref().unwrap_or(event), self.now, &self.limits)? else { return Ok(false) };
+        let bound = fetched.filter(|order| !self.memory.bindings.contains_key(&order.repo));
+        let bound = bound.map(|order| (order.repo.clone(), order.source.clone()));
         // A run that is over and goes on takes a place in the queue, as a new one does.
         if run.outcome.is_some() && decision.run.outcome.is_none() && !self.has_room(1) {
             return Err(StoreError::QueueFull);
         }
         let before = run.version;
+        if let Some((name, source)) = bound {
+            self.memory.bindings.insert(name.clone(), source.clone());
+            self.bound.push((name, source));
+        }
         self.changed.entry(id).or_insert(Some(before));
         let messages = self.take(decision);
         self.settle(messages);

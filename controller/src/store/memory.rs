@@ -13,7 +13,7 @@ use sqlx::{SqliteConnection, SqlitePool};
 use super::aside::{Table, resource_of, run_of, set_aside, try_again};
 use super::restored::counted_from;
 use super::rows::{from_bytes, millis, text, to_json};
-use super::{StoreError, StoreSettings};
+use super::{StoreError, StoreSettings, binding};
 
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -30,7 +30,7 @@ pub(super) struct Memory {
     pub(super) counted_from: u64,
     /// How many deliveries of each forge wait to be acted on.
     pub(super) waiting: HashMap<String, u64>,
-    /// Which source each name is bound to.
+    /// Which source each name belongs to.
     pub(super) bindings: HashMap<RepoName, SourceUrl>,
 }
 
@@ -54,22 +54,8 @@ impl Memory {
             .fetch_all(&mut *writer)
             .await?;
         memory.waiting = waiting.into_iter().map(|(source, count)| (source, u64::try_from(count).unwrap_or_default())).collect();
-        for (name, source) in &settings.sources {
-            // The first source that a name stands for is the one that it keeps.
-            sqlx::query("INSERT INTO repository (name, source) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-                .bind(name.as_str())
-                .bind(source.to_string())
-                .execute(&mut *writer)
-                .await?;
-        }
-        let rows: Vec<(Vec<u8>, Vec<u8>)> = sqlx::query_as("SELECT name, source FROM repository").fetch_all(&mut *writer).await?;
-        for (name, source) in rows {
-            let (name, source) = (text(name), text(source));
-            // A name that an older version allowed and this one does not can no longer be asked for either.
-            if let (Ok(name), Ok(source)) = (name.parse(), source.parse()) {
-                memory.bindings.insert(name, source);
-            }
-        }
+        let rows: Vec<binding::Row> = sqlx::query_as("SELECT name, source FROM repository").fetch_all(&mut *writer).await?;
+        memory.bindings = rows.into_iter().filter_map(binding::binding).collect();
         writer.commit().await?;
         Ok(memory)
     }

@@ -78,7 +78,8 @@ impl Store {
     /// # Errors
     /// When it could not be read.
     pub async fn known(&self) -> Result<(Vec<RepoName>, Vec<(EnvironmentName, PublishedName)>), StoreError> {
-        let repos: Vec<(String,)> = sqlx::query_as("SELECT name FROM repository").fetch_all(&self.db.readers).await?;
+        // What runs are numbered by is there with the first of them, whatever became of it; what is no repository is no name.
+        let repos: Vec<(String,)> = sqlx::query_as("SELECT scope FROM sequence").fetch_all(&self.db.readers).await?;
         let places: Vec<(String, String)> =
             sqlx::query_as("SELECT DISTINCT environment, name FROM run WHERE repo IS NULL").fetch_all(&self.db.readers).await?;
         let places = places.into_iter().filter_map(|(environment, name)| Some((environment.parse().ok()?, name.parse().ok()?)));

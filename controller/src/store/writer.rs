@@ -258,9 +258,9 @@ async fn accept(
         return Ok(Err(StoreError::QueueFull));
     }
     if let signalbox_controller_core::plan::Request::Cd(order) = &request
-        && batch.memory.bindings.get(&order.repo).is_some_and(|bound| *bound != order.source)
+        && let Some(conflict) = batch.memory.conflict(order)
     {
-        return Ok(Err(StoreError::SourceConflict));
+        return Ok(Err(Box::new(conflict).into()));
     }
     let scope = request.repo().map_or_else(|| "/environments".to_owned(), ToString::to_string);
     let number = batch.memory.next_number(writer, &scope).await?;

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use signalbox_contract::api::Page;
+use signalbox_contract::api::doctor::{DoctorReport, Severity};
 use signalbox_contract::api::run::{Accepted, Outcome, RunSummary, Status};
-use signalbox_contract::grant::Grant;
+use signalbox_contract::grant::{Action, Grant};
 use signalbox_contract::{Code, Problem, Verdict};
 
-use crate::house::{House, SOURCE, Setup, answer, expect, refused};
+use crate::house::{House, SOURCE, Setup, answer, expect, on_repos, refused};
 use crate::pages::with_cookie;
 use crate::stand_ins::{At, Mood};
 
@@ -199,6 +200,51 @@ async fn a_name_keeps_its_first_source() {
     assert!(std::fs::read_to_string(file).expect("a file").contains("impostor"));
     let problem = refused(house.post("/cd", &hello()), 409).await;
     assert_eq!((problem.code, problem.errors[0].field.as_str()), (Code::SourceConflict, "repo"));
+    for words in ["belongs to https://git.example.org/hello", "correct the `source`", "a name of its own"] {
+        assert!(problem.detail.contains(words), "{words}: {problem:?}");
+    }
+    let report: DoctorReport = expect(house.get("/doctor"), StatusCode::OK).await;
+    let found = report.findings.iter().find(|finding| finding.about == "repository hello").expect("it is looked at");
+    assert!(found.severity == Severity::Error && found.detail.contains("belongs to https://git.example.org/hello"), "{found:?}");
+    assert!(found.hint.contains("correct the `source`"), "{found:?}");
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slip_in_a_source_binds_nothing_and_is_corrected() {
+    let mut house = House::with(Setup::default().source("https://git.example.org/helo")).await;
+    // Nobody has this branch, so that nothing is ever fetched.
+    let run = house.cd(&json!({ "repo": "hello", "ref": "nowhere" })).await;
+    house.ends(run, Outcome::Failed).await;
+    let some = house.token_of("some", vec![on_repos(&[Action::Read], &["hello"])]);
+    let seen: Page<RunSummary> = expect(house.by(&some, Method::GET, "/runs"), StatusCode::OK).await;
+    assert_eq!(seen.items.iter().map(|seen| seen.id).collect::<Vec<_>>(), [run], "it is seen by whoever may, fetched or not");
+    house.stops().await;
+    house.set_up(Setup::default());
+    house.comes_back().await;
+    let run = house.cd(&hello()).await;
+    house.ends(run, Outcome::Passed).await;
+    house.stops().await;
+    house.comes_back().await;
+    let run = house.cd(&hello()).await;
+    house.ends(run, Outcome::Passed).await;
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_a_source_that_lost_its_name_meanwhile_has_no_plan() {
+    let mut house = House::with(Setup::default().source("https://git.example.org/helo")).await;
+    house.world.is(At::Vcs, Mood::Overloaded);
+    let old = house.cd(&hello()).await;
+    house.stops().await;
+    house.set_up(Setup::default());
+    house.comes_back().await;
+    // The other way about: the one that was accepted later is fetched first, while the first one waits to be tried again.
+    let new = house.cd(&hello()).await;
+    house.world.is(At::Vcs, Mood::Well);
+    let (first, second) = (house.ended(old).await, house.ended(new).await);
+    let outcomes = [first.summary.outcome, second.summary.outcome];
+    assert!(outcomes.contains(&Some(Outcome::Passed)) && outcomes.contains(&Some(Outcome::Failed)), "one of them: {outcomes:?}");
     house.close().await;
 }
 

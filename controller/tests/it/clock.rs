@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use signalbox_contract::{RepoName, RunId};
+use signalbox_contract::RunId;
 use signalbox_controller::engine::Reconciler;
 use signalbox_controller::store::{Leased, Live, NewRun, Store, StoreSettings};
 use signalbox_controller_core::decide::Limits;
@@ -33,12 +33,10 @@ fn after(now: Timestamp, by: Duration) -> Timestamp {
 
 async fn open(folder: &Path, clock: &Arc<ManualClock>) -> (Store, Shutdown) {
     let shutdown = Shutdown::new();
-    let repo: RepoName = "hello".parse().expect("a name");
     let settings = StoreSettings {
         limits: Limits::default(),
         queue: 100,
         resources: vec![(ResourceKey::Executor("local".parse().expect("a name")), 1)],
-        sources: vec![(repo, SOURCE.parse().expect("a URL"))],
         deliveries: 100,
         readers: 1,
         readiness: Telemetry::new("controller").readiness(),

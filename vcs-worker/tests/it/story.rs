@@ -138,6 +138,18 @@ async fn a_forced_push_is_followed_and_the_older_commit_can_still_be_shown() {
 }
 
 #[tokio::test]
+async fn what_was_asked_for_in_vain_keeps_no_name() {
+    let house = House::open().await;
+    let slip = json!({ "git": house.server.url("r/helo"), "ref": "main", "name": "team/hello" });
+    house.mirror_fails(&slip, FailureCode::SourceNotFound).await;
+    house.mirror_fails(&house.order("nowhere"), FailureCode::RefNotFound).await;
+    let house = house.reopen(|_| {}).await;
+    house.mirror(&house.order("main")).await;
+    let problem = house.post::<()>("/repo", key(), &slip).await.expect_err("the name belongs to the one that was fetched");
+    assert_eq!((problem.status, problem.code.as_str()), (409, "source-conflict"));
+}
+
+#[tokio::test]
 async fn two_names_of_one_source_share_a_copy_and_a_name_belongs_to_one_source() {
     let house = House::open().await;
     house.mirror(&house.order("main")).await;
@@ -151,6 +163,9 @@ async fn two_names_of_one_source_share_a_copy_and_a_name_belongs_to_one_source()
     let order = json!({ "git": house.server.url("r/else"), "ref": "main", "name": "team/hello" });
     let problem = house.post::<()>("/repo", key(), &order).await.expect_err("taken");
     assert_eq!((problem.status, problem.code.as_str(), problem.errors[0].field.as_str()), (409, "source-conflict", "name"));
+    let failure = problem.failure.expect("what is the matter");
+    assert!(failure.detail.contains(&format!("team/hello belongs to {}", house.git_url())), "{failure:?}");
+    assert!(failure.hint.contains("correct the `source`"), "{failure:?}");
     // Two spellings of one source are one source.
     let mut spelled = house.order("main");
     spelled["git"] = json!(format!("{}.git/", house.git_url()));

@@ -92,13 +92,22 @@ async fn each_source_is_said_to_be_readable_or_why_it_is_not() {
     let house = House::open().await;
     let readable = house.git_url();
     let nowhere = format!("{}-that-is-not-there", house.git_url());
-    let sources = json!([readable, nowhere, "https://git.example.org/nobody/allows"]);
+    let named = |name: &str, source: &str| json!({ "name": name, "source": source });
+    let unlisted = "https://git.example.org/nobody/allows";
+    let sources = json!([named("a", &readable), named("b", &nowhere), named("c", unlisted)]);
     let found: Vec<SourceFinding> = house.act("/sources/examine", &json!({ "sources": sources })).await;
     let codes: Vec<_> = found.iter().map(|finding| finding.failure.as_ref().map(|failure| failure.code)).collect();
     assert_eq!(codes, [None, Some(FailureCode::SourceNotFound), Some(FailureCode::SourceNotAllowed)], "{found:?}");
     assert!(found.iter().filter_map(|finding| finding.failure.as_ref()).all(|failure| !failure.hint.is_empty()), "{found:?}");
     assert!(house.copies().is_empty(), "nothing is fetched");
-    let many = vec![readable; MAX_SOURCES + 1];
+    house.mirror(&house.order("main")).await;
+    let sources = json!([named("team/hello", &readable), named("team/hello", &nowhere), named("other", &readable)]);
+    let found: Vec<SourceFinding> = house.act("/sources/examine", &json!({ "sources": sources })).await;
+    let [fine, taken, also_fine] = &found[..] else { panic!("{found:?}") };
+    assert!(fine.failure.is_none() && also_fine.failure.is_none(), "{found:?}");
+    let told = taken.failure.as_ref().expect("the name belongs to another source");
+    assert!(told.detail.contains(&format!("team/hello belongs to {readable}")) && told.hint.contains("correct the `source`"), "{told:?}");
+    let many = vec![named("a", &readable); MAX_SOURCES + 1];
     let problem = house.act_problem("/sources/examine", &json!({ "sources": many })).await;
     assert_eq!(problem.errors[0].field, "sources", "{problem:?}");
 }

@@ -3,15 +3,16 @@
 use signalbox_contract::RunId;
 use sqlx::SqliteConnection;
 
-use super::super::StoreError;
 use super::super::memory::record_row;
 use super::super::rows::{RunRow, millis, to_json};
+use super::super::{StoreError, binding};
 use super::Batch;
 
 impl Batch<'_> {
     /// Writes everything, a statement a table.
     pub(in crate::store) async fn write(&self, writer: &mut SqliteConnection) -> Result<(), StoreError> {
         self.write_runs(writer).await?;
+        binding::write(writer, &self.bound).await?;
         self.write_effects(writer).await?;
         self.write_resources(writer).await
     }

@@ -10,7 +10,8 @@ use serde::Deserialize;
 use signalbox_contract::api::Page;
 use signalbox_contract::api::mirrors::{CollectRequest, CollectResult, CollectedRef, MirrorFinding, MirrorInfo, MirrorRef};
 use signalbox_contract::api::vcs::{
-    ExamineSources, FileContent, RefsAction, RefsRequest, RefsResult, RepoRequest, RepoResult, SourceFinding, Timings, Transferred,
+    ExamineSources, FileContent, NamedSource, RefsAction, RefsRequest, RefsResult, RepoRequest, RepoResult, SourceFinding, Timings,
+    Transferred,
 };
 use signalbox_contract::{AttemptKey, Code, CommitSha, Failure, FailureCode, Problem, SourceUrl};
 use signalbox_service::auth::{Act, sha256};
@@ -137,7 +138,11 @@ async fn doctor(State(desk): State<Desk>, _act: Act<()>) -> Response {
 async fn examine(State(desk): State<Desk>, act: Act<ExamineSources>) -> Response {
     desk.look_in_passing(|world| {
         let sources = world.sources();
-        let of = |source: &SourceUrl| SourceFinding { source: source.clone(), failure: sources.unreadable.get(source).cloned() };
+        let of = |asked: &NamedSource| SourceFinding {
+            name: asked.name.clone(),
+            source: asked.source.clone(),
+            failure: sources.unreadable.get(&asked.source).cloned(),
+        };
         Ok(act.body.sources.iter().map(of).collect::<Vec<_>>())
     })
     .await
