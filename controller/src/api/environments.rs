@@ -11,6 +11,7 @@ use signalbox_contract::grant::{Action, Glob, Target};
 use signalbox_contract::{Code, Digest, EnvironmentName, HostName, Problem};
 use signalbox_controller_core::plan::{DeployTarget, Request};
 use signalbox_service::auth::Operator;
+use signalbox_service::client::CallError;
 use signalbox_service::http::{self as service_http, Json, Path, Query};
 use utoipa::IntoParams;
 
@@ -152,10 +153,7 @@ impl Api {
         Err(match self.roster.against(target).await {
             None => return Ok(()),
             Some(Unfit::Environment(all)) => {
-                let seen = |name: &&EnvironmentName| operator.sees(&Target { environment: Some(name), ..Target::default() });
-                let seen: Vec<&str> = all.keys().filter(seen).map(AsRef::as_ref).take(NAMED).collect();
-                let there = if seen.is_empty() { String::new() } else { format!(" There is: {}.", seen.join(", ")) };
-                let detail = format!("The deployment worker's configuration has no such environment.{there}");
+                let detail = format!("The deployment worker's configuration has no such environment.{}", seen_of(operator, all.keys()));
                 problem.detail(detail).field(field, "is not the name of an environment")
             }
             Some(Unfit::Name(allowed)) => {
@@ -180,15 +178,26 @@ impl Api {
         limit: u32,
     ) -> service_http::Result<EnvironmentInfo> {
         if !operator.sees(&Target { environment: Some(name), ..Target::default() }) {
-            return Err(Problem::not_found().into());
+            return Err(self.no_environment(operator).await.into());
         }
-        let asked = self.workers.environment(name, after, limit).await;
-        let mut environment = asked.map_err(|error| not_answered("deployment worker", &error))?;
+        let mut environment = match self.workers.environment(name, after, limit).await {
+            Ok(environment) => environment,
+            Err(CallError::Refused(problem)) if problem.code == Code::NotFound => return Err(self.no_environment(operator).await.into()),
+            Err(error) => return Err(not_answered("deployment worker", &error)),
+        };
         for host in &mut environment.shown {
             host.releases
                 .retain(|release| operator.sees(&Target { environment: Some(name), name: Some(&release.name), ..Target::default() }));
         }
         Ok(environment)
+    }
+
+    /// What is answered about an environment that is not there, or that a reader may not see: those that they may.
+    async fn no_environment(&self, operator: &Operator) -> Problem {
+        // A name was mistyped, most likely. Where the worker cannot say which there are, that one is not there is said alone.
+        let all = self.workers.environments().await.unwrap_or_default();
+        let there = seen_of(operator, all.iter().map(|one| &one.name));
+        Problem::not_found().detail(format!("There is no such environment, or the token may not see it.{there}"))
     }
 
     /// Goes back to a kept release on behalf of somebody.
@@ -212,4 +221,11 @@ impl Api {
         let run = NewRun { principal: operator.principal().to_owned(), request, idempotency };
         self.store.accept(run).await.map_err(refused)
     }
+}
+
+/// The environments that a reader may see, as a sentence behind another one.
+fn seen_of<'e>(operator: &Operator, all: impl Iterator<Item = &'e EnvironmentName>) -> String {
+    let sees = |name: &&EnvironmentName| operator.sees(&Target { environment: Some(name), ..Target::default() });
+    let seen: Vec<&str> = all.filter(sees).map(AsRef::as_ref).take(NAMED).collect();
+    if seen.is_empty() { String::new() } else { format!(" There is: {}.", seen.join(", ")) }
 }

@@ -74,7 +74,13 @@ async fn an_environment_shows_what_its_hosts_show() {
     let one: EnvironmentInfo = expect(house.get("/environments/test"), StatusCode::OK).await;
     assert_eq!(one.shown.len(), 2);
     assert!(one.shown.iter().all(|host| host.releases[0].run == run && host.releases[0].name.as_str() == "hello"));
-    refused(house.get("/environments/moon"), 404).await;
+    let unknown = refused(house.get("/environments/moon"), 404).await;
+    assert!(unknown.detail.ends_with("There is: production, test."), "{}", unknown.detail);
+    let narrow = house.token_of("narrow", vec![Grant { environments: globs(&["test", "moon"]), ..Grant::everything() }]);
+    for path in ["/environments/moon", "/environments/production"] {
+        let unseen = refused(house.by(&narrow, Method::GET, path), 404).await;
+        assert!(unseen.detail.ends_with("There is: test."), "what is not there and what may not be seen look alike: {}", unseen.detail);
+    }
 
     for mood in [Mood::Broken, Mood::Babbling, Mood::Overloaded] {
         house.world.is(At::Deploy, mood);

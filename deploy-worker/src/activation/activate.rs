@@ -35,7 +35,7 @@ impl Deployer {
                     let outcome = HostOutcome::Failed { failure: failure.clone() };
                     ended.push((index, result(host, *begun, outcome, None, None, 0)));
                 }
-                Ok(said) => match look(host, said)? {
+                Ok(said) => match look(host, said, request)? {
                     Some(digest) => {
                         wanted.insert(digest);
                         ready.push(index);
@@ -99,12 +99,15 @@ impl Deployer {
 }
 
 /// What a host would switch to; none if there is nothing to do for it.
-fn look(host: &Host, said: &Said) -> Result<Option<Digest>, WorkError> {
+fn look(host: &Host, said: &Said, request: &ActivateRequest) -> Result<Option<Digest>, WorkError> {
     let refused = |failure| Err(WorkError::Failed(failure));
     match (&said.report.end, said.report.candidate) {
         (End::Checked, Some(candidate)) => match candidate.soundness {
             Soundness::Sound => Ok(Some(candidate.digest)),
-            Soundness::Absent => refused(words::not_kept(host).hint("Nothing was switched on any host. Deploy the artifact again.")),
+            Soundness::Absent => refused(words::not_kept(host).hint(format!(
+                "Nothing was switched on any host. `signalbox environments {} --json` lists what the hosts keep; what they do not, deploy again.",
+                request.environment
+            ))),
             Soundness::Rotten => {
                 let failure = words::of_fault(host, &Fault::Rotten, &said.complaint);
                 refused(
@@ -113,10 +116,7 @@ fn look(host: &Host, said: &Said) -> Result<Option<Digest>, WorkError> {
                 )
             }
         },
-        (End::Nothing, _) => {
-            let detail = format!("{} has no release to go back to.", host.name);
-            refused(Failure::new(FailureCode::ReleaseNotFound, detail).hint("Nothing was switched on any host."))
-        }
+        (End::Nothing, _) => refused(words::nothing_before(host, request, said.report.high.is_some_and(|high| high > 0))),
         // A later activation, or something that keeps this host alone from being asked.
         _ => Ok(None),
     }

@@ -1,5 +1,6 @@
 //! What failed on a host, in words for the person who asked.
 
+use signalbox_contract::api::deploy::ActivateRequest;
 use signalbox_contract::{Failure, FailureCode};
 
 use crate::blob::BlobError;
@@ -85,6 +86,20 @@ pub(super) fn of_fault(host: &Host, fault: &Fault, complaint: &[u8]) -> Failure 
 /// The words for a host that does not have what should be activated.
 pub(super) fn not_kept(host: &Host) -> Failure {
     Failure::new(FailureCode::ReleaseNotFound, format!("{} does not keep this release.", host.name))
+}
+
+/// The words for a host that has nothing to go back to: only one release of the name, or nothing under it that was ever
+/// `deployed`. What other names there are is for those to see who may.
+pub(super) fn nothing_before(host: &Host, request: &ActivateRequest, deployed: bool) -> Failure {
+    let ActivateRequest { published_name: name, environment, .. } = request;
+    let host = &host.name;
+    let (detail, hint) = if deployed {
+        (format!("{host} has no release of {name} before the present one."), "")
+    } else {
+        (format!("Nothing was ever deployed as {name} on {host}."), " Was another name meant?")
+    };
+    let hint = format!("Nothing was switched on any host.{hint} `signalbox environments {environment}` shows what is deployed there.");
+    Failure::new(FailureCode::ReleaseNotFound, detail).hint(hint)
 }
 
 /// The words for a host whose answer makes no sense.

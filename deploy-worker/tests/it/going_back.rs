@@ -96,9 +96,14 @@ async fn hosts_that_do_not_agree_what_was_before_are_not_switched() {
 #[tokio::test]
 async fn with_nothing_before_there_is_nothing_to_go_back_to() {
     let world = World::with_hosts(1).await;
-    assert_eq!(failed(world.activate(None, 1).await).code, FailureCode::ReleaseNotFound);
+    let never = failed(world.activate(None, 1).await);
+    assert_eq!(never.code, FailureCode::ReleaseNotFound);
+    assert!(never.detail.starts_with(&format!("Nothing was ever deployed as {NAME} on host-0.")), "{never}");
+    assert!(never.hint.contains("`signalbox environments test` shows what is deployed there"), "{never}");
     world.deploy(b"one", 2).await;
-    assert_eq!(failed(world.activate(None, 3).await).code, FailureCode::ReleaseNotFound);
+    let alone = failed(world.activate(None, 3).await);
+    assert_eq!(alone.code, FailureCode::ReleaseNotFound);
+    assert!(alone.detail.contains(&format!("no release of {NAME} before the present one")), "{alone}");
     assert_eq!(failed(world.activate(Some(sha256(b"two")), 4).await).code, FailureCode::ReleaseNotFound);
     world.end().await;
 }

@@ -173,7 +173,7 @@ impl Connection {
                  `signalbox token create` makes a new one; with `--keys FOLDER` it needs no token itself."
             }
             Code::Forbidden => "Ask an administrator for a token that allows it (`signalbox token create`).",
-            Code::NotFound => "Nothing of this name or id is there, or the token may not see it.",
+            Code::NotFound if problem.detail.is_empty() => "Nothing of this name or id is there, or the token may not see it.",
             Code::NotConfigured => "An administrator can add it to the service's configuration.",
             Code::QueueFull => "Try again when some runs are through.",
             Code::Internal => "Its log says why, under the request's id.",

@@ -1,12 +1,16 @@
 //! `signalbox cd`, `rerun`, `deploy`, `rollback`: what starts a run.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use http::HeaderName;
 use http::header::{HeaderMap, HeaderValue};
-use serde::Serialize;
-use signalbox_contract::api::run::{Accepted, CdRequest, DeployArtifactRequest, RerunFrom, RerunRequest, RollbackRequest};
+use signalbox_contract::api::deploy::{EnvironmentInfo, HostOutcome};
+use signalbox_contract::api::run::{
+    Accepted, CdRequest, DeployArtifactRequest, Outcome, RerunFrom, RerunRequest, RollbackRequest, RunView,
+};
 use signalbox_contract::job::{VariableName, Variables};
-use signalbox_contract::{ArtifactName, EnvironmentName, PublishedName, RunId};
+use signalbox_contract::{ArtifactName, Digest, EnvironmentName, FailureCode, PublishedName, RunId};
 
 use crate::arguments::{CdArguments, FromWhere};
 use crate::command::show;
@@ -14,6 +18,9 @@ use crate::connection::{Connection, path};
 use crate::follow::{exit_code, follow};
 use crate::mistake::Mistake;
 use crate::output::Output;
+
+/// How many published names are told at most.
+const NAMED: usize = 20;
 
 /// `POST /cd`, and what was asked for besides.
 pub(crate) async fn cd(connection: &Connection, arguments: CdArguments, output: Output) -> Result<u8> {
@@ -67,7 +74,9 @@ pub(crate) async fn deploy(
         return Err(Mistake::usage("the last part of the artifact's name cannot be published; give --published-name").into());
     };
     let request = DeployArtifactRequest { artifact_id: artifact, published_name };
-    start(connection, &["environments", environment.as_str(), "deploy"], &request, following, output).await
+    let path = path(["environments", environment.as_str(), "deploy"]);
+    let accepted: Accepted = connection.post(&path, HeaderMap::new(), &request).await?;
+    go_on(connection, accepted, following, output).await
 }
 
 /// `POST /environments/{name}/rollback`.
@@ -78,12 +87,53 @@ pub(crate) async fn rollback(
     following: bool,
     output: Output,
 ) -> Result<u8> {
-    start(connection, &["environments", environment.as_str(), "rollback"], request, following, output).await
+    let path = path(["environments", environment.as_str(), "rollback"]);
+    let accepted: Accepted = connection.post(&path, HeaderMap::new(), request).await?;
+    if !following {
+        let run = accepted.run;
+        let to = request.digest.as_ref().map_or_else(
+            || "the release that was active before the present one".to_owned(),
+            |digest| format!("the release {}", output.digest(digest)),
+        );
+        output.show(&accepted, |_| {
+            format!("run {run} is accepted: it goes back to {to}; `signalbox show {run}` shows what was active and what is then")
+        })?;
+        return Ok(0);
+    }
+    let view = to_its_end(connection, accepted.run, output).await?;
+    let deployed = if view.summary.outcome == Some(Outcome::Failed) { deployed(connection, environment, &view).await } else { None };
+    output.show(&view, |view| {
+        let more = deployed.or_else(|| went_back(view, request, output));
+        more.map_or_else(|| show::ending(view), |more| format!("{}\n{more}", show::ending(view)))
+    })?;
+    Ok(exit_code(&view))
 }
 
-async fn start<B: Serialize>(connection: &Connection, parts: &[&str], request: &B, following: bool, output: Output) -> Result<u8> {
-    let accepted: Accepted = connection.post(&path(parts.iter().copied()), HeaderMap::new(), request).await?;
-    go_on(connection, accepted, following, output).await
+/// What was active before a rollback, and what is now.
+fn went_back(view: &RunView, request: &RollbackRequest, output: Output) -> Option<String> {
+    let hosts = view.steps.iter().flat_map(|step| &step.attempts).flat_map(|attempt| &attempt.hosts);
+    let switched = hosts.filter(|host| host.outcome == HostOutcome::Switched);
+    let changes: BTreeSet<(Digest, Digest)> = switched.filter_map(|host| Some((host.previous?, host.digest?))).collect();
+    let [(was, is)] = changes.into_iter().collect::<Vec<_>>()[..] else { return None };
+    let (was, is) = (output.digest(&was), output.digest(&is));
+    let again = if request.digest.is_none() { format!(" The same rollback again goes forward, to {was}.") } else { String::new() };
+    Some(format!("{}: {was} was active, {is} is active now.{again}", request.published_name))
+}
+
+/// What is deployed there, as far as the token may see it, where the release to go back to was not there: another name was
+/// meant, perhaps.
+async fn deployed(connection: &Connection, environment: &EnvironmentName, view: &RunView) -> Option<String> {
+    let mut failures = view.steps.iter().flat_map(|step| &step.attempts).filter_map(|attempt| attempt.failure.as_ref());
+    failures.next_back().filter(|failure| failure.code == FailureCode::ReleaseNotFound)?;
+    // This is said besides; the run's own failure stands there in any case.
+    let there: EnvironmentInfo = connection.get(&path(["environments", environment.as_str()])).await.ok()?;
+    let names: BTreeSet<String> = there.shown.iter().flat_map(|host| &host.releases).map(|release| release.name.to_string()).collect();
+    let names = names.into_iter().take(NAMED).collect::<Vec<_>>().join(", ");
+    Some(if names.is_empty() {
+        format!("Nothing is deployed in {environment}.")
+    } else {
+        format!("In {environment} is deployed: {names}.")
+    })
 }
 
 /// Says that the run was accepted, or follows it.
@@ -93,12 +143,16 @@ pub(crate) async fn go_on(connection: &Connection, accepted: Accepted, following
         output.show(&accepted, |_| format!("run {run} is accepted; `signalbox show {run}` shows it, `signalbox logs -f {run}` its log"))?;
         return Ok(0);
     }
+    let view = to_its_end(connection, run, output).await?;
+    output.show(&view, show::ending)?;
+    Ok(exit_code(&view))
+}
+
+async fn to_its_end(connection: &Connection, run: RunId, output: Output) -> Result<RunView> {
     if !output.json {
         eprintln!("run {run}");
     }
-    let view = follow(connection, run, output).await?;
-    output.show(&view, show::ending)?;
-    Ok(exit_code(&view))
+    follow(connection, run, output).await
 }
 
 /// `NAME=VALUE` pairs as variables.
