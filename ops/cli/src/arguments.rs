@@ -3,6 +3,7 @@
 mod blobs;
 mod choice;
 mod deliveries;
+mod examples;
 mod mirrors;
 mod token;
 
@@ -16,6 +17,7 @@ use url::Url;
 pub(crate) use blobs::{BlobsCommand, WantedBlob};
 pub(crate) use choice::{AllowedAction, Audience, FromWhere, ServiceName, StateFilter};
 pub(crate) use deliveries::{DeliveriesArguments, DeliveriesCommand};
+pub(crate) use examples::{missing, no_command};
 pub(crate) use mirrors::MirrorsCommand;
 pub(crate) use token::{TokenArguments, TokenCommand};
 
@@ -26,10 +28,10 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) client: ClientArguments,
     /// Print JSON for programs: one document, of a log an object a line; and errors as JSON on standard error
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Output")]
     pub(crate) json: bool,
     /// Shorten no digests in tables
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Output")]
     pub(crate) wide: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -38,13 +40,18 @@ pub(crate) struct Arguments {
 impl Arguments {
     /// What was typed. A variable that is set to nothing counts as not set: scripts and service files write `X=` to say so.
     pub(crate) fn typed() -> Result<Self, clap::Error> {
-        let mut command = Self::command().mut_args(|argument| {
+        let mut command = whole().mut_args(|argument| {
             let value = argument.get_env().and_then(std::env::var_os);
             if value.is_some_and(|value| value.is_empty()) { argument.env(Resettable::Reset) } else { argument }
         });
         let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
         Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
     }
+}
+
+/// All that can be typed.
+fn whole() -> clap::Command {
+    examples::shown_in(Arguments::command())
 }
 
 const EXIT_CODES: &str = "\
@@ -63,19 +70,19 @@ Exit codes:
 #[command(next_help_heading = "Connection (also from ~/.config/signalbox/cli.toml)")]
 pub(crate) struct ClientArguments {
     /// The controller [default: this machine, port 7480]
-    #[arg(long, global = true, env = "SIGNALBOX_URL", value_name = "URL", value_parser = choice::address)]
+    #[arg(long, global = true, hide_short_help = true, env = "SIGNALBOX_URL", value_name = "URL", value_parser = choice::address)]
     pub(crate) url: Option<Url>,
     /// A file with your token for the controller; only you may read it
-    #[arg(long, global = true, env = "SIGNALBOX_TOKEN_FILE", value_name = "FILE")]
+    #[arg(long, global = true, hide_short_help = true, env = "SIGNALBOX_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// The artifact store, for `blobs` [default: this machine, port 7482]
-    #[arg(long, global = true, env = "SIGNALBOX_STORE_URL", value_name = "URL", value_parser = choice::address)]
+    #[arg(long, global = true, hide_short_help = true, env = "SIGNALBOX_STORE_URL", value_name = "URL", value_parser = choice::address)]
     pub(crate) store_url: Option<Url>,
     /// A file with your token for the artifact store
-    #[arg(long, global = true, env = "SIGNALBOX_STORE_TOKEN_FILE", value_name = "FILE")]
+    #[arg(long, global = true, hide_short_help = true, env = "SIGNALBOX_STORE_TOKEN_FILE", value_name = "FILE")]
     pub(crate) store_token_file: Option<PathBuf>,
     /// A file with the certificate of the authority to trust, in PEM, instead of the system's
-    #[arg(long, global = true, env = "SIGNALBOX_CA", value_name = "FILE")]
+    #[arg(long, global = true, hide_short_help = true, env = "SIGNALBOX_CA", value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
 }
 
@@ -158,6 +165,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Blobs(BlobsCommand),
     /// List environments, or show what the hosts of one run
+    ///
+    /// SHOWS is what a host publishes, and KEPT how many older releases of it the host still has, to which `signalbox rollback` can go;
+    /// with --wide it lists their digests.
     Environments {
         /// Only this one, with its hosts
         name: Option<EnvironmentName>,
@@ -176,12 +186,15 @@ pub(crate) enum Command {
         follow: bool,
     },
     /// Go back to a release that the hosts of an environment still have
+    ///
+    /// Without --digest that is the one that was active before the present one. So a second rollback goes forward again, to the one that
+    /// the first came from. For any other, name its digest: `signalbox environments NAME --wide` lists those that the hosts keep.
     Rollback {
         /// Where
         environment: EnvironmentName,
         /// The published name
         published_name: PublishedName,
-        /// The release to go back to [default: the one before the present one]
+        /// The release to go back to [default: the one that was active before the present one]
         #[arg(long)]
         digest: Option<Digest>,
         /// Show its progress until it ends
@@ -312,8 +325,8 @@ pub(crate) enum FakeCommand {
         /// Where its repositories are kept
         #[arg(long, value_name = "FOLDER")]
         data: PathBuf,
-        /// A project to begin with, by its whole path; may be given again
-        #[arg(long = "project", value_name = "GROUP/PROJECT")]
+        /// A private project to begin with, by its whole path; may be given again
+        #[arg(long = "project", value_name = "GROUP/PROJECT", value_parser = choice::project)]
         projects: Vec<String>,
         /// Where the hooks of those projects go
         #[arg(long, value_name = "URL")]

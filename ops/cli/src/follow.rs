@@ -47,23 +47,16 @@ async fn until_the_end(connection: &Connection, run: RunId, screen: &Screen) -> 
     let mut watch = Watch::new(connection, run);
     let mut shown = Shown::default();
     let mut pause = QUICK;
-    let mut finished_at = None;
     loop {
         let changed = watch.look().await?;
         let mut moved = false;
         if let Some(view) = &watch.view {
             screen.doing(&shown.doing(view));
-            // The log first: what a build printed belongs before the line that says how it ended.
-            moved = shown.logs(connection, view, screen).await?;
-            shown.steps(view, screen);
+            moved = shown.go_on(connection, view, screen).await?;
+            screen.doing(&shown.doing(view));
         }
-        if let Some(view) = watch.view.take_if(|view| view.summary.state == RunState::Finished) {
-            // The last of a log may be on its way still; of a build that was lost it never comes.
-            let waited = finished_at.get_or_insert_with(Instant::now).elapsed();
-            if !moved && (shown.all_complete() || waited > LAST_WORDS) {
-                return Ok(view);
-            }
-            watch.view = Some(view);
+        if let Some(view) = watch.view.take_if(|view| view.summary.state == RunState::Finished && !moved && shown.told_all(view)) {
+            return Ok(view);
         }
         pause = if changed || moved { QUICK } else { SLOW.min(pause * 3 / 2) };
         tokio::time::sleep(pause).await;
@@ -141,7 +134,10 @@ impl<'a> Watch<'a> {
 /// What was shown already.
 #[derive(Default)]
 struct Shown {
+    /// The attempts that are known, and whether it was told how they ended.
     attempts: BTreeMap<AttemptKey, bool>,
+    /// When attempts were first seen to have ended.
+    ended: BTreeMap<AttemptKey, Instant>,
     logs: BTreeMap<(AttemptKey, Option<String>), LogReader>,
     /// The attempts of which something was heard.
     heard: BTreeSet<AttemptKey>,
@@ -150,20 +146,46 @@ struct Shown {
 }
 
 impl Shown {
-    /// Shows the attempts that began or ended since, and what the run is doing now.
-    fn steps(&mut self, view: &RunView, screen: &Screen) {
+    /// Shows what is new, in the order of the steps: that an attempt began, what its build printed, how it ended; and
+    /// answers whether a log went on.
+    async fn go_on(&mut self, connection: &Connection, view: &RunView, screen: &Screen) -> Result<bool> {
+        let now = Instant::now();
+        for attempt in attempts(view).filter(|attempt| attempt.ended) {
+            self.ended.entry(attempt.key).or_insert(now);
+        }
+        let mut moved = false;
         for step in &view.steps {
             for attempt in &step.attempts {
-                let known = self.attempts.insert(attempt.key, attempt.ended);
-                if known.is_none() && attempt.key.attempt > 1 {
-                    screen.note(&format!("{}: attempt {}", step.name, attempt.key.attempt));
+                let told = *self.attempts.entry(attempt.key).or_insert_with(|| {
+                    if attempt.key.attempt > 1 {
+                        screen.note(&format!("{}: attempt {}", step.name, attempt.key.attempt));
+                    }
+                    false
+                });
+                if step.kind == StepKind::Build {
+                    moved |= self.logs(connection, view, (step, attempt), screen).await?;
                 }
-                if attempt.ended && known != Some(true) {
+                if attempt.ended && !told {
+                    if self.may_have_more(attempt) {
+                        return Ok(moved);
+                    }
                     screen.note(&ended(step, attempt));
+                    self.attempts.insert(attempt.key, true);
                 }
             }
         }
-        screen.doing(&self.doing(view));
+        Ok(moved)
+    }
+
+    /// Whether the last of an ended attempt's log may be on its way still. Of a build that was lost it never comes.
+    fn may_have_more(&self, attempt: &AttemptView) -> bool {
+        let complete = self.logs.iter().filter(|((key, _), _)| *key == attempt.key).all(|(_, log)| log.is_complete());
+        !complete && self.ended.get(&attempt.key).is_some_and(|since| since.elapsed() < LAST_WORDS)
+    }
+
+    /// Whether it was told of all attempts how they ended.
+    fn told_all(&self, view: &RunView) -> bool {
+        attempts(view).filter(|attempt| attempt.ended).all(|attempt| self.attempts.get(&attempt.key) == Some(&true))
     }
 
     /// What the run is doing, in a few words.
@@ -182,47 +204,50 @@ impl Shown {
         format!("{}: {details}", step.name)
     }
 
-    /// Shows what is new in the logs of builds, and answers whether there was anything.
-    async fn logs(&mut self, connection: &Connection, view: &RunView, screen: &Screen) -> Result<bool> {
+    /// Shows what is new in the logs of a build, and answers whether there was anything.
+    async fn logs(
+        &mut self,
+        connection: &Connection,
+        view: &RunView,
+        (step, attempt): (&StepView, &AttemptView),
+        screen: &Screen,
+    ) -> Result<bool> {
+        // Which parts there are is known once the executor was looked at; until then there is nothing to read.
+        if attempt.parts.is_empty() && !attempt.ended {
+            return Ok(false);
+        }
         let mut moved = false;
-        for step in view.steps.iter().filter(|step| step.kind == StepKind::Build) {
-            for attempt in &step.attempts {
-                // Which parts there are is known once the executor was looked at; until then there is nothing to read.
-                if attempt.parts.is_empty() && !attempt.ended {
-                    continue;
-                }
-                let parts = parts(attempt);
-                let several = parts.len() > 1;
-                for (part, name) in parts {
-                    let at = (attempt.key, part);
-                    let log = self
-                        .logs
-                        .entry(at.clone())
-                        .or_insert_with(|| LogReader::new(view.summary.id, &step.name, attempt.key.attempt, at.1.as_deref()));
-                    let (speaking, heard) = (&mut self.speaking, &mut self.heard);
-                    let shown = log
-                        .advance(connection, &mut |bytes| {
-                            if heard.insert(attempt.key) && !attempt.ended {
-                                screen.doing(&running(step));
-                            }
-                            // Parts write at the same time: it is said whose words follow.
-                            if several && speaking.as_ref() != Some(&at) {
-                                screen.note(&format!("── {name}"));
-                                *speaking = Some(at.clone());
-                            }
-                            screen.log(bytes)
-                        })
-                        .await?;
-                    moved |= shown;
-                }
-            }
+        let parts = parts(attempt);
+        let several = parts.len() > 1;
+        for (part, name) in parts {
+            let at = (attempt.key, part);
+            let log = self
+                .logs
+                .entry(at.clone())
+                .or_insert_with(|| LogReader::new(view.summary.id, &step.name, attempt.key.attempt, at.1.as_deref()));
+            let (speaking, heard) = (&mut self.speaking, &mut self.heard);
+            let shown = log
+                .advance(connection, &mut |bytes| {
+                    if heard.insert(attempt.key) && !attempt.ended {
+                        screen.doing(&running(step));
+                    }
+                    // Parts write at the same time: it is said whose words follow.
+                    if several && speaking.as_ref() != Some(&at) {
+                        screen.note(&format!("── {name}"));
+                        *speaking = Some(at.clone());
+                    }
+                    screen.log(bytes)
+                })
+                .await?;
+            moved |= shown;
         }
         Ok(moved)
     }
+}
 
-    fn all_complete(&self) -> bool {
-        self.logs.values().all(LogReader::is_complete)
-    }
+/// All attempts of a run.
+fn attempts(view: &RunView) -> impl Iterator<Item = &AttemptView> {
+    view.steps.iter().flat_map(|step| &step.attempts)
 }
 
 /// A build that was heard of.

@@ -74,17 +74,17 @@ fn report(error: &anyhow::Error, output: Output) {
 fn untyped(error: &clap::Error) -> ExitCode {
     let typed = std::env::args_os().skip(1).take_while(|argument| argument != "--");
     let output = Output { json: typed.into_iter().any(|argument| argument == "--json"), wide: false };
-    // A value that is wrong says itself what would be right; usage says nothing more.
-    let says_all = error.kind() == ErrorKind::ValueValidation;
+    // A value that is wrong says itself what would be right, and one that is missing what it would look like; usage says nothing more.
+    let says_all = matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::MissingRequiredArgument | ErrorKind::MissingSubcommand);
     if !error.use_stderr() || !(output.json || says_all) {
         // Whoever does not read it any more has seen enough.
         let _ = error.print();
         return if error.use_stderr() { ExitCode::from(mistake::code::USAGE) } else { ExitCode::SUCCESS };
     }
+    let words = std::env::args_os().skip(1).filter_map(|word| word.into_string().ok());
     let words = match error.kind() {
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
-            "a command is missing; `signalbox --help` lists them".to_owned()
-        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => arguments::no_command(words),
+        ErrorKind::MissingRequiredArgument => arguments::missing(error, words).unwrap_or_else(|| in_a_line(&error.to_string())),
         _ => in_a_line(&error.to_string()),
     };
     report(&Mistake::usage(words).into(), output);

@@ -19,6 +19,19 @@ pub(crate) fn address(text: &str) -> Result<Url, String> {
     ))
 }
 
+/// The path of a project: its group, or groups, and its name, of letters that GitLab takes in paths.
+pub(crate) fn project(text: &str) -> Result<String, String> {
+    let part = |part: &str| {
+        part.starts_with(|letter: char| letter.is_ascii_alphanumeric() || letter == '_')
+            && part.chars().all(|letter| letter.is_ascii_alphanumeric() || "_-.".contains(letter))
+    };
+    if text.contains('/') && text.split('/').all(part) {
+        return Ok(text.to_owned());
+    }
+    let name = text.rsplit('/').next().filter(|name| part(name)).unwrap_or("hello");
+    Err(format!("a project is in a group, and is given by its whole path, GROUP/PROJECT, as in mirrors/{name}"))
+}
+
 /// The state that runs are listed by.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum StateFilter {

@@ -60,7 +60,12 @@ fn shown(environment: &EnvironmentInfo, output: Output) -> String {
         let mut rows: Vec<[String; 6]> =
             silent.into_iter().map(|words| named([words, String::new(), String::new(), String::new(), String::new()])).collect();
         rows.extend(host.releases.iter().map(|release| {
-            let kept = release.kept.len().to_string();
+            // To go back to one of them its whole digest is needed.
+            let kept = if output.wide {
+                release.kept.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+            } else {
+                release.kept.len().to_string()
+            };
             named([release.name.to_string(), output.digest(&release.digest), minute(release.since), release.run.to_string(), kept])
         }));
         rows

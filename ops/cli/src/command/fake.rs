@@ -1,9 +1,10 @@
 //! `signalbox fake`.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Result;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use signalbox_fakes::gitlab::state::hook::{Hook, Topic};
 use signalbox_fakes::gitlab::{FakeGitlab, Options, Outcome};
 use signalbox_service::secret::{read_secret, write_secret};
@@ -44,24 +45,31 @@ pub(crate) async fn fake(command: FakeCommand, output: Output) -> Result<u8> {
         }
     }
     let file = std::path::absolute(&file)?;
-    let token = gitlab.root_token().expose_secret();
-    let shown = serde_json::json!({ "url": gitlab.url(), "token": token, "token_file": file, "projects": projects });
-    output.show(&shown, |_| told(&gitlab.url(), &file))?;
+    let shown = serde_json::json!({ "url": gitlab.url(), "token_file": file, "projects": projects });
+    output.show(&shown, |_| told(&gitlab.url(), &file, &projects))?;
     Shutdown::asked_by_the_system().await;
     gitlab.stop().await;
     Ok(0)
 }
 
 /// Where it is and how it is used.
-fn told(url: &str, file: &Path) -> String {
+fn told(url: &str, file: &Path, projects: &[String]) -> String {
     let file = file.display();
-    format!(
+    let mut text = format!(
         "GitLab's fake listens at {url}\n\
          its administrator's token is in {file}, and stays the same as long as that file does:\n  \
          curl -H \"PRIVATE-TOKEN: $(cat {file})\" {url}/api/v4/projects\n  \
-         token_file = \"{file}\"   # in [executors.NAME] of controller.toml, and in [mirrors.NAME] of vcs-worker.toml\n\
-         It forgets what else it knows when it ends: Ctrl-C."
-    )
+         token_file = \"{file}\"   # in [executors.NAME] of controller.toml, and in [mirrors.NAME] of vcs-worker.toml\n  \
+         private = true   # in [mirrors.NAME] and [[sources]] of vcs-worker.toml, where its address is a private one\n"
+    );
+    if !projects.is_empty() {
+        text.push_str("its projects are private, so git asks for a name, which is root, and a password, which is the token:\n");
+    }
+    for project in projects {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  git clone {}/{project}.git", url.replacen("://", "://root@", 1));
+    }
+    text + "It forgets what else it knows when it ends: Ctrl-C."
 }
 
 /// The token of the last time.

@@ -10,7 +10,8 @@ use signalbox_service::testing::free_port;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio_util::sync::CancellationToken;
 
-use super::{RUN, Said, home, installed, program, say, say_with};
+use super::following::{RUN, cutting_controller};
+use super::{Said, home, installed, program, say, say_with};
 
 /// Every command, as it is typed in the folder of an installation that runs: the ends that it may come to. Words in
 /// capitals are replaced.
@@ -174,7 +175,7 @@ async fn a_log_is_an_object_a_line_for_programs() {
     let home = home();
     let (site, _) = installed(home.path()).await;
     let token = site.join("tokens/admin").display().to_string();
-    let url = super::cutting_controller().await;
+    let url = cutting_controller().await;
     let said = say_with(home.path(), &["logs", "-f", RUN, "--json"], &[("SIGNALBOX_URL", &url), ("SIGNALBOX_TOKEN_FILE", &token)]).await;
     let lines: Vec<Value> = said.out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let line = |text: &str| serde_json::json!({ "step": "build", "attempt": 1, "part": "build", "line": text });

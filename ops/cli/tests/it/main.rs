@@ -5,10 +5,12 @@
 mod blobs;
 mod checking;
 mod documents;
+mod following;
 mod json;
 mod keys;
 mod mistyped;
 mod running;
+mod tour;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -17,7 +19,7 @@ use std::time::Duration;
 use signalbox_service::process::{Bounds, Program};
 use signalbox_service::testing::free_port;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio_util::sync::CancellationToken;
 
 const SERVICES: [&str; 5] = ["controller", "vcs-worker", "artifact-store", "deploy-worker", "local-executor"];
@@ -342,55 +344,4 @@ async fn up_starts_all_services_answers_and_ends_with_its_input() {
     drop(running.stdin.take());
     let status = running.wait_within(Duration::from_mins(1), &CancellationToken::new()).await.expect("it ends");
     assert_eq!(status.code(), Some(0));
-}
-
-/// A controller whose connections are cut: what it answers to each request about the run, and about its log.
-async fn cutting_controller() -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = format!("http://{}", listener.local_addr().expect("bound"));
-    let part = serde_json::json!({ "part": "build", "name": "build", "state": { "state": "running" } });
-    let attempt = serde_json::json!({
-        "key": format!("{RUN}-1-1"), "ended": false, "phase": "running", "started_at": "2026-01-01T00:00:00Z", "parts": [part],
-    });
-    let step = serde_json::json!({
-        "index": 1, "name": "build", "stage": "build", "kind": "build", "state": "active", "attempts": [attempt],
-    });
-    let summary = serde_json::json!({
-        "id": RUN, "number": 1, "kind": "cd", "state": "building", "principal": "me", "accepted_at": "2026-01-01T00:00:00Z",
-    });
-    let run = serde_json::json!({ "summary": summary, "steps": [step], "actions": [], "version": 1 }).to_string();
-    let head = |status: &str, length: usize, more: &str| {
-        format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\netag: \"1\"\r\n{more}\r\n")
-    };
-    let log = "signalbox-log-next: 8\r\nsignalbox-log-complete: true\r\n";
-    let runs = [format!("{}{run}", head("200 OK", run.len(), "")), String::new(), format!("{}{{\"summ", head("200 OK", run.len(), ""))];
-    let logs = [format!("{}one\n", head("200 OK", 8, log)), String::new(), String::new()];
-    let rest = format!("{}two\n", head("206 Partial Content", 4, log));
-    tokio::spawn(async move {
-        let (mut runs, mut logs) = (runs.into_iter(), logs.into_iter());
-        while let Ok((stream, _)) = listener.accept().await {
-            let mut stream = BufReader::new(stream);
-            let mut asked = String::new();
-            while !asked.ends_with("\r\n\r\n") && stream.read_line(&mut asked).await.is_ok_and(|count| count > 0) {}
-            let answer = if asked.contains("/log") {
-                logs.next().unwrap_or_else(|| if asked.contains("range: bytes=4-") { rest.clone() } else { String::new() })
-            } else {
-                runs.next().unwrap_or_else(|| head("304 Not Modified", 0, ""))
-            };
-            stream.write_all(answer.as_bytes()).await.expect("sent");
-        }
-    });
-    address
-}
-
-const RUN: &str = "01jd8qk4wmfvt9e3v1n0t2m6xz";
-
-#[tokio::test]
-async fn following_a_log_survives_connections_that_are_cut_and_prints_nothing_twice() {
-    let home = home();
-    let (site, _) = installed(home.path()).await;
-    let token = site.join("tokens/admin").display().to_string();
-    let url = cutting_controller().await;
-    let said = say_with(home.path(), &["logs", "-f", RUN], &[("SIGNALBOX_URL", &url), ("SIGNALBOX_TOKEN_FILE", &token)]).await;
-    assert_eq!((said.code, said.out.as_str()), (Some(0), "one\ntwo\n"), "{said:?}");
 }

@@ -72,3 +72,43 @@ async fn no_token_is_made_that_could_not_be_kept() {
     }
     assert_eq!(std::fs::read_to_string(home.path().join("alice.token")).expect("readable"), "older");
 }
+
+#[tokio::test]
+async fn what_is_missing_is_named_with_an_example() {
+    let home = home();
+    let cases = [
+        (
+            &["cd", "hello"][..],
+            "`signalbox cd` needs --ref <REF> (the branch, tag or full ref); for example: signalbox cd hello --ref main",
+        ),
+        (&["cd"], "needs --ref <REF> (the branch, tag or full ref) and <REPO> (the repository: a name that the server knows"),
+        (&["rollback", "test"], "`signalbox rollback` needs <PUBLISHED_NAME> (the published name); for example: signalbox rollback test"),
+        (&["token", "create"], "--allow <ACTION,…> (what it may do)"),
+        (&["fake", "gitlab"], "`signalbox fake gitlab` needs --data <FOLDER>"),
+        (&["fake", "gitlab", "--data", "x", "--project", "hello"], "given by its whole path, GROUP/PROJECT, as in mirrors/hello"),
+        (&["fake", "gitlab", "--data", "x", "--project", "a/../b"], "GROUP/PROJECT"),
+    ];
+    for (typed, words) in cases {
+        let said = say(home.path(), typed).await;
+        assert_eq!((said.code, said.err.lines().count()), (Some(2), 1), "{typed:?}: {said:?}");
+        assert!(said.err.contains(words), "{typed:?}: {}", said.err);
+    }
+    // A variable of the environment counts as little as none.
+    let said = say_with(home.path(), &["blobs"], &[("SIGNALBOX_URL", "http://localhost:7480")]).await;
+    assert_eq!((said.code, said.err.trim()), (Some(2), "error: a command is missing; `signalbox blobs --help` lists them"));
+}
+
+#[tokio::test]
+async fn short_help_leaves_out_how_to_connect_and_long_help_has_it_under_a_heading_of_its_own() {
+    let home = home();
+    for command in ["cd", "rollback", "environments", "doctor"] {
+        let short = say(home.path(), &[command, "-h"]).await.out;
+        assert!(!short.contains("--token-file") && short.contains("see more with '--help'"), "{short}");
+        let long = say(home.path(), &[command, "--help"]).await.out;
+        let (before, after) = long.split_once("\nConnection (").expect("a heading");
+        assert!(!before.contains("--url") && after.contains("--url") && after.contains("--token-file"), "{long}");
+        assert!(
+            after.split_once("\nOutput:").is_some_and(|(connection, output)| !connection.contains("--json") && output.contains("--json"))
+        );
+    }
+}

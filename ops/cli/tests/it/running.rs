@@ -1,8 +1,9 @@
 //! What runs says where it is, and who it is.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use signalbox_service::process::Running;
+use signalbox_service::process::{Bounds, Program, Running};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::ChildStdout;
 use tokio_util::sync::CancellationToken;
@@ -69,6 +70,26 @@ async fn the_fake_gitlabs_token_stays_the_same_and_is_in_a_file() {
         tokens.push(token);
         running.kill().await;
     }
+    let typed = ["fake", "gitlab", "--data", "lab", "--listen", "127.0.0.1:0", "--project", "mirrors/hello", "--json"];
+    let (mut running, said, _lines) = started(home.path(), &typed, "}").await;
+    let document: serde_json::Value = serde_json::from_str(&said).expect("one document");
+    assert!(document["token_file"].as_str().is_some_and(|file| file.ends_with("lab/root-token")), "{document}");
+    assert!(!said.contains(&tokens[0]), "a token is in its file and nowhere else: {said}");
+    running.kill().await;
+    let typed = &typed[..typed.len() - 1];
+    let (mut running, said, _lines) = started(home.path(), typed, "It forgets").await;
+    assert!(said.contains("its projects are private") && said.contains("private = true"), "{said}");
+    let clone = said.lines().find_map(|line| line.trim().strip_prefix("git clone ")).expect("how it is cloned");
+    let password = "#!/bin/sh\ncat lab/root-token\n";
+    std::fs::write(home.path().join("password"), password).expect("written");
+    std::fs::set_permissions(home.path().join("password"), std::fs::Permissions::from_mode(0o700)).expect("changed");
+    for (asked, works) in [("./password", true), ("/bin/true", false)] {
+        let git = Program::new("git").args(["clone", "--quiet", clone, if works { "copy" } else { "none" }]).dir(home.path());
+        let git = git.env("PATH", "/usr/bin:/bin").env("HOME", home.path()).env("GIT_ASKPASS", asked).env("GIT_CONFIG_NOSYSTEM", "1");
+        let cloned = git.run(Bounds::new(Duration::from_mins(1))).await.expect("it ends");
+        assert_eq!(cloned.status.success(), works, "{}", String::from_utf8_lossy(&cloned.stderr));
+    }
+    running.kill().await;
     assert!(tokens[0].starts_with("glpat-") && tokens[0] == tokens[1], "it is kept");
     std::fs::write(home.path().join("mine"), "glpat-of-my-own\n").expect("written");
     let exposed = ["fake", "gitlab", "--data", "lab", "--listen", "127.0.0.1:0", "--root-token-file", "mine"];
