@@ -138,6 +138,25 @@ pub struct PartState {
     /// Its page at the executor, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<Url>,
+    /// What its tests came to, where it is about tests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tests: Option<TestCounts>,
+}
+
+/// What tests came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TestCounts {
+    /// How many there were.
+    pub total: u32,
+    /// How many failed.
+    pub failed: u32,
+    /// How many ended in an error.
+    pub errors: u32,
+    /// How many were skipped.
+    pub skipped: u32,
+    /// How long they took together, in milliseconds, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_ms: Option<u64>,
 }
 
 const fn yes() -> bool {
@@ -157,6 +176,7 @@ impl PartState {
             started_at: None,
             finished_at: None,
             url: None,
+            tests: None,
         }
     }
 }

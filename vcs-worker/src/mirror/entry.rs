@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use signalbox_adapters::mirror::{GitlabMirror, GitlabSettings, Mirror, RemoteMirror, RemoteSettings};
 use signalbox_contract::MirrorName;
+use signalbox_service::clock::SharedClock;
 use signalbox_service::config::Reader;
 use signalbox_service::git::{Credential, Git};
 use signalbox_service::secret::read_secret;
@@ -105,10 +106,10 @@ impl Entry {
     }
 
     /// The place itself.
-    pub(crate) fn open(&self, git: &Git) -> Result<Box<dyn Mirror>, String> {
+    pub(crate) fn open(&self, git: &Git, clock: &SharedClock) -> Result<Box<dyn Mirror>, String> {
         match &self.kind {
             Kind::Remote(settings) => Ok(Box::new(RemoteMirror::new(git.clone(), settings.clone())?)),
-            Kind::Gitlab(settings) => Ok(Box::new(GitlabMirror::new(git.clone(), settings.clone()))),
+            Kind::Gitlab(settings) => Ok(Box::new(GitlabMirror::new(git.clone(), settings.clone(), clock.clone()))),
         }
     }
 }

@@ -88,7 +88,7 @@ impl Places {
         let own = Served::new(Arc::clone(&names), Arc::clone(&cache), base);
         let mut known = BTreeMap::from([(None, Place { mirror: Box::new(own), private: true })]);
         for entry in entries {
-            let mirror = entry.open(&git).map_err(|why| std::io::Error::other(format!("the mirror {}: {why}", entry.name)))?;
+            let mirror = entry.open(&git, &clock).map_err(|why| std::io::Error::other(format!("the mirror {}: {why}", entry.name)))?;
             known.insert(Some(entry.name.clone()), Place { mirror, private: entry.private });
         }
         for file in std::fs::read_dir(&folders.notes)?.flatten() {

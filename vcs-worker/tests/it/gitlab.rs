@@ -68,6 +68,7 @@ async fn a_project_is_made_with_its_groups_and_what_is_mirrored_is_neither_defau
     assert!(town.project(|project| project.protection(&format!("cd/{attempt}")).is_none()));
     assert_eq!(town.project(|project| project.visibility.word()), "private");
     assert!(!town.project(|project| project.is_on("auto_devops_enabled") || project.is_on("public_jobs")));
+    assert_eq!(town.project(|project| project.word("auto_cancel_pending_pipelines").map(str::to_owned)).as_deref(), Some("disabled"));
     assert_eq!(town.pipelines(), Vec::<String>::new(), "its executor starts the pipeline");
     town.house.publish_at("lab", attempt, &town.sha, json!({ "action": "remove" })).await;
     let page: signalbox_contract::api::Page<signalbox_contract::api::mirrors::MirrorInfo> = town.house.get("/mirrors").await;
@@ -219,4 +220,55 @@ async fn the_doctor_says_what_a_token_lacks() {
     town.gitlab.faults().answer(None, "/personal_access_tokens", AnswerFault::Status(401), 10);
     let found: Vec<MirrorFinding> = town.house.get("/mirrors/doctor").await;
     assert!(found.iter().any(|finding| finding.severity == Severity::Error && !finding.hint.is_empty()), "{found:?}");
+}
+
+#[tokio::test]
+async fn who_may_set_variables_is_settled_where_the_project_is_ours_from_the_beginning_alone() {
+    let strictest = ("ci_pipeline_variables_minimum_override_role".to_owned(), json!("no_one_allowed"));
+    for there_before in [false, true] {
+        let town = Town::open().await;
+        town.gitlab.with(|state| state.new_settings.extend([strictest.clone()]));
+        if there_before {
+            town.gitlab.create_project("mirrors/team/hello").await.expect("made");
+        }
+        town.house.publish_at("lab", key(), &town.sha, json!({})).await;
+        let role = town.project(|project| project.word("ci_pipeline_variables_minimum_override_role").map(str::to_owned));
+        assert_eq!(role.as_deref(), Some(if there_before { "no_one_allowed" } else { "developer" }));
+    }
+}
+
+#[tokio::test]
+async fn a_setting_that_gitlab_takes_and_leaves_as_it_was_is_told_by_the_doctor_with_where_to_change_it() {
+    let town = Town::open().await;
+    let detail = async |severity: Severity| -> Vec<String> {
+        let found: Vec<MirrorFinding> = town.house.get("/mirrors/doctor").await;
+        let told =
+            found.into_iter().filter(|finding| finding.severity == severity && (severity == Severity::Fine || !finding.hint.is_empty()));
+        told.map(|finding| finding.detail).collect()
+    };
+    town.gitlab.with(|state| state.fixed_settings.extend(["auto_cancel_pending_pipelines".to_owned()]));
+    town.house.publish_at("lab", key(), &town.sha, json!({})).await;
+    let warnings = detail(Severity::Warning).await;
+    let words = "In mirrors/team/hello, auto_cancel_pending_pipelines is enabled, and should be disabled.";
+    assert_eq!(warnings.iter().filter(|detail| detail.starts_with("In mirrors/")).collect::<Vec<_>>(), [words], "{warnings:?}");
+
+    town.gitlab.with(|state| {
+        let id = state.project_at("mirrors/team/hello").map(|project| project.id).expect("a project");
+        let project = state.projects.get_mut(&id).expect("there");
+        project.settings.insert("auto_cancel_pending_pipelines".to_owned(), json!("disabled"));
+    });
+    let fine = detail(Severity::Fine).await;
+    assert!(fine.iter().any(|detail| detail.contains("settings of the group's projects are as they should be")), "{fine:?}");
+    assert!(fine.iter().any(|detail| detail.contains("clock and the VCS worker's agree")), "{fine:?}");
+}
+
+#[tokio::test]
+async fn a_project_whose_pipelines_stay_off_is_refused_with_where_to_turn_them_on() {
+    let town = Town::open().await;
+    town.gitlab.with(|state| {
+        state.new_settings.extend([("builds_access_level".to_owned(), json!("disabled"))]);
+        state.fixed_settings.extend(["builds_access_level".to_owned()]);
+    });
+    let sha = town.sha.clone();
+    town.house.publish_fails_at("lab", &sha, json!({}), FailureCode::MirrorSettings).await;
 }

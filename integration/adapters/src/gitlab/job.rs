@@ -78,6 +78,11 @@ pub struct ArtifactFile {
 }
 
 impl Job {
+    /// Whether it has uploaded a report of tests.
+    pub fn has_test_report(&self) -> bool {
+        self.artifacts.iter().any(|file| file.file_type.as_deref() == Some("junit"))
+    }
+
     /// Whether it has an archive of artifacts.
     pub fn has_archive(&self) -> bool {
         self.artifacts.iter().any(|file| file.file_type.as_deref() == Some("archive"))
@@ -109,60 +114,6 @@ pub struct Downstream {
     pub web_url: Option<Url>,
 }
 
-/// What the tests of a pipeline said, from its `JUnit` reports.
-#[derive(Debug, Clone, Deserialize)]
-pub struct TestReport {
-    /// How many there were.
-    #[serde(default)]
-    pub total_count: u64,
-    /// How many passed.
-    #[serde(default)]
-    pub success_count: u64,
-    /// How many failed.
-    #[serde(default)]
-    pub failed_count: u64,
-    /// How many were skipped.
-    #[serde(default)]
-    pub skipped_count: u64,
-    /// How many ended in an error.
-    #[serde(default)]
-    pub error_count: u64,
-    /// How long they took, in seconds.
-    #[serde(default, deserialize_with = "lenient::optional")]
-    pub total_time: Option<f64>,
-    /// The suites, one for a job.
-    #[serde(default, deserialize_with = "lenient::list")]
-    pub test_suites: Vec<TestSuite>,
-}
-
-/// The tests of one job.
-#[derive(Debug, Clone, Deserialize)]
-pub struct TestSuite {
-    /// Its name: the job's.
-    #[serde(default, deserialize_with = "lenient::optional")]
-    pub name: Option<String>,
-    /// What is wrong with the report.
-    #[serde(default, deserialize_with = "lenient::optional")]
-    pub suite_error: Option<String>,
-    /// The tests.
-    #[serde(default, deserialize_with = "lenient::list")]
-    pub test_cases: Vec<TestCase>,
-}
-
-/// One test.
-#[derive(Debug, Clone, Deserialize)]
-pub struct TestCase {
-    /// `success`, `failed`, `error` or `skipped`.
-    #[serde(default, deserialize_with = "lenient::optional")]
-    pub status: Option<String>,
-    /// Its name.
-    #[serde(default, deserialize_with = "lenient::optional")]
-    pub name: Option<String>,
-    /// Its class.
-    #[serde(default, deserialize_with = "lenient::optional")]
-    pub classname: Option<String>,
-}
-
 impl GitLab {
     /// The jobs of a pipeline, newest first; the tries that were retried are not among them, except in old versions.
     ///
@@ -186,13 +137,5 @@ impl GitLab {
     /// As [`GitLabError`] tells.
     pub async fn job(&self, project: &ProjectRef, id: u64) -> Result<Job, GitLabError> {
         self.call(Request::get(project.segments(["jobs", &id.to_string()]))).await
-    }
-
-    /// What the tests of a pipeline said.
-    ///
-    /// # Errors
-    /// As [`GitLabError`] tells.
-    pub async fn test_report(&self, project: &ProjectRef, pipeline: u64) -> Result<TestReport, GitLabError> {
-        self.call(Request::get(project.segments(["pipelines", &pipeline.to_string(), "test_report"]))).await
     }
 }

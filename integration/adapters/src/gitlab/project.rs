@@ -7,6 +7,7 @@ use url::Url;
 use super::client::GitLab;
 use super::error::GitLabError;
 use super::lenient;
+use super::page::Listed;
 use super::request::Request;
 
 /// How a project is named in a call: by its number, or by its full path.
@@ -126,7 +127,23 @@ impl Project {
     }
 }
 
+/// A CI/CD variable of a project. Its value is not read.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ProjectVariable {
+    /// Whether only protected branches and tags have it.
+    #[serde(default, deserialize_with = "lenient::optional")]
+    pub protected: Option<bool>,
+}
+
 impl GitLab {
+    /// The CI/CD variables of a project, for which the role Maintainer is needed.
+    ///
+    /// # Errors
+    /// As [`GitLabError`] tells.
+    pub async fn project_variables(&self, project: &ProjectRef) -> Result<Vec<ProjectVariable>, GitLabError> {
+        Ok(self.list(Request::get(project.segments(["variables"])), 3).await?.items)
+    }
+
     /// A project; `None` if there is none, or the token may not see it.
     ///
     /// # Errors
@@ -137,6 +154,14 @@ impl GitLab {
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The projects of a group and of the groups below it, those that the token may see.
+    ///
+    /// # Errors
+    /// As [`GitLabError`] tells.
+    pub async fn group_projects(&self, group: &str, pages: usize) -> Result<Listed<Project>, GitLabError> {
+        self.list(Request::get(["groups", group, "projects"]).with("include_subgroups", "true"), pages).await
     }
 
     /// Changes settings of a project.

@@ -5,7 +5,7 @@ use signalbox_contract::RepoName;
 use url::Url;
 
 use super::{Finding, GitLabExecutor, Severity};
-use crate::gitlab::{AlertStatus, GitLabError, Group, Project};
+use crate::gitlab::{AlertStatus, GitLabError, Group, Health, Project};
 
 /// The oldest version whose answers were studied.
 const OLDEST: (u32, u32) = (15, 0);
@@ -39,6 +39,10 @@ impl GitLabExecutor {
     /// role in it, its settings and, where `hook` says where it leads, its webhook. Changes nothing.
     pub async fn doctor(&self, repos: &[RepoName], hook: Option<&Url>) -> Vec<Finding> {
         let mut findings = Findings::default();
+        if let Health::Resting { failures, left } = self.gitlab.health() {
+            let words = format!("GitLab failed {failures} times in a row and is left alone for {} more seconds", left.as_secs() + 1);
+            findings.advice(words, "Builds there wait for it. See whether it runs, and the controller's log for how it fails.");
+        }
         if !self.ask_version(&mut findings).await {
             return findings.0;
         }
@@ -142,8 +146,25 @@ impl GitLabExecutor {
             Err(error) => return findings.fault(format!("The project {path} cannot be looked at: {error}"), ""),
         };
         settings(&project, findings);
+        self.ask_variables(&project, findings).await;
         if let Some(hook) = hook {
             self.ask_hook(&project, hook, findings).await;
+        }
+    }
+
+    /// Protected variables are for protected branches alone, and what we push is not protected.
+    async fn ask_variables(&self, project: &Project, findings: &mut Findings) {
+        // A developer may not see them; then nothing is known of them.
+        let Ok(variables) = self.gitlab.project_variables(&project.reference()).await else { return };
+        let count = variables.iter().filter(|variable| variable.protected == Some(true)).count();
+        if count > 0 {
+            let words = format!(
+                "{count} CI/CD variables of {} are protected: builds of branches that are not, as cd/*, do not see them",
+                project.path_with_namespace
+            );
+            let advice = "Protect the branches whose builds are to see them, with force pushes allowed, and build those with `naming = \"same\"`; \
+                          changes under review, on cd/*, better never do. The same holds of protected runners.";
+            findings.advice(words, advice);
         }
     }
 
@@ -213,10 +234,28 @@ fn settings(project: &Project, findings: &mut Findings) {
         findings
             .advice(format!("Everybody may see the pipelines of {path}"), "Switch public pipelines off where logs are not for everybody.");
     }
-    let restricted = project.restrict_user_defined_variables == Some(true)
-        || project.ci_pipeline_variables_minimum_override_role.as_deref().is_some_and(|role| role != "developer");
-    if restricted {
-        let words = format!("{path} may not let the token's role set variables of a pipeline");
-        findings.advice(words, "Builds work without; they only do not see SIGNALBOX_RUN and the like.");
+    if project.auto_cancel_pending_pipelines.as_deref() == Some("enabled") {
+        let advice = "Switch auto-cancelling off (Settings, CI/CD, General pipelines): it ends builds that runs wait for.";
+        findings.advice(format!("A newer pipeline of a branch of {path} cancels older ones"), advice);
     }
+    if !may_set_variables(project) {
+        let words = format!(
+            "{path} does not let the token's role set variables of a pipeline: builds do not see CICD_* and SIGNALBOX_*, and runs with inputs fail"
+        );
+        let advice = "Settings, CI/CD, Variables: let Developers use pipeline variables; or give the token the role that may.";
+        findings.advice(words, advice);
+    }
+}
+
+/// Whether the token may set variables of pipelines, as far as GitLab tells.
+fn may_set_variables(project: &Project) -> bool {
+    let needed = match project.ci_pipeline_variables_minimum_override_role.as_deref() {
+        Some("developer") => 30,
+        Some("maintainer") => 40,
+        Some("owner") => 50,
+        Some(_) => u64::MAX,
+        None if project.restrict_user_defined_variables == Some(true) => 40,
+        None => 0,
+    };
+    project.role().is_none_or(|role| role >= needed) && needed < u64::MAX
 }

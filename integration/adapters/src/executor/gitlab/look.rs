@@ -15,6 +15,7 @@ use super::gather::Gathered;
 use super::place::PipelineRef;
 use super::refusal::translate;
 use super::state;
+use super::tests_part::Tests;
 use crate::executor::{ExecutorError, Tracked};
 use crate::gitlab::{GitLabError, Pipeline, PipelineQuery, Status};
 
@@ -37,6 +38,8 @@ const REMEMBERED: usize = 4096;
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     builds: Mutex<BTreeMap<PipelineRef, Remembered>>,
+    /// Since when reports of tests are asked for.
+    reports: Mutex<BTreeMap<PipelineRef, Timestamp>>,
     /// Since when attempts are searched for in vain.
     searches: Mutex<BTreeMap<AttemptKey, Timestamp>>,
 }
@@ -51,6 +54,15 @@ struct Remembered {
 }
 
 impl Memory {
+    /// For how long a build's report of tests has been asked for in vain, of which this is one more time.
+    pub(super) fn awaited_for(&self, build: PipelineRef, now: Timestamp) -> SignedDuration {
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        if reports.len() >= REMEMBERED && !reports.contains_key(&build) {
+            reports.pop_first();
+        }
+        now.duration_since(*reports.entry(build).or_insert(now))
+    }
+
     /// For how long the answer to an attempt's start has been missing; `None` if we do not know of that.
     pub(super) fn lost_for(&self, key: &AttemptKey, now: Timestamp) -> Option<SignedDuration> {
         let searches = self.searches.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,6 +87,7 @@ impl Memory {
         let mut builds = self.builds.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(observation.state, BuildState::Ended { .. }) {
             builds.remove(&build);
+            self.reports.lock().unwrap_or_else(PoisonError::into_inner).remove(&build);
             return;
         }
         if builds.len() >= REMEMBERED {
@@ -170,14 +183,19 @@ impl GitLabExecutor {
     async fn observation(&self, build: PipelineRef, tracked: &Tracked, gathered: &Gathered) -> Observation {
         let now = self.clock.now();
         let mut parts: Vec<_> = gathered.jobs.iter().map(|job| state::part(job, build, now)).collect();
+        let mut state = state::build(gathered, now);
         if gathered.pipeline.status.has_ended() && !gathered.jobs.is_empty() {
-            parts.extend(self.tests_part(build, gathered).await);
+            match self.tests(build, gathered).await {
+                Tests::None => {}
+                Tests::Part(part) => parts.push(*part),
+                Tests::NotYet => state = BuildState::Running,
+            }
         }
         Observation {
             key: tracked.key,
             build: tracked.build.to_string(),
             stamp: state::stamp(gathered),
-            state: state::build(gathered, now),
+            state,
             parts,
             sha: gathered.pipeline.sha.parse().ok(),
             url: gathered.pipeline.web_url.clone().filter(|url| matches!(url.scheme(), "http" | "https")),

@@ -1,15 +1,25 @@
 //! What keeps a GitLab from being used as the place, now or one day.
 
-use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
 
 use super::super::{Finding, MirrorError, Severity};
 use super::GitlabMirror;
+use super::settings::unsettled;
 use super::trouble::of_api;
-use crate::gitlab::{GitLab, TokenInfo};
+use crate::gitlab::{GitLab, GitLabError, TokenInfo, plain};
 
 /// From how many days before its end a token is spoken of.
 const SOON: i32 = 14;
+
+/// A clock that is further off than this is spoken of.
+const SKEW: SignedDuration = SignedDuration::from_secs(60);
+
+/// How many settings are spoken of.
+const MOST: usize = 20;
+
+/// How many pages of the group's projects are looked at. Each has a hundred.
+const PAGES: usize = 5;
 
 /// The role Maintainer, as GitLab counts.
 const MAINTAINER: u64 = 40;
@@ -31,6 +41,7 @@ impl GitlabMirror {
             }
         }
         let now = client.clock().await.ok().flatten();
+        findings.extend(now.map(|theirs| self.of_clock(theirs)));
         match client.token().await {
             Ok(Some(token)) => findings.extend(of_token(&token, now)),
             Ok(None) => findings.push(Finding::new(
@@ -41,7 +52,44 @@ impl GitlabMirror {
             Err(error) => findings.push(failed(&of_api(&error, "Asking what the token may do"))),
         }
         findings.push(self.of_group(&client).await);
+        findings.extend(self.of_settings(&client).await);
         Ok(findings)
+    }
+
+    fn of_clock(&self, theirs: Timestamp) -> Finding {
+        let skew = self.clock.now().duration_since(theirs);
+        if skew.abs() <= SKEW {
+            return Finding::new(Severity::Fine, "Its clock and the VCS worker's agree.", "");
+        }
+        let direction = if skew.is_positive() { "behind" } else { "ahead of" };
+        let words = format!("Its clock is {} seconds {direction} the VCS worker's.", skew.abs().as_secs());
+        Finding::new(Severity::Warning, words, "Have both machines set their clocks by NTP.")
+    }
+
+    /// The settings of the group's projects that are not as they should be. A setting is asked for when a run uses the project; what
+    /// is still found here, GitLab did not change.
+    async fn of_settings(&self, client: &GitLab) -> Vec<Finding> {
+        let listed = match client.group_projects(&self.settings.group, PAGES).await {
+            Ok(listed) => listed,
+            // What is said of the group says why.
+            Err(GitLabError::NotFound { .. }) => return Vec::new(),
+            Err(error) => return vec![failed(&of_api(&error, "Looking at the group's projects"))],
+        };
+        let used = listed.items.iter().filter(|project| !project.is_marked_for_deletion() && project.archived != Some(true));
+        let mut found = used.flat_map(|project| {
+            let path = plain(&project.path_with_namespace);
+            unsettled(project, false)
+                .into_iter()
+                .map(move |unsettled| Finding::new(Severity::Warning, format!("In {path}, {unsettled}."), unsettled.advice))
+        });
+        let mut findings: Vec<Finding> = found.by_ref().take(MOST).collect();
+        let left = found.count();
+        if left > 0 {
+            findings.push(Finding::new(Severity::Warning, format!("{left} more settings of projects are not as they should be."), ""));
+        } else if findings.is_empty() {
+            findings.push(Finding::new(Severity::Fine, "The settings of the group's projects are as they should be.", ""));
+        }
+        findings
     }
 
     async fn of_group(&self, client: &GitLab) -> Finding {

@@ -7,6 +7,7 @@
 mod examine;
 pub(crate) mod place;
 mod replace;
+mod settings;
 mod trouble;
 
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use signalbox_contract::api::vcs::Naming;
 use signalbox_contract::{CommitSha, Failure, FailureCode, RefName, RepoName};
+use signalbox_service::clock::SharedClock;
 use signalbox_service::git::{Access, Git, Remote};
 use signalbox_service::secret::{SecretString, is_same_secret, read_secret};
 use signalbox_service::telemetry::causes;
@@ -70,6 +72,7 @@ pub struct GitlabMirror {
     client: Mutex<Option<(SecretString, GitLab)>>,
     /// Projects that were found as they should be, and when.
     known: Mutex<HashMap<RepoName, (Project, Instant)>>,
+    clock: SharedClock,
 }
 
 /// A project at the place.
@@ -87,8 +90,8 @@ impl Project {
 
 impl GitlabMirror {
     /// The GitLab that the settings name.
-    pub fn new(git: Git, settings: GitlabSettings) -> Self {
-        Self { git, settings, client: Mutex::default(), known: Mutex::default() }
+    pub fn new(git: Git, settings: GitlabSettings, clock: SharedClock) -> Self {
+        Self { git, settings, client: Mutex::default(), known: Mutex::default(), clock }
     }
 
     fn token(&self) -> Result<SecretString, MirrorError> {

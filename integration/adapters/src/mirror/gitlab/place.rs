@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use serde_json::json;
 use signalbox_contract::{Failure, FailureCode, RepoName};
 use signalbox_service::telemetry::causes;
 
@@ -28,12 +27,12 @@ impl GitlabMirror {
     pub(super) async fn ensure(&self, name: &RepoName) -> Result<Project, MirrorError> {
         let client = self.client()?;
         let path = self.path(name);
-        let found = match self.find(&client, &path).await? {
-            Some(found) => found,
-            None => self.make(&client, &path, true).await?,
+        let (found, made) = match self.find(&client, &path).await? {
+            Some(found) => (found, false),
+            None => (self.make(&client, &path, true).await?, true),
         };
         self.seed(&client, &found).await?;
-        self.settle(&client, &found).await?;
+        self.settle(&client, &found, made).await?;
         Ok(Project { id: found.id, path: found.path_with_namespace })
     }
 
@@ -139,64 +138,4 @@ impl GitlabMirror {
             }
         }
     }
-
-    /// Sets what is needed, and reads back whether it is so.
-    pub(super) async fn settle(&self, client: &GitLab, project: &gitlab::Project) -> Result<(), MirrorError> {
-        let wanted = wanted(project);
-        if wanted.as_object().is_none_or(serde_json::Map::is_empty) {
-            return Ok(());
-        }
-        let now = match client.edit_project(&project.reference(), &wanted).await {
-            Ok(now) => now,
-            Err(error) if is_off(project) => return Err(of_api(&error, "Turning on the project's pipelines")),
-            Err(error @ (GitLabError::Forbidden { .. } | GitLabError::Invalid { .. })) => {
-                // It works without; the doctor tells of it.
-                tracing::warn!(error = %causes(&error), project = project.path_with_namespace, %wanted, "mirror.settings_not_changed");
-                return Ok(());
-            }
-            Err(error) => return Err(of_api(&error, "Changing the project's settings")),
-        };
-        if is_off(&now) {
-            let detail = format!("Pipelines are turned off in {}, and stay so.", project.path_with_namespace);
-            let hint = "Turn them on: Settings, General, Visibility, CI/CD.";
-            return Err(MirrorError::Final(Failure::new(FailureCode::MirrorSettings, detail).hint(hint)));
-        }
-        Ok(())
-    }
-}
-
-fn is_off(project: &gitlab::Project) -> bool {
-    project.builds_access_level.as_deref() == Some("disabled")
-}
-
-/// The settings that are not as they should be, as they should be. What a version does not know it does not show, and it
-/// is not asked for.
-fn wanted(project: &gitlab::Project) -> serde_json::Value {
-    let mut wanted = serde_json::Map::new();
-    if is_off(project) {
-        wanted.insert("builds_access_level".to_owned(), json!("enabled"));
-    }
-    // It would build what has no definition.
-    if project.auto_devops_enabled != Some(false) {
-        wanted.insert("auto_devops_enabled".to_owned(), json!(false));
-    }
-    // Pipelines of a project that others may see show their logs.
-    if project.public_jobs != Some(false) {
-        wanted.insert("public_builds".to_owned(), json!(false));
-    }
-    // What is stopped is for the controller to say.
-    if project.auto_cancel_pending_pipelines.as_deref() == Some("enabled") {
-        wanted.insert("auto_cancel_pending_pipelines".to_owned(), json!("disabled"));
-    }
-    // Whoever may only push code must not be able to steer pipelines by variables.
-    match project.ci_pipeline_variables_minimum_override_role.as_deref() {
-        Some("developer") => {
-            wanted.insert("ci_pipeline_variables_minimum_override_role".to_owned(), json!("maintainer"));
-        }
-        None if project.restrict_user_defined_variables == Some(false) => {
-            wanted.insert("restrict_user_defined_variables".to_owned(), json!(true));
-        }
-        _ => {}
-    }
-    serde_json::Value::Object(wanted)
 }

@@ -46,7 +46,7 @@ impl GitlabMirror {
             // The deletion was taken back between two looks.
             return Err(MirrorError::Passing(still_there(&path)));
         }
-        self.settle(&client, &made).await?;
+        self.settle(&client, &made, true).await?;
         Ok(Project { id: made.id, path })
     }
 

@@ -240,8 +240,9 @@ async fn edit(call: Call) -> Answer {
         let namespace = project.namespace;
         let taken = [("name", "has already been taken"), ("path", "has already been taken")];
         state.rename_project(id, namespace, &name, &path).map_err(|_| Refusal::fields(&taken))?;
+        let fixed = &state.fixed_settings;
         if let Some(project) = state.projects.get_mut(&id) {
-            project.settings.extend(settings);
+            project.settings.extend(settings.into_iter().filter(|(name, _)| !fixed.contains(name)));
             project.default_branch = branch.or(project.default_branch.take());
             project.visibility = visibility.unwrap_or(project.visibility);
             if let Some(description) = call.params.text("description") {

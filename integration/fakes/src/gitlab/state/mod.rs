@@ -21,7 +21,7 @@ pub mod runner;
 pub mod status;
 pub mod user;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -109,6 +109,10 @@ pub struct State {
     pub registration_token: SecretString,
     /// How many pipelines of a project are kept.
     pub kept_pipelines: usize,
+    /// What new projects are set to, besides the usual, unless whoever makes one says else.
+    pub new_settings: BTreeMap<String, Value>,
+    /// Settings that nobody can change any more: whoever does is answered as always, and they stay as they are.
+    pub fixed_settings: BTreeSet<String>,
     clock: SharedClock,
     next: u64,
     /// What hooks are to be told.
@@ -139,6 +143,8 @@ impl State {
             runners: BTreeMap::new(),
             registration_token: Self::secret("GR1348941"),
             kept_pipelines: 20_000,
+            new_settings: BTreeMap::new(),
+            fixed_settings: BTreeSet::new(),
             clock,
             next: 0,
             news: Vec::new(),

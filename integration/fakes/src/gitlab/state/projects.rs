@@ -120,6 +120,7 @@ impl State {
         let id = self.id();
         let now = self.now();
         let mut settings = usual_settings();
+        settings.extend(self.new_settings.clone());
         settings.extend(new.settings);
         let project = Project {
             id,

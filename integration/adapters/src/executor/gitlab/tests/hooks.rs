@@ -181,10 +181,13 @@ async fn what_is_wrong_with_a_setup_is_found_with_what_to_do() {
     world.put("GET personal_access_tokens/self", &token);
     let project = json!({
         "id": 7, "path_with_namespace": "builds/team/hello", "builds_access_level": "disabled", "visibility": "public", "public_jobs": true,
-        "auto_devops_enabled": true, "permissions": { "project_access": { "access_level": 20 }, "group_access": null },
+        "auto_devops_enabled": true, "auto_cancel_pending_pipelines": "enabled",
+        "ci_pipeline_variables_minimum_override_role": "maintainer", "permissions": { "project_access": { "access_level": 20 }, "group_access": null },
     });
     world.put("GET projects/builds%2Fteam%2Fhello", &project);
     world.put("GET projects/7/hooks", &json!([hook("disabled", true)]));
+    let variables = json!([{ "key": "A", "protected": true }, { "key": "B", "protected": false }, { "key": "C", "protected": true }]);
+    world.put("GET projects/7/variables", &variables);
     let findings = world.executor.doctor(&[repo()], Some(&url())).await;
     let found = |severity: Severity, words: &str| {
         let is_it = |finding: &&crate::executor::Finding| finding.severity == severity && finding.detail.contains(words);
@@ -197,6 +200,9 @@ async fn what_is_wrong_with_a_setup_is_found_with_what_to_do() {
     found(Severity::Warning, "Auto DevOps");
     found(Severity::Warning, "Everybody may see");
     found(Severity::Warning, "disabled the webhook");
+    found(Severity::Warning, "cancels older ones");
+    found(Severity::Warning, "2 CI/CD variables of builds/team/hello are protected");
+    found(Severity::Warning, "does not let the token's role set variables");
     found(Severity::Fine, "GitLab 18.3.0-ee");
     assert!(findings.iter().all(|finding| finding.severity != Severity::Error || !finding.hint.is_empty()));
 }

@@ -4,6 +4,7 @@ mod hooks;
 mod identities;
 mod logs;
 mod outputs;
+mod reports;
 mod starts;
 mod states;
 mod world;

@@ -217,24 +217,6 @@ async fn another_project_that_is_closed_to_us_hides_nothing_else() {
 }
 
 #[tokio::test]
-async fn what_tests_said_is_a_part_with_a_log() {
-    let world = World::new().await;
-    let case = json!({ "status": "failed", "name": "adds", "classname": "Sums\u{1b}[31m" });
-    let report = json!({
-        "total_count": 3, "success_count": 1, "failed_count": 1, "skipped_count": 1, "error_count": 0, "total_time": 1.5,
-        "test_suites": [{ "name": "compile", "test_cases": [case, { "status": "success", "name": "x" }, 7] }],
-    });
-    world.put("GET projects/7/pipelines/70/test_report", &report);
-    let seen = world.shown(json!({ "status": "failed" }), json!([job(1, "compile", "failed")])).await;
-    let tests = seen.parts.iter().find(|part| part.part == "tests").expect("there were tests");
-    assert_eq!(end(&tests.state), (Verdict::Failed, Some(FailureClass::Work), "3 tests: 1 passed, 1 failed, 1 were skipped."));
-    let part = crate::executor::PartRef { tracked: world.tracked("7/70"), part: "tests".to_owned() };
-    let chunk = world.executor.log(&part, &crate::executor::LogCursor::default()).await.expect("read");
-    assert!(chunk.complete);
-    assert!(String::from_utf8_lossy(&chunk.bytes).contains("FAILED: compile: Sums[31m adds"), "{chunk:?}");
-}
-
-#[tokio::test]
 async fn a_pipeline_that_was_deleted_is_gone_and_one_that_is_not_shown_is_not() {
     let world = World::new().await;
     assert_eq!(world.look().await.state, BuildState::Gone, "its project is there, and it is not");
