@@ -173,6 +173,9 @@ impl Connection {
                  `signalbox token create` makes a new one; with `--keys FOLDER` it needs no token itself."
             }
             Code::Forbidden => "Ask an administrator for a token that allows it (`signalbox token create`).",
+            Code::NotFound if service == Service::ArtifactStore => {
+                "Nothing of this name or digest is there, or the token may not see it; `signalbox blobs list` shows what is."
+            }
             Code::NotFound if problem.detail.is_empty() => "Nothing of this name or id is there, or the token may not see it.",
             Code::NotConfigured => "An administrator can add it to the service's configuration.",
             Code::QueueFull => "Try again when some runs are through.",

@@ -55,6 +55,7 @@ pub(crate) async fn runs(connection: &Connection, filter: Filter, output: Output
         };
         word.to_owned()
     });
+    let narrowed = filter.repo.is_some() || filter.ref_name.is_some() || filter.state.is_some() || filter.cursor.is_some();
     let query = [
         ("repo", filter.repo.map(String::from)),
         ("ref", filter.ref_name.map(|name| name.to_string())),
@@ -65,7 +66,9 @@ pub(crate) async fn runs(connection: &Connection, filter: Filter, output: Output
     let page: Page<RunSummary> = connection.get(&with_query("/runs", query)).await?;
     output.show(&page, |page| {
         if page.items.is_empty() {
-            return "no runs; `signalbox cd REPO --ref REF` starts one".to_owned();
+            let words =
+                if narrowed { "no such runs; `signalbox runs` lists all" } else { "no runs; `signalbox cd REPO --ref REF` starts one" };
+            return words.to_owned();
         }
         format!("{}\n{}", list(&page.items), more(page.next.as_deref(), "runs"))
     })?;

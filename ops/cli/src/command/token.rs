@@ -172,13 +172,21 @@ fn grant(arguments: &TokenArguments) -> Result<Grant> {
     }
     actions.sort_unstable();
     actions.dedup();
-    Ok(Grant {
+    let grant = Grant {
         actions,
         repos: globs("--repos", &arguments.repos)?,
         artifacts: globs("--artifacts", &arguments.artifacts)?,
         environments: globs("--environments", &arguments.environments)?,
         names: globs("--names", &arguments.names)?,
-    })
+    };
+    let nothing = [&grant.repos, &grant.artifacts, &grant.environments, &grant.names].into_iter().all(Vec::is_empty);
+    // Tokens are about nothing that has a name.
+    if nothing && !grant.actions.contains(&Action::Tokens) {
+        let words = "such a token could do nothing, since it names nothing to do it with: add --repos, --artifacts, --environments or --names, \
+                     each a list of names or patterns ('*' covers all); no token was made";
+        return Err(Mistake::usage(words).into());
+    }
+    Ok(grant)
 }
 
 fn globs(option: &str, texts: &[String]) -> Result<Vec<Glob>> {

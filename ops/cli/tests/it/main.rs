@@ -299,6 +299,9 @@ async fn up_starts_all_services_answers_and_ends_with_its_input() {
     let not_configured = say_with(home.path(), &["cd", "nothing", "--ref", "main"], &asked).await;
     assert_eq!(not_configured.code, Some(5), "{not_configured:?}");
 
+    let none = say_with(home.path(), &["runs", "--repo", "helo"], &asked).await;
+    assert_eq!((none.code, none.out.trim()), (Some(0), "no such runs; `signalbox runs` lists all"), "{none:?}");
+
     // Deliveries are there to be seen; none has come yet.
     let deliveries = say_with(home.path(), &["deliveries", "--state", "failed", "--forge", "gerrit"], &asked).await;
     assert_eq!((deliveries.code, deliveries.out.trim()), (Some(0), "no deliveries that this token may see"), "{deliveries:?}");

@@ -84,6 +84,7 @@ async fn what_is_missing_is_named_with_an_example() {
         (&["cd"], "needs --ref <REF> (the branch, tag or full ref) and <REPO> (the repository: a name that the server knows"),
         (&["rollback", "test"], "`signalbox rollback` needs <PUBLISHED_NAME> (the published name); for example: signalbox rollback test"),
         (&["token", "create"], "--allow <ACTION,…> (what it may do)"),
+        (&["token", "create", "bob", "--allow", "read,start"], "could do nothing, since it names nothing to do it with: add --repos"),
         (&["fake", "gitlab"], "`signalbox fake gitlab` needs --data <FOLDER>"),
         (&["fake", "gitlab", "--data", "x", "--project", "hello"], "given by its whole path, GROUP/PROJECT, as in mirrors/hello"),
         (&["fake", "gitlab", "--data", "x", "--project", "a/../b"], "GROUP/PROJECT"),

@@ -112,6 +112,8 @@ async fn the_tour_of_the_readme_goes_as_it_says() {
     assert!(unknown.contains("There is no such environment") && unknown.contains("There is: test."), "{unknown}");
     let never = typed(home.path(), &before, "signalbox rollback test nope.txt --follow; echo $?").await;
     assert!(never.contains("Nothing was ever deployed as nope.txt") && never.ends_with("In test is deployed: hello.txt.\n1\n"), "{never}");
+    let blob = typed(home.path(), &before, "signalbox blobs get helo.txt").await;
+    assert!(blob.contains("Nothing of this name or digest is there") && blob.contains("`signalbox blobs list`"), "{blob}");
     let kept = typed(home.path(), &before, "signalbox environments test --wide").await;
     let digests = Regex::new("sha256:[0-9a-f]{64}").expect("a pattern");
     let digests: Vec<&str> = digests.find_iter(&kept).map(|found| found.as_str()).collect();
