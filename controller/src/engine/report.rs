@@ -120,13 +120,18 @@ impl Reporter {
             speakers.push(run);
         }
         let stale = self.store.is_stale(&origin).await.map_err(unread)?;
-        Ok(voice(&speakers, id, stale).map(|(run, standing)| Review {
-            origin,
-            run: run.id,
-            standing,
-            summary: summary(run, standing),
-            url: self.link(run.id),
-            build: run.steps.iter().rev().find_map(|step| step.latest()?.build.clone()),
+        Ok(voice(&speakers, id).map(|(run, stands)| {
+            // What is said of a commit that is not the newest any more is no vote.
+            let standing = if stale { Standing::Undecided } else { stands };
+            Review {
+                origin,
+                run: run.id,
+                standing,
+                overtaken: stale.then_some(stands),
+                summary: summary(run, standing),
+                url: self.link(run.id),
+                build: run.steps.iter().rev().find_map(|step| step.latest()?.build.clone()),
+            }
         }))
     }
 
@@ -145,7 +150,7 @@ pub(crate) fn subject(origin: &Origin) -> String {
 }
 
 /// How runs that speak for the same commit stand together, and which of them says so. A vote comes when all have ended.
-fn voice(speakers: &[Run], asked: RunId, stale: bool) -> Option<(&Run, Standing)> {
+fn voice(speakers: &[Run], asked: RunId) -> Option<(&Run, Standing)> {
     let standings: Vec<(&Run, Standing)> = speakers.iter().filter_map(|run| Some((run, standing(run)?))).collect();
     let of = |wanted: Standing| {
         let mut all = standings.iter().filter(|(_, standing)| *standing == wanted);
@@ -153,10 +158,7 @@ fn voice(speakers: &[Run], asked: RunId, stale: bool) -> Option<(&Run, Standing)
         // The one that something has just happened to, if it is one of them.
         Some(*std::iter::once(first).chain(all).find(|(run, _)| run.id == asked).unwrap_or(first))
     };
-    let (run, standing) =
-        of(Standing::Started).or_else(|| of(Standing::Failed)).or_else(|| of(Standing::Undecided)).or_else(|| of(Standing::Passed))?;
-    // What is said of a commit that is not the newest any more is no vote.
-    Some((run, if stale { Standing::Undecided } else { standing }))
+    of(Standing::Started).or_else(|| of(Standing::Failed)).or_else(|| of(Standing::Undecided)).or_else(|| of(Standing::Passed))
 }
 
 /// In a few sentences, for people.

@@ -4,12 +4,15 @@
 //! for: how a change is that is not listed and has runs under way; and whether a branch was moved by a merge.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use signalbox_adapters::forge::{Forge, ForgeError, Happening, Watched};
 use signalbox_contract::ForgeName;
 use signalbox_contract::change::ChangeId;
 use signalbox_service::telemetry::causes;
+use tokio::time::{Instant, timeout};
 
 use super::Comparison;
 use super::calls::Look;
@@ -23,22 +26,14 @@ const CHANGES: usize = 500;
 /// How many branches one look asks for the merge that moved them.
 const MERGES: usize = 200;
 
-/// Why a forge could not be compared.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum CompareError {
-    /// The forge did not say how things are.
-    #[error("the forge does not say how things are")]
-    Forge(#[source] ForgeError),
-    /// What is known could not be read.
-    #[error("what is known could not be read")]
-    Store(#[from] StoreError),
-}
+/// How long a look may take. What was not reached then is looked at by the next one.
+const LONGEST: Duration = Duration::from_mins(5);
 
-impl CompareError {
-    pub(super) fn words(&self) -> String {
-        causes(self)
-    }
-}
+/// How long one question to a forge may take, with all the pages of its answer.
+const ONE: Duration = Duration::from_mins(1);
+
+/// After how many questions in a row without an answer a forge is taken to be away, and asked nothing more by this look.
+const IN_A_ROW: u32 = 3;
 
 /// One forge, as far as it is compared.
 pub(super) struct Compare<'a> {
@@ -46,7 +41,63 @@ pub(super) struct Compare<'a> {
     pub(super) forge: &'a dyn Forge,
     pub(super) store: &'a Store,
     pub(super) config: &'a Config,
+    /// The projects that are compared by this look, where it is one at everything.
     pub(super) watched: &'a [Watched],
+}
+
+/// What a look came to.
+pub(super) struct Looked {
+    pub(super) comparison: Comparison,
+    /// The projects that could not be read, or not whole. They do not hide the others, and are to be looked at again.
+    pub(super) behind: BTreeSet<String>,
+}
+
+/// One look's questions to a forge, which may answer some of them and others not.
+struct Asking<'a> {
+    forge: &'a ForgeName,
+    until: Instant,
+    unanswered: u32,
+    behind: BTreeSet<String>,
+}
+
+/// Why there is no answer.
+enum Unanswered {
+    /// It will be the same the next time.
+    Refused,
+    /// It may be otherwise the next time.
+    Yet,
+}
+
+impl<'a> Asking<'a> {
+    fn new(forge: &'a ForgeName) -> Self {
+        Self { forge, until: Instant::now() + LONGEST, unanswered: 0, behind: BTreeSet::new() }
+    }
+
+    /// Asks something about a project. It is behind where that brings no answer now.
+    async fn ask<T>(&mut self, project: &str, question: BoxFuture<'_, Result<T, ForgeError>>) -> Result<T, Unanswered> {
+        let now = Instant::now();
+        if self.unanswered >= IN_A_ROW || now >= self.until {
+            self.behind.insert(project.to_owned());
+            return Err(Unanswered::Yet);
+        }
+        let error = match timeout(ONE.min(self.until - now), question).await {
+            Ok(Ok(answer)) => {
+                self.unanswered = 0;
+                return Ok(answer);
+            }
+            Ok(Err(error)) => error,
+            Err(elapsed) => ForgeError::Unreachable(elapsed.into()),
+        };
+        tracing::warn!(forge = %self.forge, project, error = %causes(&error), "a forge does not say how something is");
+        if matches!(error, ForgeError::Refused(_)) {
+            // Whoever refuses is there.
+            self.unanswered = 0;
+            return Err(Unanswered::Refused);
+        }
+        self.unanswered += 1;
+        self.behind.insert(project.to_owned());
+        Err(Unanswered::Yet)
+    }
 }
 
 impl Comparison {
@@ -59,18 +110,35 @@ impl Comparison {
 impl Compare<'_> {
     /// `last` is the change that was asked for last among those that are not listed: where there are more than one look asks for,
     /// the next one goes on behind it.
-    pub(super) async fn look(&self, look: &Look, asked_at: Timestamp, last: &mut Option<ChangeId>) -> Result<Comparison, CompareError> {
+    ///
+    /// # Errors
+    /// When what is known could not be read.
+    pub(super) async fn look(&self, look: &Look, asked_at: Timestamp, last: &mut Option<ChangeId>) -> Result<Looked, StoreError> {
         let mut comparison = Comparison::nothing(self.name, asked_at);
+        let mut asking = Asking::new(self.name);
         let mut changes = BTreeSet::new();
         if look.all {
-            let found = self.forge.heads(self.watched).await.map_err(CompareError::Forge)?;
-            comparison.scopes = self.watched.iter().flat_map(scopes).collect();
+            let (mut found, mut read, mut refused) = (Vec::new(), BTreeSet::new(), Vec::new());
+            for watched in self.watched {
+                match asking.ask(&watched.project, self.forge.heads(std::slice::from_ref(watched))).await {
+                    Ok(some) => {
+                        found.extend(some);
+                        read.insert(watched.project.as_str());
+                        comparison.scopes.extend(scopes(watched));
+                    }
+                    Err(Unanswered::Refused) => refused.push(watched.project.clone()),
+                    Err(Unanswered::Yet) => {}
+                }
+            }
+            // A project that we may not see is its own fault. Where none may be seen, it is a password, say, which may be put right soon.
+            if read.is_empty() {
+                asking.behind.extend(refused);
+            }
             let shown: BTreeSet<ChangeId> = found.iter().filter_map(proposed).cloned().collect();
             // What is not listed any more may be closed; its runs would go on, and vote.
-            let watched = |change: &ChangeId| self.watched.iter().any(|one| one.project == change.project);
-            changes.extend(self.store.reviewed(self.name).await?.into_iter().filter(watched));
+            changes.extend(self.store.reviewed(self.name).await?.into_iter().filter(|change| read.contains(change.project.as_str())));
             changes.retain(|change| !shown.contains(change));
-            comparison.found = self.merges(found).await?;
+            comparison.found = self.merges(found, &mut asking).await?;
         }
         let called = look.changes.iter().filter(|change| !changes.contains(change)).cloned().collect::<Vec<_>>();
         for (change, of_all) in
@@ -80,20 +148,15 @@ impl Compare<'_> {
                 // Before it is asked for: one for which there is no answer does not keep those behind it waiting.
                 *last = Some(change.clone());
             }
-            match self.forge.change(&change).await {
-                Ok(found) => comparison.changes.extend(found),
-                // One that is not shown to us does not hide the others.
-                Err(error @ ForgeError::Refused(_)) => {
-                    tracing::warn!(forge = %self.name, project = change.project, number = change.number, error = %causes(&error), "a change cannot be read");
-                }
-                Err(error) => return Err(CompareError::Forge(error)),
+            if let Ok(found) = asking.ask(&change.project, self.forge.change(&change)).await {
+                comparison.changes.extend(found);
             }
         }
-        Ok(comparison)
+        Ok(Looked { comparison, behind: asking.behind })
     }
 
     /// Says of the branches that a rule for merges is about, and that are elsewhere than was known, whether a merge moved them.
-    async fn merges(&self, found: Vec<Happening>) -> Result<Vec<Happening>, CompareError> {
+    async fn merges(&self, found: Vec<Happening>, asking: &mut Asking<'_>) -> Result<Vec<Happening>, StoreError> {
         let before: BTreeSet<String> = self.store.compared(self.name).await?.into_iter().collect();
         let wanted = |happening: &Happening| {
             scope(happening).is_some_and(|scope| before.contains(&scope)) && is_for_merges(self.config, self.name, happening)
@@ -121,15 +184,10 @@ impl Compare<'_> {
             if asked > MERGES {
                 continue;
             }
-            match self.forge.merged_as(project, ref_name, sha).await {
-                Ok(merged) => {
-                    let (project, ref_name, sha) = (project.clone(), ref_name.clone(), Some(sha.clone()));
-                    told.push(Happening::Moved { project, ref_name, sha, merged });
-                }
-                Err(error @ ForgeError::Refused(_)) => {
-                    tracing::warn!(forge = %self.name, project, branch = %ref_name, error = %causes(&error), "how a branch moved cannot be read");
-                }
-                Err(error) => return Err(CompareError::Forge(error)),
+            // Where that is not said, nothing is told of the branch: it is found again.
+            if let Ok(merged) = asking.ask(project, self.forge.merged_as(project, ref_name, sha)).await {
+                let (project, ref_name, sha) = (project.clone(), ref_name.clone(), Some(sha.clone()));
+                told.push(Happening::Moved { project, ref_name, sha, merged });
             }
         }
         Ok(told)

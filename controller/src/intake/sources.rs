@@ -1,10 +1,11 @@
 //! The two ways of hearing from forges that are not their calls: listening to their streams, and looking what is there.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use signalbox_adapters::forge::{Forge, Streamed};
+use signalbox_adapters::forge::{Forge, Streamed, Watched};
 use signalbox_contract::ForgeName;
 use signalbox_contract::api::delivery::Via;
 use signalbox_service::auth::sha256;
@@ -12,19 +13,16 @@ use signalbox_service::clock::SharedClock;
 use signalbox_service::shutdown::Shutdown;
 use signalbox_service::telemetry::causes;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::Comparison;
 use super::calls::{Calls, Look};
-use super::comparison::Compare;
+use super::comparison::{Compare, Looked};
 use crate::config::Config;
 use crate::engine::Forges;
 use crate::store::{NewDelivery, Store};
 
-/// How long a comparison may take.
-const LONGEST: Duration = Duration::from_mins(5);
-
-/// How long it is waited before a forge that could not be compared is asked again.
+/// How long it is waited before a forge is asked again for what it did not say.
 const AGAIN: Duration = Duration::from_secs(15);
 
 /// How long it is waited before an event that could not be written down is tried again.
@@ -56,54 +54,61 @@ impl Sources {
         }
     }
 
-    /// Looks what is there, on a slow timer and when it is called for.
+    /// Looks what is there, on a slow timer and when it is called for. What could not be read is looked at again before that.
     async fn look(self, name: ForgeName, forge: Arc<dyn Forge>, shutdown: Shutdown) {
         let resync = self.config.forges.get(&name).map_or(Duration::from_mins(10), |config| config.resync);
-        let watched = self.config.watched(&name);
-        let mut look = Look { all: true, ..Look::default() };
+        let all = self.config.watched(&name);
+        let mut behind = BTreeSet::new();
+        let (mut look, mut whole) = (Look { all: true, ..Look::default() }, true);
         let mut last = None;
-        let mut next = Instant::now();
+        let (mut next, mut again) = (Instant::now(), None);
         while !shutdown.begun() {
-            let wanted = Compare { name: &name, forge: forge.as_ref(), store: &self.store, config: &self.config, watched: &watched };
+            let some: Vec<Watched> = all.iter().filter(|one| whole || behind.contains(&one.project)).cloned().collect();
+            let wanted = Compare { name: &name, forge: forge.as_ref(), store: &self.store, config: &self.config, watched: &some };
             let asked_at = self.clock.now();
-            let found = async {
-                if watched.is_empty() {
-                    Ok(Ok(Comparison::nothing(&name, asked_at)))
+            let looked = async {
+                if all.is_empty() {
+                    Ok(Looked { comparison: Comparison::nothing(&name, asked_at), behind: BTreeSet::new() })
                 } else {
-                    timeout(LONGEST, wanted.look(&look, asked_at, &mut last)).await
+                    wanted.look(&look, asked_at, &mut last).await
                 }
             };
-            let found = tokio::select! {
-                found = found => found,
+            let looked = tokio::select! {
+                looked = looked => looked,
                 () = shutdown.requested() => return,
             };
-            let failed = match found {
-                Ok(Ok(comparison)) => {
-                    tracing::debug!(forge = %name, found = comparison.found.len(), "a forge was looked at");
+            match looked {
+                Ok(Looked { comparison, behind: now }) => {
+                    let (found, missing) = (comparison.found.len(), now.len());
+                    tracing::debug!(forge = %name, found, missing, "a forge was looked at");
                     tokio::select! {
                         sent = self.found.send(comparison) => if sent.is_err() { return },
                         () = shutdown.requested() => return,
                     }
-                    false
+                    if look.all {
+                        behind = now;
+                    } else {
+                        behind.extend(now);
+                    }
                 }
-                Ok(Err(error)) => {
-                    tracing::warn!(forge = %name, error = %error.words(), "a forge could not be looked at");
-                    true
+                Err(error) => {
+                    tracing::warn!(forge = %name, error = %causes(&error), "a forge could not be looked at");
+                    behind.extend(all.iter().map(|one| one.project.clone()));
                 }
-                Err(_) => {
-                    tracing::warn!(forge = %name, "a forge took too long to be looked at");
-                    true
-                }
-            };
-            // What was called for and not seen is looked at with everything else, soon.
-            if failed {
-                next = Instant::now() + AGAIN.min(resync);
-            } else if look.all {
+            }
+            if whole {
                 next = Instant::now() + resync;
             }
-            look = tokio::select! {
-                () = tokio::time::sleep_until(next) => Look { all: true, ..Look::default() },
-                look = self.calls.called(&name) => look,
+            // What was called for and not seen is looked at with everything else of its project, soon.
+            if behind.is_empty() {
+                again = None;
+            } else if look.all || again.is_none() {
+                again = Some(Instant::now() + AGAIN.min(resync));
+            }
+            (look, whole) = tokio::select! {
+                () = tokio::time::sleep_until(next) => (Look { all: true, ..Look::default() }, true),
+                () = tokio::time::sleep_until(again.unwrap_or(next)), if again.is_some() => (Look { all: true, ..Look::default() }, false),
+                look = self.calls.called(&name) => { let whole = look.all; (look, whole) },
                 () = shutdown.requested() => return,
             };
         }

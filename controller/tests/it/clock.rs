@@ -19,7 +19,7 @@ use crate::house::{LONG, SOURCE, globs};
 
 const DAY: Duration = Duration::from_hours(24);
 
-fn start() -> Timestamp {
+pub(crate) fn start() -> Timestamp {
     Timestamp::from_second(1_900_000_000).expect("a time")
 }
 
@@ -27,11 +27,11 @@ fn before(now: Timestamp, by: Duration) -> Timestamp {
     now.checked_sub(by).expect("a time")
 }
 
-fn after(now: Timestamp, by: Duration) -> Timestamp {
+pub(crate) fn after(now: Timestamp, by: Duration) -> Timestamp {
     now.checked_add(by).expect("a time")
 }
 
-async fn open(folder: &Path, clock: &Arc<ManualClock>) -> (Store, Shutdown) {
+pub(crate) async fn open(folder: &Path, clock: &Arc<ManualClock>) -> (Store, Shutdown) {
     let shutdown = Shutdown::new();
     let settings = StoreSettings {
         limits: Limits::default(),
@@ -45,7 +45,7 @@ async fn open(folder: &Path, clock: &Arc<ManualClock>) -> (Store, Shutdown) {
     (store, shutdown)
 }
 
-async fn accept(store: &Store) -> RunId {
+pub(crate) async fn accept(store: &Store) -> RunId {
     let order = CdOrder {
         repo: "hello".parse().expect("a name"),
         source: SOURCE.parse().expect("a URL"),
@@ -64,7 +64,7 @@ async fn accept(store: &Store) -> RunId {
     store.accept(run).await.expect("it is accepted").run
 }
 
-async fn lease(store: &Store, lane: Lane, now: Timestamp) -> Vec<Leased> {
+pub(crate) async fn lease(store: &Store, lane: Lane, now: Timestamp) -> Vec<Leased> {
     store.lease(vec![(lane, 10)], after(now, Duration::from_secs(1))).await.expect("leases")
 }
 

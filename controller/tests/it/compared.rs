@@ -1,12 +1,14 @@
 //! What a forge is asked, and what is done about what it answers: events come late, out of order, or not at all.
 
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use signalbox_adapters::forge::{Closing, Proposal, Standing};
+use signalbox_contract::api::Page;
 use signalbox_contract::api::run::{Outcome, RunSummary};
 
 use crate::deliveries::{acted, deliveries, delivers, only, runs, said, setup};
-use crate::house::{House, Setup};
-use crate::stand_ins::forge::{commit, moved, proposed, tagged, uncounted};
+use crate::house::{House, Setup, expect};
+use crate::stand_ins::forge::{commit, elsewhere, moved, proposed, tagged, uncounted};
 
 /// What a forge says that counts no patch sets.
 fn uncounted_said(id: &str, kind: &str, patch_set: u32, follows: Option<u32>) -> Value {
@@ -233,5 +235,21 @@ async fn a_rule_may_be_about_changes_with_a_topic_or_a_hashtag_alone() {
     of_change(2).await;
     touch("5", "touched", "release-9", &["ready"]).await;
     assert_eq!(of(&runs(&house).await, 7, 1).len(), 2, "once is enough");
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_of_which_a_forge_does_not_say_how_it_is_hides_no_other_and_is_asked_for_again_by_itself() {
+    let another = "[repositories.another]\nsource = \"https://git.example.org/another\"\nexecutor = \"local\"\nenvironment = \"test\"
+        forge = \"forge\"\nproject = \"team/another\"\n[[repositories.another.on]]\nevent = \"review\"\nbranches = [\"main\"]";
+    let house = known(setup().table(another), Vec::new()).await;
+    house.forge.is_silent("team/another", true);
+    house.forge.has(vec![proposed(7, 1, Proposal::Seen, false), elsewhere("team/another", proposed(8, 1, Proposal::Seen, false))]);
+    looks(&house, "look").await;
+    let others = async || expect::<Page<RunSummary>>(house.get("/runs?repo=another"), StatusCode::OK).await.items;
+    house.sees("what is said is acted on", async || of(&runs(&house).await, 7, 1).len() == 1).await;
+    assert_eq!(others().await, [], "of the other nothing is said");
+    house.forge.is_silent("team/another", false);
+    house.sees("the other is built, and nobody had to ask", async || of(&others().await, 8, 1).len() == 1).await;
     house.close().await;
 }

@@ -24,6 +24,7 @@ mod forged;
 mod hostile;
 mod house;
 mod keeping;
+mod leases;
 mod logs;
 mod migrating;
 mod mirrors;

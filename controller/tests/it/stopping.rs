@@ -35,8 +35,10 @@ async fn a_run_is_stopped_while_it_is_mirrored() {
 async fn a_run_is_stopped_while_it_waits_for_a_place() {
     let house = House::with(Setup::default().capacity(1)).await;
     house.world.sources().script("slow", "wait");
-    let (first, second) = (house.branch("slow").await, house.branch("slow").await);
+    let first = house.branch("slow").await;
     house.builds(first).await;
+    // Not before: whichever of two is mirrored first takes the place.
+    let second = house.branch("slow").await;
     house.until("it waits", second, |view| phase(view) == "waiting").await;
     stop(&house, second).await;
     house.ends(second, Outcome::Stopped).await;

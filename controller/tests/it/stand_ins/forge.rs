@@ -1,6 +1,6 @@
 //! A forge. It says what it is told to say, and keeps what it is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
@@ -28,6 +28,8 @@ pub(crate) struct StandInForge {
 #[derive(Default)]
 struct State {
     away: bool,
+    /// The projects of which it does not say now what is there.
+    silent: BTreeSet<String>,
     told: Vec<(u64, Standing, String)>,
     remarks: Vec<String>,
     heads: Vec<Happening>,
@@ -100,6 +102,14 @@ pub(crate) fn uncounted(change: u64, patch_set: u32, proposal: Proposal) -> Happ
     happening
 }
 
+/// The same in another project.
+pub(crate) fn elsewhere(project: &str, mut happening: Happening) -> Happening {
+    if let Happening::Proposed { head, .. } = &mut happening {
+        project.clone_into(&mut head.change.project);
+    }
+    happening
+}
+
 /// A tag of `team/hello`.
 pub(crate) fn tagged(tag: &str, sha: CommitSha) -> Happening {
     let ref_name = format!("refs/tags/{tag}").parse().expect("a ref");
@@ -124,6 +134,16 @@ impl StandInForge {
     /// Whether it can be reached.
     pub(crate) fn is_away(&self, away: bool) {
         self.state().away = away;
+    }
+
+    /// Whether it says what is there in a project, while it does of others.
+    pub(crate) fn is_silent(&self, project: &str, silent: bool) {
+        let mut state = self.state();
+        if silent {
+            state.silent.insert(project.to_owned())
+        } else {
+            state.silent.remove(project)
+        };
     }
 
     /// What it was told, oldest first: of which change, how it stands, and in which words.
@@ -236,10 +256,16 @@ impl Forge for StandInForge {
             let mut state = self.state();
             state.asked += 1;
             let tags = watched.iter().any(|one| one.tags);
-            let wanted =
-                |one: &Happening| tags || !matches!(one, Happening::Moved { ref_name, .. } if ref_name.as_str().starts_with("refs/tags/"));
+            let asked = |project: &str| watched.iter().any(|one| one.project == project);
+            let wanted = |one: &Happening| match one {
+                Happening::Moved { project, ref_name, .. } => asked(project) && (tags || !ref_name.as_str().starts_with("refs/tags/")),
+                Happening::Proposed { head, .. } => asked(&head.change.project),
+                _ => true,
+            };
             if state.away {
                 Err(ForgeError::Unreachable("it is away".into()))
+            } else if watched.iter().any(|one| state.silent.contains(&one.project)) {
+                Err(ForgeError::Retry { after: None })
             } else {
                 Ok(state.heads.iter().filter(|one| wanted(one)).cloned().collect())
             }

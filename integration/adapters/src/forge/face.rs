@@ -165,6 +165,9 @@ pub struct Review {
     pub run: RunId,
     /// How it stands.
     pub standing: Standing,
+    /// How it stood, where its commit has been overtaken and there is therefore no verdict any more. A forge that shows this already
+    /// leaves it: it was said in time, and its answer was lost.
+    pub overtaken: Option<Standing>,
     /// In a few sentences, for people.
     pub summary: String,
     /// The run's page.

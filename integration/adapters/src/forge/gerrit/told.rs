@@ -26,6 +26,9 @@ pub(super) async fn tell(settings: &GerritSettings, rest: &Rest, own: u64, revie
     let id = format!("{}~{}", head.change.project, head.change.number);
     let detail = rest.json(Ask::get(&["changes", &id, "detail"])).await.map_err(|error| refused(error, "The change could not be read."))?;
     let there = There::read(&detail, head, own, &settings.label);
+    if review.overtaken.map(|standing| vote(settings, standing)).is_some_and(|was| was != 0 && there.vote == was) {
+        return Ok(Told::default());
+    }
     let vote = vote(settings, review.standing);
     let message = message(review);
     let voted = there.vote == vote;

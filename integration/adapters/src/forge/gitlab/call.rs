@@ -180,8 +180,10 @@ async fn show(
     let there = gitlab.list::<Value>(ask, 1).await?;
     let ours =
         there.items.iter().filter(|status| text(status, &["name"]) == Some(&settings.status)).max_by_key(|status| number(status, &["id"]));
-    let shown = |status: &Value| text(status, &["status"]) == Some(state) && text(status, &["target_url"]) == Some(review.url.as_str());
-    if ours.is_some_and(shown) {
+    let shown =
+        |status: &Value, state| text(status, &["status"]) == Some(state) && text(status, &["target_url"]) == Some(review.url.as_str());
+    let overtaken = review.overtaken.filter(|standing| *standing != Standing::Started).map(self::state);
+    if ours.is_some_and(|ours| shown(ours, state) || overtaken.is_some_and(|state| shown(ours, state))) {
         return Ok(false);
     }
     let mut body = Map::new();

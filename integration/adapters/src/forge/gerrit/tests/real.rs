@@ -174,6 +174,7 @@ fn review(head: signalbox_contract::change::ReviewHead, standing: Standing, run:
         origin: Origin::Review(head),
         run,
         standing,
+        overtaken: None,
         summary: "build: fine\n\nrecheck".to_owned(),
         url: format!("https://signalbox.example.org/view/runs/{run}").parse().expect("an address"),
         build: None,

@@ -27,7 +27,7 @@ fn review(standing: Standing) -> Review {
     };
     let run: RunId = "0".repeat(26).parse().expect("a run");
     let url = "https://signalbox.example.org/view/runs/1".parse().expect("an address");
-    Review { origin: Origin::Review(head), run, standing, summary: "build: fine".to_owned(), url, build: None }
+    Review { origin: Origin::Review(head), run, standing, overtaken: None, summary: "build: fine".to_owned(), url, build: None }
 }
 
 const REQUEST: &str = r#"{"iid": 7, "source_branch": "topic", "source_project_id": 15, "target_project_id": 15}"#;
@@ -70,6 +70,9 @@ async fn what_is_there_already_is_not_written_again() {
         {"id": 2, "name": "signalbox", "status": "success", "target_url": "https://signalbox.example.org/view/runs/1"}]"#;
     let server = server(REQUEST, there, "500 x", "").await;
     assert_eq!(at(&server).tell(&review(Standing::Passed)).await.expect("told"), Told::default());
+    // Its answer was lost, and a newer commit came meanwhile.
+    let late = Review { overtaken: Some(Standing::Passed), ..review(Standing::Undecided) };
+    assert_eq!(at(&server).tell(&late).await.expect("told"), Told::default());
 }
 
 #[tokio::test]
