@@ -31,6 +31,21 @@ pub(crate) async fn quiet(site: &Path, patience: Duration) -> Result<(), String>
     }
 }
 
+/// Waits until so many projects of forges were compared once. What is there before is taken note of, and not built.
+pub(crate) async fn compared(site: &Path, projects: usize, patience: Duration) -> Result<(), String> {
+    let (begun, path) = (Instant::now(), site.join("data/controller/controller.db"));
+    loop {
+        let seen = asked(&path, "SELECT project FROM compared").await.unwrap_or_default();
+        if seen.len() >= projects {
+            return Ok(());
+        }
+        if begun.elapsed() > patience {
+            return Err(format!("of {projects} projects these alone were compared: {seen:?}"));
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
 /// What is still to be done or held, a sentence each.
 pub(crate) async fn left(site: &Path) -> Vec<String> {
     let mut found = Vec::new();

@@ -8,6 +8,7 @@ mod asker;
 mod books;
 pub mod crash;
 mod dice;
+mod evidence;
 mod figures;
 pub mod flips;
 pub mod lossy;

@@ -51,6 +51,13 @@ impl Part {
     }
 }
 
+/// Says with the first part that is broken where to look.
+pub(crate) fn refer(parts: &mut [Part], to: Option<String>) {
+    if let Some(broken) = parts.iter_mut().find(|part| part.verdict == Verdict::Broken) {
+        broken.findings.extend(to);
+    }
+}
+
 /// What a campaign found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {

@@ -5,17 +5,20 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::Value;
 use signalbox_contract::Verdict;
 use signalbox_contract::api::run::{Outcome, RunView};
 use signalbox_contract::token::Service;
 use signalbox_fakes::gitlab::state::status::Status;
 
+use super::judge;
 use super::line::Done;
 use super::stage::{BRANCH, CHANGES, REVIEW, Stage};
 use crate::asker::Asker;
 use crate::books;
+use crate::evidence;
 use crate::figures::Times;
-use crate::report::Part;
+use crate::report::{self, Part};
 
 /// Who was killed, and how long it took to catch up.
 pub(super) fn kills(killed: &BTreeMap<String, u64>, caught_up: &Times, undisturbed: &Times) -> Part {
@@ -33,7 +36,10 @@ pub(super) fn kills(killed: &BTreeMap<String, u64>, caught_up: &Times, undisturb
 pub(super) async fn all(stage: Stage, asker: &Asker, done: &[Done]) -> Vec<Part> {
     let mut parts = vec![runs(asker, done).await, builds(&stage, done), activations(&stage, done)];
     parts.push(votes(&stage, done).await);
-    parts.push(left_over(stage, asker).await);
+    let wrong = parts.iter().any(|part| part.verdict == report::Verdict::Broken);
+    let (left, kept) = left_over(stage, asker, wrong).await;
+    parts.push(left);
+    report::refer(&mut parts, kept);
     parts
 }
 
@@ -54,12 +60,9 @@ async fn runs(asker: &Asker, done: &[Done]) -> Part {
             Ok(runs) => runs.iter().for_each(|run| *known.entry(crate::asker::commit_of(run).unwrap_or_default()).or_default() += 1),
             Err(fault) => findings.push(fault),
         }
-        for (sha, runs) in known {
-            if runs > 1 || !asked.contains(sha.as_str()) {
-                doubled += 1;
-                findings.push(format!("doubled: {repo} has {runs} runs of {sha:?}"));
-            }
-        }
+        let wrong = judge::runs(repo, &asked, &known);
+        doubled += wrong.len() as u64;
+        findings.extend(wrong);
     }
     let ended = |outcome: Outcome| count(views(done).filter(|view| view.summary.outcome == Some(outcome)));
     let (right, given_up) = (ended(Outcome::Passed), ended(Outcome::Lost));
@@ -94,14 +97,7 @@ fn builds(stage: &Stage, done: &[Done]) -> Part {
     let mut findings = Vec::new();
     let keys: BTreeSet<String> = views(done).flat_map(attempts).collect();
     let begun = begun(&stage.world.services.log(Service::LocalExecutor));
-    for (key, times) in &begun {
-        if *times > 1 {
-            findings.push(format!("doubled: the build {key} began {times} times"));
-        }
-        if !keys.contains(key) {
-            findings.push(format!("doubled: the build {key} began, which is no attempt of a run that was asked for"));
-        }
-    }
+    findings.extend(judge::builds(&keys, &begun));
     let (mut pipelines, mut cancelled) = (0, 0);
     let there = [BRANCH, REVIEW].into_iter().chain(CHANGES.iter().filter(|(_, executor)| *executor == "gitlab").map(|(name, _)| *name));
     for repo in there {
@@ -112,12 +108,12 @@ fn builds(stage: &Stage, done: &[Done]) -> Part {
         for one in done.iter().filter(|one| one.repo == repo) {
             let all = of_commit.remove(&one.sha).unwrap_or_default();
             let off = count(all.iter().filter(|status| **status == Status::Canceled));
-            let counted = all.len() as u64 - off;
-            (pipelines, cancelled) = (pipelines + counted, cancelled + off);
+            (pipelines, cancelled) = (pipelines + all.len() as u64 - off, cancelled + off);
             let attempts = one.view.as_deref().map_or(1, |view| attempts(view).len()) as u64;
-            if counted > attempts {
-                findings.push(format!("doubled: {repo} has {counted} pipelines of {} for {attempts} attempts: {all:?}", one.sha));
-            }
+            findings.extend(judge::pipelines(repo, &one.sha, &all, attempts));
+        }
+        for (sha, all) in &of_commit {
+            findings.extend(judge::pipelines(repo, sha, all, 0));
         }
     }
     let figures = [("builds here", begun.values().sum()), ("pipelines in GitLab", pipelines), ("pipelines too many, cancelled", cancelled)];
@@ -130,16 +126,14 @@ fn attempts(view: &RunView) -> Vec<String> {
     builds.flat_map(|step| &step.attempts).map(|attempt| attempt.key.to_string()).collect()
 }
 
-/// How often the local executor took each build, as its log tells.
+/// How often the local executor took each build, as its log tells. A line that was torn when it was killed says nothing.
 fn begun(log: &str) -> BTreeMap<String, u64> {
     let mut begun = BTreeMap::new();
-    for line in log.lines().filter(|line| line.contains("build.accepted")) {
-        let key = line.split("key").nth(1).map(|rest| {
-            let rest = rest.trim_start_matches(|letter: char| !letter.is_ascii_alphanumeric());
-            rest.chars().take_while(|letter| letter.is_ascii_alphanumeric() || *letter == '-').collect::<String>()
-        });
-        if let Some(key) = key {
-            *begun.entry(key).or_default() += 1;
+    for line in log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        if line["message"] == "build.accepted"
+            && let Some(key) = line["key"].as_str()
+        {
+            *begun.entry(key.to_owned()).or_default() += 1;
         }
     }
     begun
@@ -151,10 +145,8 @@ fn activations(stage: &Stage, done: &[Done]) -> Part {
     for one in done.iter().filter(|one| one.shown.is_some()) {
         let Some(view) = &one.view else { continue };
         shown += one.switches.iter().sum::<usize>() as u64;
-        let wanted = usize::from(view.summary.outcome == Some(Outcome::Passed));
-        if one.switches.iter().any(|times| *times > 1 || *times < wanted) {
-            findings.push(format!("the hosts showed run {} of {} {:?} times", view.summary.id, one.repo, one.switches));
-        }
+        let passed = view.summary.outcome == Some(Outcome::Passed);
+        findings.extend(judge::switches(&format!("run {} of {}", view.summary.id, one.repo), &one.switches, passed));
     }
     let names: BTreeSet<&str> = done.iter().filter(|one| one.shown.is_some()).map(|one| one.repo).collect();
     for name in names {
@@ -163,13 +155,8 @@ fn activations(stage: &Stage, done: &[Done]) -> Part {
         for host in 0..stage.world.hosts.len() {
             let lines = stage.world.activations(host, name);
             let numbers: Vec<u64> = lines.iter().filter(|line| line[0] == "shown").filter_map(|line| line.get(1)?.parse().ok()).collect();
-            if !numbers.is_sorted_by(|one, next| one < next) {
-                findings.push(format!("host {host} showed {name} in another order: {numbers:?}"));
-            }
             let now = stage.world.shown(host, name);
-            if now != last {
-                findings.push(format!("host {host} shows {now:?} as {name}, not {last:?}"));
-            }
+            findings.extend(judge::host(host, name, &numbers, (now.as_deref(), last.as_deref())));
         }
     }
     Part::tried("activations", vec![("switches of a host".to_owned(), shown)], findings)
@@ -182,19 +169,16 @@ async fn votes(stage: &Stage, done: &[Done]) -> Part {
     for one in done {
         let (Some(change), Some(view)) = (one.change, &one.view) else { continue };
         // What is given up says nothing about the change.
-        let wanted = if view.summary.outcome == Some(Outcome::Passed) { vec![1] } else { Vec::new() };
         let given: Vec<i64> = gerrit.votes(change).await.into_values().flatten().collect();
         votes += given.len() as u64;
-        if given != wanted {
-            let what = if given.len() > wanted.len() { "doubled" } else { "lost" };
-            findings.push(format!("{what}: change {change} has the votes {given:?} instead of {wanted:?}"));
-        }
+        findings.extend(judge::votes(change, &given, view.summary.outcome == Some(Outcome::Passed)));
     }
     Part::tried("votes", vec![("votes".to_owned(), votes)], findings)
 }
 
-/// What is left over: work to do, what is held, refs, processes, mounts, files, grants.
-async fn left_over(mut stage: Stage, asker: &Asker) -> Part {
+/// What is left over: work to do, what is held, refs, processes, mounts, files, grants. Ends the stage; what it leaves is kept where
+/// something was wrong, and where, is said.
+async fn left_over(mut stage: Stage, asker: &Asker, wrong: bool) -> (Part, Option<String>) {
     let mut findings = Vec::new();
     let projects: Vec<&str> = [BRANCH, REVIEW]
         .into_iter()
@@ -216,13 +200,14 @@ async fn left_over(mut stage: Stage, asker: &Asker) -> Part {
         let temporary = files(&host.files).into_iter().filter(|file| file.contains("/.staging-"));
         findings.extend(temporary.map(|file| format!("on host {number} a file is left: {file}")));
     }
+    let kept = (wrong || !findings.is_empty()).then(|| evidence::kept(&stage.world.site()));
     let Stage { world, gitlab, gerrit } = stage;
     gitlab.close(&[]).await;
     if let Some(gerrit) = gerrit.and_then(Arc::into_inner) {
         gerrit.close().await;
     }
     drop(world);
-    Part::tried("left over", vec![("things left over".to_owned(), findings.len() as u64)], findings)
+    (Part::tried("left over", vec![("things left over".to_owned(), findings.len() as u64)], findings), kept)
 }
 
 /// All files below a folder.
@@ -242,9 +227,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_build_is_counted_as_often_as_it_is_told() {
-        let log = "{\"fields\":{\"key\":\"01ab-1-1\",\"message\":\"build.accepted\"}}\nkey=01ab-1-1 build.accepted\nother key=x\n\
-                   INFO build.accepted key=02cd-0-2 repo=x\n";
+    fn each_build_is_counted_as_often_as_it_is_told_and_a_torn_line_is_not() {
+        let log = "{\"message\":\"build.accepted\",\"key\":\"01ab-1-1\"}\n{\"message\":\"build.ended\",\"key\":\"01ab-1-1\"}\n\
+                   {\"message\":\"build.accepted\",\"key\":\"01ab-1-1\"}\n{\"message\":\"build.accepted\",\"key\":\"02cd\n\
+                   {\"message\":\"build.accepted\",\"key\":\"02cd-0-2\"}\n";
         assert_eq!(begun(log), [("01ab-1-1".to_owned(), 2), ("02cd-0-2".to_owned(), 1)].into());
     }
 }

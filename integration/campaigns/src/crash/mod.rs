@@ -6,6 +6,7 @@
 //! starts, and several may be away at a time.
 
 mod count;
+mod judge;
 mod line;
 mod stage;
 

@@ -48,7 +48,19 @@ impl Judged {
         if self.fault.is_some() {
             return 0;
         }
-        let (change, given) = (self.number, gerrit.votes(self.number).await);
+        let (given, now) = (gerrit.votes(self.number).await, gerrit.vote(self.number).await);
+        let wrong = self.judge(&given, now);
+        if !wrong.is_empty() {
+            findings.extend(wrong);
+            let said: Vec<_> = gerrit.said(self.number).await.into_iter().map(|said| (said.patch_set, said.words)).collect();
+            findings.push(format!("on change {} we said, in this order: {said:?}", self.number));
+        }
+        given.values().map(|votes| votes.len() as u64).sum()
+    }
+
+    /// What is wrong with the votes that were given, in order, by patch set, and with the one that is shown.
+    fn judge(&self, given: &BTreeMap<u64, Vec<i64>>, now: i64) -> Vec<String> {
+        let (change, mut wrong) = (self.number, Vec::new());
         let last = self.wanted.keys().next_back().copied().unwrap_or_default();
         for (patch_set, wanted) in &self.wanted {
             let votes = given.get(patch_set).map(Vec::as_slice).unwrap_or_default();
@@ -56,14 +68,16 @@ impl Judged {
             let right = if must { votes == [*wanted] } else { votes.is_empty() || votes == [*wanted] };
             if !right {
                 let what = if votes.len() > 1 { "doubled" } else { "wrong" };
-                findings.push(format!("{what}: change {change} has {votes:?} on patch set {patch_set} of {last}, which deserves {wanted}"));
+                wrong.push(format!("{what}: change {change} has {votes:?} on patch set {patch_set} of {last}, which deserves {wanted}"));
             }
         }
-        let now = gerrit.vote(self.number).await;
-        if !self.given_up && Some(&now) != self.wanted.get(&last) {
-            findings.push(format!("wrong: change {change} shows {now} in the end, and deserves {:?}", self.wanted.get(&last)));
+        for (patch_set, votes) in given.iter().filter(|(patch_set, _)| !self.wanted.contains_key(patch_set)) {
+            wrong.push(format!("wrong: change {change} has {votes:?} on patch set {patch_set}, which nobody has proposed"));
         }
-        given.values().map(|votes| votes.len() as u64).sum()
+        if !self.given_up && Some(&now) != self.wanted.get(&last) {
+            wrong.push(format!("wrong: change {change} shows {now} in the end, and deserves {:?}", self.wanted.get(&last)));
+        }
+        wrong
     }
 }
 
@@ -126,6 +140,38 @@ impl Author {
                 return Err(format!("patch set {patch_set} of change {change} of {} got no vote; its runs: {runs:?}", self.project));
             }
             tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A change whose first patch set deserves -1, and whose second one +1.
+    fn change(given_up: bool) -> Judged {
+        Judged { number: 7, wanted: [(1, -1), (2, 1)].into(), given_up, fault: None }
+    }
+
+    #[test]
+    fn a_history_that_is_right_is_told_from_each_that_is_not() {
+        for right in [[(2, vec![1])].into(), [(1, vec![-1]), (2, vec![1])].into()] {
+            assert_eq!(change(false).judge(&right, 1), Vec::<String>::new());
+        }
+        assert_eq!(change(true).judge(&BTreeMap::new(), 0), Vec::<String>::new(), "what is given up says nothing");
+        let planted: [(&str, BTreeMap<u64, Vec<i64>>, i64); 9] = [
+            ("the last vote is lost", [(1, vec![-1])].into(), 0),
+            ("the last vote is doubled", [(2, vec![1, 1])].into(), 1),
+            ("the last vote was another before", [(2, vec![-1, 1])].into(), 1),
+            ("the last vote was withdrawn", [(2, vec![1, 0])].into(), 0),
+            ("the last vote is wrong", [(2, vec![-1])].into(), -1),
+            ("an older vote is doubled", [(1, vec![-1, -1]), (2, vec![1])].into(), 1),
+            ("an older vote is that of the last", [(1, vec![1]), (2, vec![1])].into(), 1),
+            ("the vote is on what nobody proposed", [(2, vec![1]), (3, vec![1])].into(), 1),
+            ("another vote is shown", [(2, vec![1])].into(), -1),
+        ];
+        for (what, given, now) in planted {
+            assert!(!change(false).judge(&given, now).is_empty(), "{what}");
         }
     }
 }

@@ -16,9 +16,10 @@ use signalbox_scenarios::{Account, Gerrit, Gitlab, Losses, World, WorldOptions};
 use crate::asker::Asker;
 use crate::books;
 use crate::dice::Dice;
+use crate::evidence;
 use crate::progress::Progress;
 use crate::reaper::{Pace, Reaper};
-use crate::report::Part;
+use crate::report::{self, Part, Verdict};
 use change::{Author, Judged};
 use weather::Weather;
 
@@ -67,6 +68,10 @@ pub async fn run(orders: &Orders, progress: &Progress) -> Vec<Part> {
     let losses = Losses { dropped: SHARE, doubled: SHARE, late: SHARE, most_late: Duration::from_secs(3), seed: dice.next() };
     let relay = gerrit.deliver_badly(&world, &format!("/webhooks/gerrit/{HOOK}"), losses).await;
     misbehave(&gitlab);
+    // What is there before a project is compared for the first time is old, and none of ours to build.
+    if let Err(never) = books::compared(&world.site(), PROJECTS.len(), orders.patience).await {
+        return vec![Part::tried("changes", Vec::new(), vec![never])];
+    }
     progress.step();
 
     let asker = Asker::new(&world, orders.patience);
@@ -135,7 +140,9 @@ pub async fn run(orders: &Orders, progress: &Progress) -> Vec<Part> {
     }
     left.extend(world.end().await);
     left.extend(books::left(&world.site()).await);
+    let wrong = !left.is_empty() || parts.iter().any(|part| part.verdict == Verdict::Broken);
     parts.push(Part::tried("left over", vec![("things left over".to_owned(), left.len() as u64)], left));
+    report::refer(&mut parts, wrong.then(|| evidence::kept(&world.site())));
     gitlab.close(&[]).await;
     if let Some(gerrit) = Arc::into_inner(gerrit) {
         gerrit.close().await;
