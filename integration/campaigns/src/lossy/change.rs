@@ -148,6 +148,8 @@ impl Author {
 mod tests {
     use super::*;
 
+    type Votes = BTreeMap<u64, Vec<i64>>;
+
     /// A change whose first patch set deserves -1, and whose second one +1.
     fn change(given_up: bool) -> Judged {
         Judged { number: 7, wanted: [(1, -1), (2, 1)].into(), given_up, fault: None }
@@ -159,7 +161,7 @@ mod tests {
             assert_eq!(change(false).judge(&right, 1), Vec::<String>::new());
         }
         assert_eq!(change(true).judge(&BTreeMap::new(), 0), Vec::<String>::new(), "what is given up says nothing");
-        let planted: [(&str, BTreeMap<u64, Vec<i64>>, i64); 9] = [
+        let planted: [(&str, Votes, i64); 9] = [
             ("the last vote is lost", [(1, vec![-1])].into(), 0),
             ("the last vote is doubled", [(2, vec![1, 1])].into(), 1),
             ("the last vote was another before", [(2, vec![-1, 1])].into(), 1),
