@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use signalbox_service::client::Client;
-use signalbox_service::config::{Bytes, Common, ConfigErrors, Reader};
+use signalbox_service::config::{Bytes, Common, ConfigErrors, Inspected, Reader, inspect};
 use url::Url;
 
 /// Where the store listens unless told otherwise.
@@ -69,11 +69,16 @@ impl Config {
     /// # Errors
     /// When the file cannot be read or anything in it is wrong: all that is wrong at once.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
-        let mut reader = Reader::open(path)?;
-        let config = Self::read(&mut reader);
-        Common::try_public_keys(&mut reader);
-        reader.finish()?;
-        config.ok_or_else(|| ConfigErrors(Vec::new()))
+        Self::inspect(path).whole()
+    }
+
+    /// The same, as far as the file can be read, with all that is wrong with it.
+    pub fn inspect(path: &Path) -> Inspected<Self> {
+        inspect(path, |reader| {
+            let config = Self::read(reader);
+            Common::try_public_keys(reader);
+            config
+        })
     }
 }
 

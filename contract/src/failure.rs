@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::FailureClass;
+use crate::text::sentence;
 
 macro_rules! failures {
     ($($(#[$meta:meta])* $name:ident = $text:literal, $class:ident;)*) => {
@@ -155,14 +156,20 @@ pub struct Failure {
 impl Failure {
     /// A failure with this code and these words.
     pub fn new(code: FailureCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), hint: String::new() }
+        Self { code, detail: sentence(detail.into()), hint: String::new() }
     }
 
     /// The same, saying what to do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = hint.into();
+        self.hint = sentence(hint.into());
         self
+    }
+
+    /// The same, saying what to change in a service's configuration.
+    #[must_use]
+    pub fn configure(self, hint: &str) -> Self {
+        self.hint(format!("{hint} Then restart it: a service reads its configuration when it starts."))
     }
 }
 

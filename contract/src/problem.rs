@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
+use crate::text::sentence;
 
 macro_rules! codes {
     ($($(#[$meta:meta])* $name:ident = $text:literal, $status:literal, $title:literal;)*) => {
@@ -165,7 +166,7 @@ impl Problem {
     /// The same, saying what is wrong in this case.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = detail.into();
+        self.detail = sentence(detail.into());
         self
     }
 

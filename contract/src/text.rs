@@ -17,6 +17,14 @@ impl Invalid {
     }
 }
 
+/// A sentence that may end with somebody else's: one full stop is enough. Three of them are meant.
+pub(crate) fn sentence(mut text: String) -> String {
+    if text.ends_with("..") && !text.ends_with("...") {
+        text.pop();
+    }
+    text
+}
+
 /// Defines a newtype over `String` that validates itself by the function given, in `FromStr` and in serde alike.
 macro_rules! text_type {
     ($(#[$meta:meta])* $name:ident, $check:path, $pattern:literal) => {

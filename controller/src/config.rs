@@ -15,7 +15,7 @@ use signalbox_adapters::forge::Watched;
 use signalbox_adapters::forge::gitlab::GitlabForgeSettings;
 use signalbox_contract::{ExecutorName, ForgeName, RepoName, SourceUrl};
 use signalbox_controller_core::decide::Limits;
-use signalbox_service::config::{Bytes, Common, ConfigErrors, Reader};
+use signalbox_service::config::{Bytes, Common, ConfigErrors, Inspected, Reader, inspect};
 use signalbox_service::secret::{ExposeSecret as _, SecretString};
 use url::Url;
 
@@ -71,13 +71,17 @@ impl Config {
     /// # Errors
     /// All that is wrong with it.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
-        let mut reader = Reader::open(path)?;
-        let config = Self::read(&mut reader);
-        Common::try_public_keys(&mut reader);
-        Common::try_signing_key(&mut reader);
-        reader.finish()?;
-        // Without an error every value was there.
-        config.ok_or_else(|| ConfigErrors(Vec::new()))
+        Self::inspect(path).whole()
+    }
+
+    /// The same, as far as the file can be read, with all that is wrong with it.
+    pub fn inspect(path: &Path) -> Inspected<Self> {
+        inspect(path, |reader| {
+            let config = Self::read(reader);
+            Common::try_public_keys(reader);
+            Common::try_signing_key(reader);
+            config
+        })
     }
 
     /// Reads the configuration; `None` after an error, which is recorded.

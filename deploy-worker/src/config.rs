@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use signalbox_contract::EnvironmentName;
-use signalbox_service::config::{Bytes, Common, ConfigErrors, Reader};
+use signalbox_service::config::{Bytes, Common, ConfigErrors, Inspected, Reader, inspect};
 use url::Url;
 
 use crate::environment::Environment;
@@ -50,12 +50,16 @@ impl Config {
     /// # Errors
     /// All that is wrong with it at once.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
-        let mut reader = Reader::open(path)?;
-        let config = Self::read(&mut reader);
-        Common::try_public_keys(&mut reader);
-        reader.finish()?;
-        // A reader that recorded no error has given every value.
-        config.ok_or_else(|| ConfigErrors(Vec::new()))
+        Self::inspect(path).whole()
+    }
+
+    /// The same, as far as the file can be read, with all that is wrong with it.
+    pub fn inspect(path: &Path) -> Inspected<Self> {
+        inspect(path, |reader| {
+            let config = Self::read(reader);
+            Common::try_public_keys(reader);
+            config
+        })
     }
 
     /// Reads the configuration from an open file.

@@ -71,6 +71,15 @@ pub enum ClientError {
     SetUp(#[source] reqwest::Error),
 }
 
+/// How a service is that is ready.
+#[derive(Debug)]
+pub struct Ready {
+    /// What time it is there, if its answer says so.
+    pub time: Option<Timestamp>,
+    /// The name of its configuration's file, where that was changed after the service started.
+    pub outdated: Option<String>,
+}
+
 /// One act to ask for.
 #[derive(Debug, Clone)]
 pub struct Call<'a> {
@@ -255,13 +264,14 @@ impl Client {
     ///
     /// # Errors
     /// As [`CallError`] tells; [`CallError::Retry`], with what it lacks, where it is not ready.
-    pub async fn health(&self) -> Result<Option<Timestamp>, CallError> {
+    pub async fn health(&self) -> Result<Ready, CallError> {
         let (health, date) = self.ask_health("/health/ready").await?;
         // Another program on its port may answer whatever is asked for.
-        if health.is_none_or(|health| health.status != READY) {
+        let Some(health) = health.filter(|health| health.status == READY) else {
             return Err(self.peer.unknown("its answer is not that of a service that is ready"));
-        }
-        Ok(date.and_then(|text| Some(jiff::fmt::rfc2822::DateTimeParser::new().parse_zoned(text).ok()?.timestamp())))
+        };
+        let time = date.and_then(|text| Some(jiff::fmt::rfc2822::DateTimeParser::new().parse_zoned(text).ok()?.timestamp()));
+        Ok(Ready { time, outdated: health.outdated })
     }
 
     /// Asks who answers there, without a token: the service's name, as it says itself. None where nobody answers, or somebody
@@ -339,17 +349,22 @@ impl Client {
     }
 }
 
+/// Whether an address leads to this machine itself, so that what is sent there crosses no network.
+pub fn is_here(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
 /// Whether the address is one of TLS.
 ///
 /// # Errors
 /// When it may not be called at all.
 pub(crate) fn check_address(base: &Url) -> Result<bool, ClientError> {
-    let loopback = match base.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
+    let loopback = is_here(base);
     if !base.username().is_empty() || base.password().is_some() {
         return Err(ClientError::Address("must not hold credentials"));
     }

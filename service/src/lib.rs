@@ -12,6 +12,7 @@ pub mod folder;
 pub mod git;
 pub mod http;
 pub mod ledger;
+pub mod near;
 pub mod process;
 pub mod secret;
 pub mod shutdown;

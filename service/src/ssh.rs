@@ -49,6 +49,26 @@ pub fn check_known_hosts<'a>(reader: &mut Reader, name: &'static str, file: &Pat
     reader.refuse(name, format!("names a file that has no key for {named}{more}; `ssh-keyscan -p PORT HOST` prints one"));
 }
 
+/// Why `ssh` does not believe that a server is who it should be, in words of ours: its own are a banner of many lines, and
+/// advice for a person's own files. None where it complains of something else. What it repeats is foreign text.
+pub fn distrust(said: &str) -> Option<String> {
+    let lines: Vec<&str> = said.lines().map(str::trim).collect();
+    let between =
+        |start: &str, end: &str| lines.iter().find_map(|line| line.strip_prefix(start)?.split_once(end)).map(|(between, _)| between);
+    if let Some(server) = between("Host key for ", " has changed") {
+        let file = between("Add correct host key in ", " to get rid of this message").unwrap_or("the file of known hosts");
+        let kind = between("The fingerprint for the ", " key sent by").unwrap_or("unknown kind");
+        let shown = lines.iter().find(|line| line.starts_with("SHA256:")).map_or("another key", |line| line.trim_end_matches('.'));
+        return Some(format!("{server} showed the key {shown} ({kind}), and {file} holds another for it"));
+    }
+    if let Some(server) = between("No ", " and you have requested strict checking")
+        && let Some((kind, server)) = server.split_once(" host key is known for ")
+    {
+        return Some(format!("no {kind} key of {server} is in the file of known hosts"));
+    }
+    said.contains("Host key verification failed").then(|| "its host key is not to be believed".to_owned())
+}
+
 /// Whether a file's text is a private key in one of the forms that `ssh` reads. All begin with such a line.
 fn is_private_key(text: &SecretString) -> bool {
     let first = text.expose_secret().lines().next().unwrap_or_default().trim_end();

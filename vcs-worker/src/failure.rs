@@ -8,7 +8,8 @@ use signalbox_service::ledger::WorkError;
 pub(crate) fn of_source(error: &GitError, source: &SourceUrl) -> WorkError {
     let said = if error.said.is_empty() { String::new() } else { format!(" ({})", error.said) };
     let detail = format!("Fetching from {source} failed: {}{said}.", error.fault.as_str());
-    let failure = Failure::new(error.fault.failure_code(), detail).hint(hint(error.fault));
+    let failure = Failure::new(error.fault.failure_code(), detail);
+    let failure = if is_configured(error.fault) { failure.configure(hint(error.fault)) } else { failure.hint(hint(error.fault)) };
     if may_pass(error.fault) { WorkError::Again(failure) } else { WorkError::Failed(failure) }
 }
 
@@ -16,6 +17,11 @@ pub(crate) fn of_source(error: &GitError, source: &SourceUrl) -> WorkError {
 /// knows how long that is worth waiting for.
 pub(crate) const fn may_pass(fault: Fault) -> bool {
     matches!(fault, Fault::Unreachable | Fault::ServerFailed | Fault::Timeout | Fault::Locked)
+}
+
+/// Whether the VCS worker's configuration is what is to be changed.
+const fn is_configured(fault: Fault) -> bool {
+    matches!(fault, Fault::Denied | Fault::Certificate | Fault::Timeout | Fault::TooLarge)
 }
 
 /// What to do about a fault.
@@ -28,7 +34,10 @@ const fn hint(fault: Fault) -> &'static str {
         Fault::Redirects => "Use the URL to which the server redirects: redirects are not followed, so that no credential goes astray.",
         Fault::Unreachable => "Check that the server runs and that the VCS worker's network reaches it.",
         Fault::Certificate => "Name the server's certificate authority as `ca` in its [[sources]] entry.",
-        Fault::HostKey => "If the server's host key was changed on purpose, put the new one into the entry's known_hosts.",
+        Fault::HostKey => {
+            "Compare the key with what the server's administrators say. If it was changed on purpose, put the new one, which \
+             `ssh-keyscan -p PORT HOST` prints, into the entry's `known_hosts` in place of the old one; that counts at once."
+        }
         Fault::Timeout => "Try again later, or raise fetch_timeout in the VCS worker's configuration.",
         Fault::DiskFull => "Make room on the VCS worker's disk.",
         Fault::TooLarge => "Raise max_repository in the VCS worker's configuration if the repository is meant to be this large.",

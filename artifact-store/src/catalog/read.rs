@@ -268,7 +268,7 @@ fn info(row: &SqliteRow) -> Result<BlobInfo, CatalogError> {
     })
 }
 
-fn moment(micros: i64) -> Result<Timestamp, CatalogError> {
+pub(super) fn moment(micros: i64) -> Result<Timestamp, CatalogError> {
     Timestamp::from_microsecond(micros).map_err(|_| CatalogError::Nonsense("a time"))
 }
 

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use jiff::Timestamp;
 use signalbox_contract::ArtifactName;
 use signalbox_contract::api::store::BlobInfo;
 use signalbox_service::folder::DataFolder;
@@ -13,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::change::{Heads, Precondition};
 use super::commit::{NewVersion, Writes, load};
+use super::read::moment;
 use super::{ArrivingGuard, CatalogError, ChangeError, Shared};
 use crate::blob::Arrived;
 
@@ -90,13 +90,13 @@ async fn try_commit(shared: &Shared, batch: &[NameChange]) -> Result<Vec<Result<
         .collect();
     let mut connection = shared.db.writer.acquire().await?;
     let (mut heads, mut known) = load(&mut connection, &names, &digests).await?;
-    let now = shared.clock.now();
+    let micros = shared.clock.now().as_microsecond();
     let mut writes = Writes::default();
     let mut added = 0;
     let mut touched = HashSet::new();
     let mut answers = Vec::with_capacity(batch.len());
     for change in batch {
-        let answer = decide(shared, &change.what, &mut heads, &mut writes, now, |arrived| {
+        let answer = decide(shared, &change.what, &mut heads, &mut writes, micros, |arrived| {
             let more = if known.contains(&arrived.digest) { 0 } else { arrived.size };
             let fits = shared.has_room(added + more);
             if fits {
@@ -131,10 +131,9 @@ fn decide(
     what: &What,
     heads: &mut Heads,
     writes: &mut Writes,
-    now: Timestamp,
+    micros: i64,
     fits: impl FnOnce(&Arrived) -> bool,
 ) -> Result<Changed, ChangeError> {
-    let micros = now.as_microsecond();
     match what {
         What::Put { name, arrived, content_type, precondition } => {
             let before = heads.get(name).and_then(|head| head.current);
@@ -153,7 +152,8 @@ fn decide(
                 size: arrived.size,
                 version,
                 content_type: content_type.clone(),
-                stored_at: now,
+                // As it is written, so that it is the same whenever it is told.
+                stored_at: moment(micros)?,
                 run: None,
             };
             Ok(Changed::Stored { info, created: before.is_none() })

@@ -12,6 +12,7 @@ use signalbox_contract::{ArtifactName, Code, CommitSha, Digest, ExecutorName, Or
 use signalbox_controller_core::plan::{CdOrder, DeployTarget, Request};
 use signalbox_service::auth::{Operator, sha256};
 use signalbox_service::http::{self as service_http, Json, Refusal};
+use signalbox_service::near::nearest;
 
 use super::environments::NAMED;
 use super::{Api, refused};
@@ -50,9 +51,12 @@ pub(super) async fn post(
     // Whoever may not start a run of a repository does not learn whether there is one.
     let Some((name, repository)) = known.filter(|(name, _)| operator.may(Action::Start, &of(name))) else {
         let named: Option<RepoName> = request.repo.parse().ok();
-        operator.require(Action::Start, &Target { repo: named.as_ref(), ..Target::default() })?;
+        operator.require(Action::Start, &Target { repo: named.as_ref(), ..Target::default() }).map_err(|Refusal(mut problem)| {
+            problem.detail.push_str(&meant(&api, &operator, &request.repo));
+            problem
+        })?;
         return Err(Problem::new(Code::NotConfigured)
-            .detail(unknown_repository(&request.repo))
+            .detail(format!("{}{}", unknown_repository(&request.repo), meant(&api, &operator, &request.repo)))
             .field("repo", "is neither the name of a configured repository nor the source URL of one")
             .into());
     };
@@ -221,6 +225,12 @@ fn order(
         vote: false,
         route: repository.route(at),
     })
+}
+
+/// Which repository was probably meant, of those alone of which the asker may start runs; nothing if none is like it.
+fn meant(api: &Api, operator: &Operator, asked: &str) -> String {
+    let theirs = api.config.repositories.keys().filter(|name| operator.may(Action::Start, &of(name)));
+    nearest(asked, theirs.map(RepoName::as_str)).map_or_else(String::new, |name| format!(" Did you mean {name}?"))
 }
 
 /// What to do about a repository that is not configured.

@@ -13,7 +13,7 @@ use signalbox_contract::{ExecutorName, ForgeName, RepoName, SourceConflict};
 use signalbox_service::http::Readiness;
 use signalbox_service::telemetry::causes;
 
-use super::service::{Place, Role, complaint};
+use super::service::{Place, Role, complaint, outdated};
 use super::{Doctor, of};
 use crate::engine::Workers;
 use crate::store::Store;
@@ -105,7 +105,8 @@ fn left_out(count: usize, what: &str) -> Option<Finding> {
 fn own(readiness: &Readiness) -> Vec<Finding> {
     let unmet = readiness.unmet();
     if unmet.is_empty() {
-        return vec![Finding::new(Severity::Fine, "It is ready.", "")];
+        let fine = Finding::new(Severity::Fine, "It is ready.", "");
+        return [fine].into_iter().chain(readiness.outdated().as_deref().map(outdated)).collect();
     }
     let told = |(need, why)| Finding::new(Severity::Error, format!("It is not ready: {need}: {why}"), "Its log says more.");
     unmet.into_iter().map(told).collect()

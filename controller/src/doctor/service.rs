@@ -73,12 +73,13 @@ impl Place {
     /// Whether it is there and ready, and how far its clock is from ours.
     pub(super) async fn health(&self, clock: &SharedClock) -> Vec<Finding> {
         let client = self.client.clone().answering_within(PATIENCE);
-        let theirs = match client.health().await {
-            Ok(theirs) => theirs,
+        let ready = match client.health().await {
+            Ok(ready) => ready,
             Err(error) => return vec![unwell(&self.client, &self.key, &error)],
         };
         let mut found = vec![Finding::new(Severity::Fine, format!("It is ready at {}.", origin(&self.client)), "")];
-        let apart = theirs.map(|theirs| clock.now().duration_since(theirs));
+        found.extend(ready.outdated.as_deref().map(outdated));
+        let apart = ready.time.map(|theirs| clock.now().duration_since(theirs));
         if let Some(apart) = apart.filter(|apart| apart.abs() > APART) {
             let direction = if apart.is_positive() { "behind" } else { "ahead of" };
             let severity = if apart.abs() > TOO_FAR { Severity::Error } else { Severity::Warning };
@@ -87,6 +88,16 @@ impl Place {
         }
         found
     }
+}
+
+/// What is said of a service that goes by an older configuration than the one in its file.
+pub(super) fn outdated(file: &str) -> Finding {
+    let words = format!("{file} was changed after it started, and counts from its next start.");
+    Finding::new(
+        Severity::Warning,
+        words,
+        "Restart it, or `signalbox up` where that runs it; `signalbox check-config` tells before whether it will start.",
+    )
 }
 
 fn origin(client: &Client) -> String {

@@ -189,6 +189,25 @@ async fn what_is_over_goes_on_only_where_the_queue_has_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_was_mistyped_is_answered_with_what_may_be_meant() {
+    let house = House::open().await;
+    let mistyped = json!({ "repo": "helo", "ref": "main" });
+    let problem = refused(house.post("/cd", &mistyped), 422).await;
+    assert!(problem.detail.ends_with("Did you mean hello?"), "{problem:?}");
+    let unlike = refused(house.post("/cd", &json!({ "repo": "nothing-like-it", "ref": "main" })), 422).await;
+    assert!(!unlike.detail.contains("Did you mean"), "{unlike:?}");
+    let some = house.token_of("some", vec![on_repos(&[Action::Start], &["hello"])]);
+    let asked = |token: &str| house.by(token, Method::POST, "/cd").json(&mistyped);
+    let problem = refused(asked(&some), 403).await;
+    assert!(problem.detail.ends_with("Did you mean hello?"), "{problem:?}");
+    // Whoever may not start it does not learn that there is one.
+    let others = house.token_of("others", vec![on_repos(&[Action::Start], &["helo", "team/*"])]);
+    let problem = refused(asked(&others), 422).await;
+    assert!(!problem.detail.contains("hello"), "{problem:?}");
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_name_keeps_its_first_source() {
     let mut house = House::open().await;
     let run = house.cd(&hello()).await;

@@ -65,12 +65,14 @@ impl Deployer {
     fn environment(&self, environment: &EnvironmentName, name: &PublishedName) -> Result<&Environment, WorkError> {
         let Some(found) = self.environments.get(environment) else {
             let failure = Failure::new(FailureCode::EnvironmentNotFound, format!("There is no environment {environment}."));
-            return Err(WorkError::Failed(failure.hint("The deployment worker's configuration says which there are.")));
+            return Err(WorkError::Failed(
+                failure.configure("Name one of those in the deployment worker's configuration, or add it there."),
+            ));
         };
         if !found.allows(name) {
             let failure = Failure::new(FailureCode::NameNotAllowed, format!("{environment} does not allow the name {name}."));
             return Err(WorkError::Failed(
-                failure.hint("The environment's `names` in the deployment worker's configuration say which it does."),
+                failure.configure("Name one that its `names` in the deployment worker's configuration allow, or add it there."),
             ));
         }
         Ok(found)

@@ -21,14 +21,19 @@ pub(super) fn of_ssh(host: &Host, error: &SshError) -> Failure {
     match error {
         SshError::NotConnected { said } => {
             let failure = failure(FailureCode::HostUnreachable, format!("{name} cannot be reached over SSH: {said}."));
-            if said.contains("Host key verification failed") || said.contains("host key") {
-                failure.hint("Its key is not the one in `known_hosts`. If it was changed on purpose, put the new one there.")
-            } else if said.contains("Permission denied") {
+            if said.contains("Permission denied") {
                 failure.hint("The host does not take the environment's `key` for its `user`.")
             } else {
                 failure.hint(UNREACHED)
             }
         }
+        SshError::Distrusted { .. } => failure(FailureCode::HostUnreachable, format!("{name}: {error}.")).hint(format!(
+            "Compare the key with what the host's administrators say. If it was changed on purpose, put the new one, which \
+             `ssh-keyscan -p {} {}` prints, into {} in place of the old one; that counts at once.",
+            host.destination.port,
+            host.destination.address,
+            host.destination.known_hosts.display()
+        )),
         SshError::Late { doing, .. } => {
             let hint = if *doing == CONNECTING { UNREACHED } else { UNKNOWN };
             failure(FailureCode::HostUnreachable, format!("{name} gave {error}.")).hint(hint)
@@ -113,7 +118,7 @@ pub(super) fn unexpected(host: &Host, what: &str, complaint: &[u8]) -> Failure {
 /// The words for a deployment that took too long.
 pub(super) fn too_late(host: &Host) -> Failure {
     Failure::new(FailureCode::DeadlinePassed, format!("{} was not done when the deployment's time was over.", host.name))
-        .hint("`deploy_timeout` in the deployment worker's configuration says how long it may take.")
+        .configure("`deploy_timeout` in the deployment worker's configuration says how long it may take; raise it if that is too short.")
 }
 
 /// The words for bytes that are not to be had. What is behind it is logged.

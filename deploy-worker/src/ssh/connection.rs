@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use openssh::Session;
 use signalbox_service::process::{Program, Running, Tail};
+use signalbox_service::ssh::distrust;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -64,7 +65,11 @@ impl Connection {
             }),
             Ok(false) => {
                 running.kill().await;
-                let said = escape(&said.into_bytes());
+                let said = said.into_bytes();
+                if let Some(why) = distrust(&String::from_utf8_lossy(&said)) {
+                    return Err(SshError::Distrusted { why: escape(why.as_bytes()) });
+                }
+                let said = escape(&said);
                 let said = if said.is_empty() { WORDLESS.to_owned() } else { said };
                 Err(SshError::NotConnected { said })
             }

@@ -44,6 +44,12 @@ pub enum SshError {
         /// What ssh said.
         said: String,
     },
+    /// The host is not known, or not by the key that it shows.
+    #[error("its host key is not the one that is pinned: {why}")]
+    Distrusted {
+        /// What it shows, and what is known of it.
+        why: String,
+    },
     /// The connection broke. What was run may have been done or not.
     #[error("the connection broke while the host was at work")]
     Broken,

@@ -70,12 +70,17 @@ async fn a_host_whose_key_is_another_is_not_spoken_to() {
     for result in world.deploy(b"one", 1).await {
         let failure = reason(&result);
         assert_eq!(failure.code, FailureCode::HostUnreachable);
-        assert!(failure.hint.contains("known_hosts"), "{failure:?}");
+        let file = world.hosts[0].known_hosts.display().to_string();
+        assert!(failure.hint.contains(&file) && failure.detail.contains(&file), "{failure:?}");
+        assert!(failure.detail.contains("showed the key SHA256:") && !failure.detail.contains("@@"), "{failure:?}");
+        assert!(!failure.detail.contains("ssh-keygen") && !failure.detail.ends_with(".."), "{failure:?}");
     }
     // Nor one whose key is not known at all.
     std::fs::write(&world.hosts[0].known_hosts, "").expect("written");
     for result in world.deploy(b"one", 2).await {
-        assert_eq!(reason(&result).code, FailureCode::HostUnreachable);
+        let failure = reason(&result);
+        assert_eq!(failure.code, FailureCode::HostUnreachable);
+        assert!(failure.detail.ends_with("is in the file of known hosts."), "{failure:?}");
     }
     assert_eq!(world.hosts[0].logins() + world.hosts[1].logins(), 0);
     assert_eq!(std::fs::read_to_string(&world.hosts[0].known_hosts).expect("readable"), "", "nothing was learned");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use signalbox_contract::token::Service;
 use signalbox_service::clock::SystemClock;
-use signalbox_service::config::{Common, ConfigErrors};
+use signalbox_service::config::{Common, ConfigErrors, Inspected};
 use signalbox_service::http::{bind, raise_file_limit};
 use signalbox_service::shutdown::Shutdown;
 use signalbox_service::telemetry::{Telemetry, init_logging, log_panics};
@@ -33,13 +33,21 @@ pub(crate) enum Configured {
 impl Configured {
     /// Reads the configuration of `service`.
     pub(crate) fn load(service: Service, path: &Path) -> Result<Self, ConfigErrors> {
-        Ok(match service {
-            Service::Controller => Self::Controller(Box::new(signalbox_controller::Config::load(path)?)),
-            Service::VcsWorker => Self::VcsWorker(Box::new(signalbox_vcs_worker::Config::load(path)?)),
-            Service::ArtifactStore => Self::ArtifactStore(Box::new(signalbox_artifact_store::Config::load(path)?)),
-            Service::DeployWorker => Self::DeployWorker(Box::new(signalbox_deploy_worker::Config::load(path)?)),
-            Service::LocalExecutor => Self::LocalExecutor(Box::new(signalbox_local_executor::Config::load(path)?)),
-        })
+        Self::inspect(service, path).whole()
+    }
+
+    /// The same, as far as it can be read.
+    pub(crate) fn inspect(service: Service, path: &Path) -> Inspected<Self> {
+        fn of<C>(read: Inspected<C>, kind: impl FnOnce(Box<C>) -> Configured) -> Inspected<Configured> {
+            Inspected { config: read.config.map(|config| kind(Box::new(config))), errors: read.errors }
+        }
+        match service {
+            Service::Controller => of(signalbox_controller::Config::inspect(path), Self::Controller),
+            Service::VcsWorker => of(signalbox_vcs_worker::Config::inspect(path), Self::VcsWorker),
+            Service::ArtifactStore => of(signalbox_artifact_store::Config::inspect(path), Self::ArtifactStore),
+            Service::DeployWorker => of(signalbox_deploy_worker::Config::inspect(path), Self::DeployWorker),
+            Service::LocalExecutor => of(signalbox_local_executor::Config::inspect(path), Self::LocalExecutor),
+        }
     }
 
     /// Which service it is for.
@@ -70,6 +78,7 @@ impl Configured {
         let name = service.as_str();
         let Common { listen, metrics, .. } = *self.common();
         let telemetry = Telemetry::new(name);
+        telemetry.readiness().configured_by(self.common().file.clone());
         let listener = bind(listen)
             .with_context(|| format!("the {service} cannot listen on {listen} (`listen` in its configuration); is it running already?"))?;
         if let Some(address) = metrics {

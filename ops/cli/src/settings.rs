@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use signalbox_contract::token::Service;
+use signalbox_service::client::is_here;
 use signalbox_service::config::Reader;
 use signalbox_service::secret::{SecretFileError, SecretString, read_secret};
-use url::{Host, Url};
+use url::Url;
 
 use crate::arguments::ClientArguments;
 use crate::mistake::Mistake;
@@ -96,13 +97,7 @@ fn destination(service: Service, url: Option<Url>, default: &str, token: Option<
 /// Whether a token may be sent to this address: over TLS, or without leaving the machine.
 fn safe_for_a_token(url: &Url) -> bool {
     let plain = url.username().is_empty() && url.password().is_none();
-    let local = match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => return false,
-    };
-    plain && (url.scheme() == "https" || (url.scheme() == "http" && local))
+    plain && url.host().is_some() && (url.scheme() == "https" || (url.scheme() == "http" && is_here(url)))
 }
 
 /// The address without what may be a secret in it.

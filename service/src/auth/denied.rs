@@ -1,5 +1,6 @@
 //! Why a token does not open the door.
 
+use signalbox_contract::token::Service;
 use signalbox_contract::{Code, Problem};
 
 /// Why a token was not taken. Its words are safe to answer: they never repeat any part of the token.
@@ -36,8 +37,13 @@ pub enum Denied {
     #[error("the token was not issued for this use")]
     WrongIssuer,
     /// It is a good token for another service.
-    #[error("the token is for another service")]
-    WrongAudience,
+    #[error("the token is for {}, and this is the {wanted}: use one whose audience is {wanted}", theirs(*given))]
+    WrongAudience {
+        /// The service that it is for; none if that is no service of this version.
+        given: Option<Service>,
+        /// The service that was asked.
+        wanted: Service,
+    },
     /// It is a good act token for another request.
     #[error("the token is bound to another request")]
     WrongRequest,
@@ -58,9 +64,14 @@ impl Denied {
             | Self::Expired
             | Self::NotYet
             | Self::Revoked => Code::Unauthenticated,
-            Self::WrongKind | Self::WrongIssuer | Self::WrongAudience | Self::WrongRequest | Self::WrongBody => Code::Forbidden,
+            Self::WrongKind | Self::WrongIssuer | Self::WrongAudience { .. } | Self::WrongRequest | Self::WrongBody => Code::Forbidden,
         }
     }
+}
+
+/// Whose a token is that is not ours.
+fn theirs(given: Option<Service>) -> String {
+    given.map_or_else(|| "another service".to_owned(), |service| format!("the {service}"))
 }
 
 impl From<Denied> for Problem {

@@ -242,7 +242,9 @@ impl Verifier {
             return Err(Denied::WrongIssuer);
         }
         if common.aud != self.audience.as_str() {
-            return Err(Denied::WrongAudience);
+            // Only whoever holds a token that we signed comes here, and could read this in it.
+            let given = Service::ALL.into_iter().find(|service| service.as_str() == common.aud);
+            return Err(Denied::WrongAudience { given, wanted: self.audience });
         }
         Ok(value)
     }

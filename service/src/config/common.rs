@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
+use super::file::ConfigFile;
 use super::reader::{Reader, with_causes};
 
 /// A certificate and its key.
@@ -19,6 +20,8 @@ pub struct TlsFiles {
 /// The part of the configuration that all services have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Common {
+    /// The file that all of it was read from.
+    pub file: ConfigFile,
     /// Where the service listens.
     pub listen: SocketAddr,
     /// Where its metrics are served, in clear text; nowhere unless given.
@@ -58,7 +61,7 @@ impl Common {
             let words = "is reachable from other machines, and metrics are served in clear text: if that is meant, say metrics_in_clear_text = true";
             reader.refuse("metrics_listen", words);
         }
-        Some(Self { listen, metrics, tls, data, public_keys, ca, public_url })
+        Some(Self { file: reader.source(), listen, metrics, tls, data, public_keys, ca, public_url })
     }
 
     /// Tries the public keys: what would stop the service when it starts is said when its file is checked. It stands apart

@@ -6,6 +6,7 @@
 
 mod common;
 mod error;
+mod file;
 mod reader;
 mod value;
 
@@ -14,5 +15,6 @@ mod tests;
 
 pub use common::{Common, TlsFiles};
 pub use error::{ConfigError, ConfigErrors};
+pub use file::{ConfigFile, Inspected, inspect};
 pub use reader::{KnownKey, Reader};
 pub use value::{Bytes, FromValue, Origin, Value};

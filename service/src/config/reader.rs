@@ -1,19 +1,17 @@
 //! Reads a table key by key, and collects what is wrong.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use url::Url;
 
 use super::error::{ConfigError, ConfigErrors};
+use super::file::{self, ConfigFile};
 use super::value::{FromValue, Node, Origin, Value, folder_of};
+use crate::near::nearest;
 use crate::secret::{SecretString, read_secret};
-
-/// The largest configuration that is read, in bytes.
-const MAX_FILE: u64 = 1024 * 1024;
 
 /// A key that was asked for, with its default, so that the documentation can be compared with the code.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +28,7 @@ pub struct KnownKey {
 #[derive(Debug)]
 struct Shared {
     origin: Origin,
+    file: ConfigFile,
     found: Mutex<Found>,
 }
 
@@ -58,16 +57,8 @@ impl Reader {
     /// # Errors
     /// When it cannot be read, is larger than a mebibyte, or is not TOML.
     pub fn open(path: &Path) -> Result<Self, ConfigErrors> {
-        let file = path.display().to_string();
-        let whole = |message: String| ConfigErrors(vec![ConfigError { file: file.clone(), line: None, key: String::new(), message }]);
-        let mut bytes = Vec::new();
-        let opened = std::fs::File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
-        opened.map_err(|error| whole(format!("cannot be read: {error}")))?;
-        if bytes.len() as u64 > MAX_FILE {
-            return Err(whole("is larger than 1 MiB".to_owned()));
-        }
-        let text = String::from_utf8(bytes).map_err(|_| whole("is not UTF-8".to_owned()))?;
-        Self::parse_at(Origin { file: file.clone(), folder: folder_of(path) }, &text)
+        let text = file::text(path)?;
+        Self::parse_at(Origin { file: path.display().to_string(), folder: folder_of(path) }, &text)
     }
 
     /// Reads a text as if it stood in the file `name`.
@@ -88,18 +79,27 @@ impl Reader {
                 key: String::new(),
                 message: error.message().to_owned(),
             });
-            return Err(ConfigErrors(errors.collect()));
+            let mut errors: Vec<ConfigError> = errors.collect();
+            // What else the parser stumbles over in the same line comes of the first mistake there.
+            errors.dedup_by_key(|error| error.line);
+            return Err(ConfigErrors(errors));
         }
         let Value::Table(table) = Value::from_toml(&toml::de::DeValue::Table(table.into_inner()), &line) else {
             return Err(ConfigErrors(Vec::new()));
         };
-        let shared = Arc::new(Shared { origin, found: Mutex::default() });
+        let file = ConfigFile::new(PathBuf::from(&origin.file), text);
+        let shared = Arc::new(Shared { origin, file, found: Mutex::default() });
         Ok(Self { shared, table, line: None, path: String::new(), pattern: String::new(), asked: Vec::new() })
     }
 
     /// The file that is read, as it was named.
     pub fn file(&self) -> &str {
         &self.shared.origin.file
+    }
+
+    /// The file and what stands in it, to be looked at again.
+    pub fn source(&self) -> ConfigFile {
+        self.shared.file.clone()
     }
 
     /// The folder from which relative paths count.
@@ -130,9 +130,9 @@ impl Reader {
     }
 
     /// The path that an earlier question for this key was answered with; none if that found it wrong, and recorded so.
-    pub(super) fn asked_path(&self, key: &str, default: &str) -> Option<std::path::PathBuf> {
+    pub(super) fn asked_path(&self, key: &str, default: &str) -> Option<PathBuf> {
         match self.table.get(key) {
-            Some(node) => std::path::PathBuf::from_value(&node.value, &self.shared.origin).ok(),
+            Some(node) => PathBuf::from_value(&node.value, &self.shared.origin).ok(),
             None => Some(self.folder().join(default)),
         }
     }
@@ -177,17 +177,18 @@ impl Reader {
 
     /// A secret that must be given, as the path of a file that only its owner may read.
     pub fn required_secret(&mut self, key: &'static str) -> Option<SecretString> {
-        let path = self.required::<std::path::PathBuf>(key)?;
+        let path = self.required::<PathBuf>(key)?;
         self.secret_at(key, &path)
     }
 
     /// A secret that may be given, as the path of a file that only its owner may read.
     pub fn optional_secret(&mut self, key: &'static str) -> Option<SecretString> {
-        let path = self.optional::<std::path::PathBuf>(key)?;
+        let path = self.optional::<PathBuf>(key)?;
         self.secret_at(key, &path)
     }
 
-    fn secret_at(&mut self, key: &'static str, path: &Path) -> Option<SecretString> {
+    /// The secret in a file that a key names; an error if only its owner may not read it, or it holds none.
+    pub fn secret_at(&mut self, key: &str, path: &Path) -> Option<SecretString> {
         match read_secret(path) {
             Ok(secret) => Some(secret),
             Err(error) => {
@@ -304,7 +305,7 @@ impl Reader {
     fn refuse_unknown(&mut self) {
         let unknown: Vec<String> = self.table.keys().filter(|key| !self.asked.contains(key)).cloned().collect();
         for key in unknown {
-            let message = match nearest(&key, &self.asked) {
+            let message = match nearest(&key, self.asked.iter().map(String::as_str)) {
                 Some(meant) => format!("is not known; did you mean `{meant}`?"),
                 None => "is not known".to_owned(),
             };
@@ -323,29 +324,4 @@ pub(super) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
         cause = this.source();
     }
     text
-}
-
-/// The known key that was probably meant.
-fn nearest<'k>(key: &str, known: &'k [String]) -> Option<&'k str> {
-    let close = known.iter().map(|candidate| (distance(key, candidate), candidate));
-    let (steps, candidate) = close.min()?;
-    (steps <= 2.max(candidate.len() / 3)).then_some(candidate.as_str())
-}
-
-/// How many letters one must change, add or leave out (Levenshtein). Keys of absurd length are not compared.
-fn distance(a: &str, b: &str) -> usize {
-    if a.len() > 64 || b.len() > 64 {
-        return usize::MAX;
-    }
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.bytes().enumerate() {
-        let mut before = row[0];
-        row[0] = i + 1;
-        for (j, right) in b.bytes().enumerate() {
-            let change = before + usize::from(left != right);
-            before = row[j + 1];
-            row[j + 1] = change.min(before + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }

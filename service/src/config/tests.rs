@@ -31,6 +31,14 @@ fn errors(text: &str) -> String {
 }
 
 #[test]
+fn what_is_no_toml_is_said_once_a_line() {
+    for (text, lines) in [("=", 1), ("a = {b = 1\nc = 2", 1), ("[a\n[b.c]]", 2), ("a = \nb = ", 2)] {
+        let errors = Reader::parse("vcs-worker.toml", text).expect_err(text);
+        assert_eq!(errors.0.len(), lines, "{text}: {errors}");
+    }
+}
+
+#[test]
 fn all_errors_come_at_once_each_with_its_line_and_key() {
     let text = r#"
 listen = "localhost"

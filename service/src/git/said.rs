@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::error::{Fault, GitError};
+use crate::ssh::distrust;
 
 /// How much of what was said is passed on, in bytes.
 const MOST: usize = 1000;
@@ -153,6 +154,11 @@ pub(super) fn judge(stderr: &[u8], stdout: &[u8], status: ExitStatus, secrets: &
         .filter(|line| !line.is_empty())
         .collect::<Vec<_>>()
         .join("; ");
+    if fault == Fault::HostKey
+        && let Some(why) = distrust(&stderr)
+    {
+        words = why;
+    }
     if words.is_empty() {
         let _ = write!(words, "git ended with {status}");
     }

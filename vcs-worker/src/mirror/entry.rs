@@ -8,9 +8,10 @@ use signalbox_contract::MirrorName;
 use signalbox_service::clock::SharedClock;
 use signalbox_service::config::Reader;
 use signalbox_service::git::{Credential, Git};
-use signalbox_service::secret::read_secret;
 use signalbox_service::ssh;
 use url::Url;
+
+use crate::remote::check_clear_text;
 
 /// A place for mirrors, as it is configured.
 #[derive(Debug, Clone)]
@@ -116,15 +117,16 @@ impl Entry {
 
 impl Keys {
     fn check(&self, reader: &mut Reader, scheme: &str, url: &str, private: bool) {
-        if let Some(Err(error)) = self.token.as_deref().map(read_secret) {
-            reader.refuse("token_file", error.to_string());
+        if let Some(file) = &self.token {
+            reader.secret_at("token_file", file);
         }
         if let Some(file) = &self.key {
             ssh::check_key(reader, "ssh_key_file", file);
         }
+        // The name of a repository may stand in it, which is put in later.
+        let Ok(parsed) = Url::parse(&url.replace("{name}", "x")) else { return };
         if let Some(file) = &self.known_hosts {
-            let url = Url::parse(url).ok();
-            let server = url.as_ref().and_then(|url| Some((url.host_str()?, url.port().unwrap_or(ssh::PORT))));
+            let server = Some(&parsed).and_then(|url| Some((url.host_str()?, url.port().unwrap_or(ssh::PORT))));
             ssh::check_known_hosts(reader, "known_hosts_file", file, server);
         }
         let over_ssh = scheme == "ssh";
@@ -141,8 +143,8 @@ impl Keys {
         if over_ssh && (self.key.is_none() || self.known_hosts.is_none()) {
             reader.refuse("url", "is ssh, so it needs ssh_key_file and known_hosts_file: the host's key is pinned");
         }
-        if scheme == "http" && self.token.is_some() && !private {
-            reader.refuse("url", "is http, so the token would cross public networks in clear text: use https, or say private = true");
+        if self.token.is_some() && !private {
+            check_clear_text(reader, &parsed, "token");
         }
         if self.username.as_deref().is_some_and(|name| name.contains(':') || name.chars().any(char::is_control)) {
             reader.refuse("username", "must hold neither a colon nor control characters");

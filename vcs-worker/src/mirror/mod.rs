@@ -169,7 +169,7 @@ impl Places {
         self.known.get(&name.cloned()).ok_or_else(|| {
             let detail = format!("The VCS worker has no mirror {}.", name.map_or("of its own", MirrorName::as_str));
             MirrorError::Final(
-                Failure::new(FailureCode::MirrorUnknown, detail).hint("Add it to the VCS worker's configuration, as [mirrors.NAME]."),
+                Failure::new(FailureCode::MirrorUnknown, detail).configure("Add it to the VCS worker's configuration, as [mirrors.NAME]."),
             )
         })
     }
@@ -213,8 +213,7 @@ impl Places {
     async fn addresses(&self, place: &Place) -> Result<Vec<IpAddr>, MirrorError> {
         let Some(server) = place.mirror.server() else { return Ok(Vec::new()) };
         usable_addresses(server, place.private).await.map_err(|trouble| {
-            let hint = if trouble.private { "If that is meant, say private = true in the mirror's entry." } else { trouble.hint };
-            let failure = Failure::new(FailureCode::MirrorUnreachable, trouble.detail).hint(hint);
+            let failure = trouble.failure(FailureCode::MirrorUnreachable, "If that is meant, say private = true in the mirror's entry.");
             if trouble.passes { MirrorError::Passing(failure) } else { MirrorError::Final(failure) }
         })
     }

@@ -18,6 +18,7 @@ use signalbox_service::telemetry::causes;
 use url::Url;
 
 pub use source::Source;
+pub(crate) use source::check_clear_text;
 
 use address::{Kind, kind_of};
 
@@ -57,11 +58,10 @@ impl Sources {
         let Some(entry) = self.entries.iter().filter(|entry| entry.covers(url)).max_by_key(|entry| entry.prefix_len()) else {
             let failure = Failure::new(FailureCode::SourceNotAllowed, format!("No source of the VCS worker's configuration covers {url}."));
             let hint = "Add a [[sources]] entry with its scheme, host, port and path to the VCS worker's configuration.";
-            return Err(WorkError::Failed(failure.hint(hint)));
+            return Err(WorkError::Failed(failure.configure(hint)));
         };
         let addresses = usable_addresses(url.url(), entry.allows_private()).await.map_err(|trouble| {
-            let hint = if trouble.private { "If that is meant, say private = true in its [[sources]] entry." } else { trouble.hint };
-            let failure = Failure::new(FailureCode::SourceAddress, trouble.detail).hint(hint);
+            let failure = trouble.failure(FailureCode::SourceAddress, "If that is meant, say private = true in its [[sources]] entry.");
             if trouble.passes { WorkError::Again(failure) } else { WorkError::Failed(failure) }
         })?;
         let remote = Remote::source(url).map_err(|error| WorkError::Failed(Failure::new(FailureCode::SourceNotAllowed, error.said)))?;
@@ -86,6 +86,14 @@ pub(crate) struct Trouble {
     pub(crate) private: bool,
     /// Whether it may be otherwise in a while.
     pub(crate) passes: bool,
+}
+
+impl Trouble {
+    /// The failure of whoever wanted the address; `allow` says how to allow private ones.
+    pub(crate) fn failure(&self, code: FailureCode, allow: &str) -> Failure {
+        let failure = Failure::new(code, &*self.detail);
+        if self.private { failure.configure(allow) } else { failure.hint(self.hint) }
+    }
 }
 
 /// Every address of a URL's host, by one lookup, if all of them may be used.

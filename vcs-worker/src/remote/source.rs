@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use signalbox_contract::SourceUrl;
+use signalbox_service::client::is_here;
 use signalbox_service::config::Reader;
 use signalbox_service::git::Credential;
-use signalbox_service::secret::read_secret;
 use signalbox_service::ssh;
 use url::Url;
 
@@ -36,8 +36,8 @@ impl Source {
                 return None;
             }
         };
-        if let Some(Err(error)) = credential.as_deref().map(read_secret) {
-            reader.refuse("credential", error.to_string());
+        if let Some(file) = &credential {
+            reader.secret_at("credential", file);
         }
         if let Some(file) = ca.as_deref().filter(|file| !file.is_file()) {
             reader.refuse("ca", format!("names {}, which is not there", file.display()));
@@ -60,8 +60,8 @@ impl Source {
                 reader.refuse(name, "is for ssh");
             }
         }
-        if credential.is_some() && prefix.scheme() == "http" && !private {
-            reader.refuse("url", "is http, so the credential would cross public networks in clear text: use https, or say private = true");
+        if credential.is_some() && !private {
+            check_clear_text(reader, &prefix, "credential");
         }
         if username.is_some() && credential.is_none() && !over_ssh {
             reader.refuse("username", "needs a credential");
@@ -116,6 +116,20 @@ impl Source {
     fn port(&self) -> u16 {
         self.prefix.port_or_known_default().unwrap_or(22)
     }
+}
+
+/// Refuses an address of clear text where a secret would be sent, of an entry that does not say that it is private.
+pub(crate) fn check_clear_text(reader: &mut Reader, url: &Url, secret: &str) {
+    if url.scheme() != "http" {
+        return;
+    }
+    // No network is crossed; but no private address is used unless that is said, and this machine's own are private.
+    let words = if is_here(url) {
+        "leads to this machine, whose own addresses are private: say private = true".to_owned()
+    } else {
+        format!("is http, so the {secret} would cross public networks in clear text: use https, or say private = true")
+    };
+    reader.refuse("url", words);
 }
 
 /// A prefix obeys the rules of a source's URL, but may stop at the host.

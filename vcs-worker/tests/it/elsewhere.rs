@@ -244,6 +244,30 @@ async fn a_token_for_a_mirror_is_shown_to_it_alone() {
 }
 
 #[test]
+fn a_secret_in_clear_text_is_refused_for_the_reason_that_is_so() {
+    let keys = tempfile::tempdir().expect("a folder");
+    let token = keys.path().join("token");
+    std::fs::write(&token, "c4nary").expect("written");
+    std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("changed");
+    let both = |url: &str, more: &str| {
+        let token = token.display();
+        let source = format!("[[sources]]\nurl = \"{url}/r\"\ncredential = \"{token}\"\n{more}");
+        let mirror = format!("[mirrors.a]\nkind = \"remote\"\nurl = \"{url}/{{name}}\"\ntoken_file = \"{token}\"\n{more}");
+        [config_errors(&source), config_errors(&mirror)]
+    };
+    for url in ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:1"] {
+        assert!(
+            both(url, "").iter().all(|said| said.contains("leads to this machine") && !said.contains("networks")),
+            "{url}: {:?}",
+            both(url, "")
+        );
+        assert_eq!(both(url, "private = true\n"), ["", ""], "{url}");
+    }
+    assert!(both("http://git.example.org", "").iter().all(|said| said.contains("would cross public networks in clear text")));
+    assert_eq!(both("https://git.example.org", ""), ["", ""]);
+}
+
+#[test]
 fn everything_that_is_wrong_with_mirrors_is_said_at_once() {
     let errors = config_errors(
         "data = \"d\"\n[mirrors.a]\nkind = \"svn\"\nurl = \"ftp://x\"\n[mirrors.b]\nkind = \"remote\"\nurl = \"ssh://git@x/m\"\n\

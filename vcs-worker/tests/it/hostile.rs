@@ -165,7 +165,11 @@ async fn ssh_is_fetched_with_the_pinned_host_key_alone() {
     assert_eq!(house.mirror(&order).await.sha, sha);
     let house = House::with(&entry("wrong_hosts"), "").await;
     let failure = house.mirror_fails(&order, FailureCode::SourceUnreachable).await;
-    assert!(failure.to_string().contains("host key"), "{failure}");
+    let file = ssh.file("wrong_hosts").display().to_string();
+    for words in ["host key", "showed the key SHA256:", &file, "ssh-keyscan"] {
+        assert!(failure.to_string().contains(words), "{words} in {failure}");
+    }
+    assert!(!failure.to_string().contains("WARNING") && !failure.to_string().contains("ssh-keygen"), "{failure}");
 }
 
 #[tokio::test]

@@ -12,9 +12,9 @@ use jiff::Timestamp;
 use reqwest::redirect::Policy;
 use serde::de::DeserializeOwned;
 use signalbox_service::auth::install_crypto;
-use signalbox_service::client::{ClientError, authority};
+use signalbox_service::client::{ClientError, authority, is_here};
 use signalbox_service::secret::{ExposeSecret as _, SecretString};
-use url::{Host, Url};
+use url::Url;
 
 use super::breaker::{Breaker, Health};
 use super::budget::{Budget, date};
@@ -335,12 +335,7 @@ pub(super) fn parse<T: DeserializeOwned>(answer: &Answer) -> Result<T, GitLabErr
 
 /// Whether the address is one of TLS.
 fn check_address(base: &Url) -> Result<bool, GitLabSetUpError> {
-    let loopback = match base.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
+    let loopback = is_here(base);
     if !base.username().is_empty() || base.password().is_some() {
         return Err(GitLabSetUpError::Address("must not hold credentials"));
     }

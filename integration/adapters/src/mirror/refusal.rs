@@ -101,7 +101,8 @@ fn meaning(error: &GitError) -> (FailureCode, &'static str) {
         Fault::Certificate => (FailureCode::MirrorUnreachable, "Name the server's certificate authority as `ca` in the mirror's entry."),
         Fault::HostKey => (
             FailureCode::MirrorUnreachable,
-            "If the server's host key was changed on purpose, put the new one into the entry's known_hosts_file.",
+            "Compare the key with what the server's administrators say. If it was changed on purpose, put the new one, which \
+             `ssh-keyscan -p PORT HOST` prints, into the entry's `known_hosts_file` in place of the old one; that counts at once.",
         ),
         Fault::NotGit => (FailureCode::MirrorUnreachable, "Check the mirror's URL: what answers there does not speak git."),
         Fault::ForceRefused => refused().unwrap_or((

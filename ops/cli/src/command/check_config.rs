@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use signalbox_contract::token::Service;
-use signalbox_service::config::{ConfigError, ConfigErrors};
+use signalbox_service::config::{ConfigError, ConfigErrors, Inspected};
 use signalbox_service::folder::DataFolder;
+
+use accord::Checked;
 
 use crate::install::config_file;
 use crate::mistake::{Mistake, code};
@@ -21,17 +23,14 @@ pub(crate) fn check_config(paths: &[PathBuf], service: Option<Service>, output: 
         files.extend(files_of(path, service)?);
     }
     let mut errors = Vec::new();
-    let mut right = Vec::new();
+    let mut checked = Vec::new();
     for (service, path) in &files {
-        match Configured::load(*service, path) {
-            Ok(configured) => {
-                errors.extend(data_error(path, &configured));
-                right.push((path.clone(), configured));
-            }
-            Err(ConfigErrors(found)) => errors.extend(found),
-        }
+        let Inspected { config, errors: ConfigErrors(mut found) } = Configured::inspect(*service, path);
+        found.extend(config.as_ref().and_then(|configured| data_error(path, configured)));
+        errors.extend(found.iter().cloned());
+        checked.push(Checked { service: *service, path: path.clone(), config, errors: found });
     }
-    errors.extend(accord::discords(&right));
+    errors.extend(accord::discords(&checked));
     let lines: Vec<serde_json::Value> = errors
         .iter()
         .map(|error| serde_json::json!({ "file": error.file, "line": error.line, "key": error.key, "message": error.message }))

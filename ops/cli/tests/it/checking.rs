@@ -58,6 +58,40 @@ async fn what_one_file_names_and_another_does_not_have_is_told_with_its_line() {
 }
 
 #[tokio::test]
+async fn files_with_errors_of_their_own_are_compared_as_far_as_they_can_be_read() {
+    let home = home();
+    say(home.path(), &["init", "site"]).await;
+    let repository =
+        "[repositories.hello]\nsource = \"https://git.example.org/team/hello\"\nexecutor = \"local\"\nenvironment = \"test\"\n";
+    append(
+        home.path(),
+        "controller.toml",
+        &format!("{repository}[repositories.other]\nsource = \"https://git.example.org/x\"\nenvironment = \"prod\"\n"),
+    );
+    // It is there, and something is wrong with it: that is one mistake and not two.
+    append(home.path(), "deploy-worker.toml", "[environments.test]\nroot = \"not absolute\"\n");
+    append(home.path(), "vcs-worker.toml", "[[sources]]\nurl = \"https://git.example.org/team\"\ncredential = \"nowhere\"\n");
+    replace(home.path(), "artifact-store.toml", "\nlisten = ", "\nlistn = 1\nlisten = ");
+    let checked = say(home.path(), &["check-config", "site"]).await;
+    assert_eq!(checked.code, Some(6), "{checked:?}");
+    for expected in [
+        "sources[1].credential: the secret in",
+        "environments.test.root: must be an absolute path",
+        "listn: is not known; did you mean `listen`?",
+        "repositories.other.source: is https://git.example.org/x: no [[sources]] entry",
+        "repositories.other.environment: names prod: no [environments.prod] is in the deployment worker's configuration, which has test",
+    ] {
+        assert_eq!(checked.out.matches(expected).count(), 1, "{expected} in\n{}", checked.out);
+    }
+    assert!(!checked.out.contains("repositories.hello"), "{}", checked.out);
+    // What cannot be read at all says nothing of what it has.
+    append(home.path(), "vcs-worker.toml", "=\n");
+    append(home.path(), "controller.toml", "queue = \"many\"\n");
+    let checked = say(home.path(), &["check-config", "site"]).await;
+    assert!(!checked.out.contains("no [[sources]] entry") && checked.out.contains("names prod"), "{}", checked.out);
+}
+
+#[tokio::test]
 async fn files_that_go_together_are_right() {
     let home = home();
     say(home.path(), &["init", "site"]).await;

@@ -324,6 +324,16 @@ async fn up_starts_all_services_answers_and_ends_with_its_input() {
     for about in ["controller", "VCS worker", "artifact store", "deployment worker", "executor local", "own mirrors", "environments"] {
         assert!(report["findings"].as_array().is_some_and(|found| found.iter().any(|one| one["about"] == about)), "{about}: {report}");
     }
+    // A file that is changed counts from the next start, and until then the doctor says so.
+    let text = std::fs::read_to_string(site.join("vcs-worker.toml")).expect("readable");
+    std::fs::write(site.join("vcs-worker.toml"), format!("{text}\n# changed\n")).expect("written");
+    let outdated = say_with(home.path(), &["doctor"], &asked).await;
+    assert!(outdated.code == Some(0) && outdated.out.contains("vcs-worker.toml was changed after it started"), "{outdated:?}");
+    assert!(outdated.out.contains("Restart it") && outdated.out.contains("0 faults, 1 warning"), "{outdated:?}");
+    std::fs::write(site.join("vcs-worker.toml"), text).expect("written");
+    let doctor = say_with(home.path(), &["doctor"], &asked).await;
+    assert!(doctor.out.contains("all is well"), "{doctor:?}");
+
     let mirrors = say_with(home.path(), &["mirrors"], &asked).await;
     assert!(mirrors.code == Some(0) && mirrors.out.contains("nothing is at the mirrors"), "{mirrors:?}");
     let old = say_with(home.path(), &["mirrors", "gc"], &asked).await;

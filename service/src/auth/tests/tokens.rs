@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
 use signalbox_contract::grant::Grant;
 use signalbox_contract::token::{Capability, Service};
-use signalbox_contract::{Code, Digest};
+use signalbox_contract::{Code, Digest, Problem};
 
 use super::{Keys, revoked};
 use crate::auth::{Denied, KeySet, MAX_TOKEN, Verifier, init_keys, rotate_keys, sha256};
@@ -171,7 +171,20 @@ fn a_good_token_for_something_else_is_forbidden() {
     let controller = keys.verifier(Service::Controller);
     let act = keys.act("POST /deploy", b"");
     let empty = sha256(b"");
-    assert_eq!(deployer.act(&act, "POST /deploy", &empty).expect_err("another's"), Denied::WrongAudience);
+    assert_eq!(
+        deployer.act(&act, "POST /deploy", &empty).expect_err("another's"),
+        Denied::WrongAudience { given: Some(Service::VcsWorker), wanted: Service::DeployWorker }
+    );
+    let words =
+        Problem::from(controller.operator(&keys.forge(&keys.header(), &keys.changed("aud", "\"artifact-store\""))).expect_err("no"));
+    let expected = "The token is for the artifact-store, and this is the controller: use one whose audience is controller.";
+    assert_eq!((words.code, words.detail.as_str()), (Code::Forbidden, expected));
+    // What its holder calls himself is not repeated, and of a token that nobody signed nothing is said.
+    let unknown = Problem::from(controller.operator(&keys.forge(&keys.header(), &keys.changed("aud", "\"me\""))).expect_err("no"));
+    assert!(unknown.detail.starts_with("The token is for another service, and this is the controller"), "{unknown:?}");
+    let signed = keys.forge(&keys.header(), &keys.changed("aud", "\"artifact-store\""));
+    let unsigned = format!("{}.{}", signed.rsplit_once('.').expect("a signature").0, "A".repeat(86));
+    assert_eq!(controller.operator(&unsigned).expect_err("no"), Denied::Unverifiable);
     let builder = keys.capability(Capability::PutGrant { names: vec!["hello".parse().expect("a name")], max_bytes: 1 });
     assert_eq!(deployer.act(&builder, "POST /deploy", &empty).expect_err("another kind"), Denied::WrongKind);
     assert_eq!(controller.operator(&act).expect_err("another kind"), Denied::WrongKind);
@@ -179,7 +192,13 @@ fn a_good_token_for_something_else_is_forbidden() {
     assert_eq!(controller.operator(&stranger).expect_err("another's"), Denied::WrongIssuer);
     let several = keys.forge(&keys.header(), &keys.changed("aud", "[\"controller\"]"));
     assert_eq!(controller.operator(&several).expect_err("one audience only"), Denied::Unverifiable);
-    for denied in [Denied::WrongAudience, Denied::WrongKind, Denied::WrongIssuer, Denied::WrongRequest, Denied::WrongBody] {
+    for denied in [
+        Denied::WrongAudience { given: None, wanted: Service::Controller },
+        Denied::WrongKind,
+        Denied::WrongIssuer,
+        Denied::WrongRequest,
+        Denied::WrongBody,
+    ] {
         assert_eq!(denied.code(), Code::Forbidden);
     }
     // An operator cannot call himself the controller by another kind's name.
@@ -277,7 +296,7 @@ fn why_a_token_is_refused_never_repeats_it() {
     let verifier = keys.verifier(Service::VcsWorker);
     let problem = signalbox_contract::Problem::from(verifier.operator(&token).expect_err("another's"));
     assert!(!serde_json::to_string(&problem).expect("JSON").contains(token.split('.').next_back().expect("a signature")));
-    assert_eq!(problem.detail, "The token is for another service.");
+    assert_eq!(problem.detail, "The token is for the controller, and this is the vcs-worker: use one whose audience is vcs-worker.");
 }
 
 /// Threats 2 and 10: what is not an Ed25519 key of its own name is refused at the start.

@@ -21,8 +21,14 @@ async fn only_the_pinned_host_key_and_the_given_key_count() {
 
     let error = world.fetch(&world.ssh(&server, "client", "wrong_hosts"), "refs/heads/main").await.expect_err("another host key");
     assert_eq!(error.fault, Fault::HostKey, "{}", error.said);
+    let file = server.file("wrong_hosts").display().to_string();
+    assert!(error.said.contains("showed the key SHA256:") && error.said.contains(&file), "{}", error.said);
+    for theirs in ["@@", "WARNING", "ssh-keygen", "NASTY"] {
+        assert!(!error.said.contains(theirs), "{theirs}: {}", error.said);
+    }
     let error = world.fetch(&world.ssh(&server, "client", "nothing"), "refs/heads/main").await.expect_err("no host key");
     assert_eq!(error.fault, Fault::HostKey, "{}", error.said);
+    assert!(error.said.starts_with("no ") && error.said.ends_with(" is in the file of known hosts"), "{}", error.said);
     let error = world.fetch(&world.ssh(&server, "stranger", "known_hosts"), "refs/heads/main").await.expect_err("another key");
     assert_eq!(error.fault, Fault::Denied, "{}", error.said);
     let error = world.fetch(&world.ssh(&server, "client", "known_hosts"), "refs/heads/nope").await.expect_err("no such ref");

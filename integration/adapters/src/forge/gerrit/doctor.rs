@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use signalbox_service::process::Bounds;
+use signalbox_service::ssh::distrust;
 use signalbox_service::telemetry::causes;
 
 use super::rest::{Ask, Rest, RestError};
@@ -51,12 +52,15 @@ pub(super) async fn examine(gerrit: &Gerrit, projects: &[String]) -> Vec<Finding
                     fine(format!("The stream's host answers by ssh: {}.", cut(version.trim(), 80)))
                 }
                 Ok(output) => {
-                    let words = String::from_utf8_lossy(&output.stderr).replace(char::is_control, " ");
-                    let hint = if words.contains("Host key verification failed") || words.contains("No ED25519") {
-                        "Pin its host key: ssh-keyscan -p PORT HOST, compared with what its administrators say."
+                    let said = String::from_utf8_lossy(&output.stderr);
+                    let distrusted = distrust(&said);
+                    let hint = if distrusted.is_some() {
+                        "Compare the key with what the server's administrators say, and put it, as `ssh-keyscan -p PORT HOST` prints it, \
+                         into the forge's `known_hosts`."
                     } else {
                         "Add the key's public half to the account (Settings, SSH Keys), and check host, port and user."
                     };
+                    let words = distrusted.unwrap_or_else(|| said.into_owned()).replace(char::is_control, " ");
                     fault(format!("ssh to the stream's host fails: {}", cut(words.trim(), 300)), hint)
                 }
                 Err(error) => {

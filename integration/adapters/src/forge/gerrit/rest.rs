@@ -13,9 +13,9 @@ use jiff::Timestamp;
 use reqwest::redirect::Policy;
 use serde_json::Value;
 use signalbox_service::auth::install_crypto;
-use signalbox_service::client::authority;
+use signalbox_service::client::{authority, is_here};
 use signalbox_service::secret::ExposeSecret as _;
-use url::{Host, Url};
+use url::Url;
 
 use super::{GerritSetUpError, GerritSettings};
 use crate::forge::payload::cut;
@@ -253,12 +253,7 @@ fn lost(error: reqwest::Error) -> RestError {
 
 /// Whether the address is one of TLS.
 fn check_address(base: &Url) -> Result<bool, GerritSetUpError> {
-    let loopback = match base.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
+    let loopback = is_here(base);
     if !base.username().is_empty() || base.password().is_some() {
         return Err(GerritSetUpError::Address("must not hold credentials"));
     }

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use signalbox_service::clock::SharedClock;
 use signalbox_service::process::{Running, Tail};
+use signalbox_service::ssh::distrust;
 use signalbox_service::telemetry::causes;
 use tokio::io::{AsyncReadExt as _, BufReader};
 use tokio::process::{ChildStderr, ChildStdout};
@@ -269,6 +270,9 @@ impl Line {
     fn complaint(&self) -> String {
         let said = self.words.clone().into_bytes();
         let said = String::from_utf8_lossy(&said);
+        if let Some(why) = distrust(&said) {
+            return cut(&why.replace(char::is_control, " "), 500).to_owned();
+        }
         // The first line may have lost its beginning.
         let whole = if said.len() >= WORDS { said.split_once('\n').map_or("", |(_, rest)| rest) } else { &said };
         let words: Vec<&str> = whole.lines().map(str::trim).filter(|line| !is_of_ssh_itself(line)).collect();

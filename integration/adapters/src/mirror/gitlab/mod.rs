@@ -114,7 +114,7 @@ impl GitlabMirror {
         connection.calls_per_minute = self.settings.calls_per_minute;
         let made = GitLab::new(&connection).map_err(|error| {
             let failure = Failure::new(FailureCode::MirrorSettings, format!("The GitLab cannot be called: {}.", causes(&error)));
-            MirrorError::Final(failure.hint("Mend the mirror's entry in the VCS worker's configuration."))
+            MirrorError::Final(failure.configure("Mend the mirror's entry in the VCS worker's configuration."))
         })?;
         *client = Some((token, made.clone()));
         Ok(made)
