@@ -198,7 +198,7 @@ impl Config {
     /// its secrets, which are those that are good at any time.
     pub fn hook_of(&self, gitlab: &GitLabConfig) -> Option<HookTerms> {
         let hook = gitlab.hook.as_ref()?;
-        let (name, forge) = hearing(&self.forges, &gitlab.url)?;
+        let (name, forge) = hearing(&self.forges, gitlab).ok()?;
         let mut url = hook.address.clone().or_else(|| self.common.url())?;
         url.set_path(&format!("{}/webhooks/{name}", url.path().trim_end_matches('/')));
         Some(HookTerms { url, secrets: forge.secrets.clone(), signing: forge.signing.clone() })
@@ -219,16 +219,41 @@ pub(super) fn checked<T: std::str::FromStr<Err = signalbox_contract::Invalid>>(n
     name.parse().map_err(|invalid: signalbox_contract::Invalid| reader.refuse("", invalid.to_string())).ok()
 }
 
-/// The forge at a GitLab that believes what it delivers.
-fn hearing<'f>(forges: &'f BTreeMap<ForgeName, ForgeConfig>, place: &Url) -> Option<(&'f ForgeName, &'f GitlabForgeSettings)> {
-    forges.iter().find_map(|(name, forge)| match &forge.kind {
-        ForgeKind::Gitlab(settings)
-            if same_place(&settings.url, place) && !(settings.secrets.is_empty() && settings.signing.is_empty()) =>
-        {
-            Some((name, &**settings))
+/// The forge to which an executor's webhooks lead: one at the same GitLab that believes what is delivered. Where there are several, the
+/// executor's entry names it; nothing is guessed. Else what is to be done.
+fn hearing<'f>(
+    forges: &'f BTreeMap<ForgeName, ForgeConfig>,
+    gitlab: &GitLabConfig,
+) -> Result<(&'f ForgeName, &'f GitlabForgeSettings), (&'static str, String)> {
+    let named = gitlab.hook.as_ref().and_then(|hook| hook.forge.as_ref());
+    let fitting: Vec<(&ForgeName, &GitlabForgeSettings)> = forges
+        .iter()
+        .filter_map(|(name, forge)| match &forge.kind {
+            ForgeKind::Gitlab(settings) => Some((name, &**settings)),
+            ForgeKind::Gerrit(_) => None,
+        })
+        .filter(|(name, settings)| named.is_none_or(|named| named == *name) && same_place(&settings.url, &gitlab.url))
+        .filter(|(_, settings)| !(settings.secrets.is_empty() && settings.signing.is_empty()))
+        .collect();
+    match (fitting.as_slice(), named) {
+        ([one], _) => Ok(*one),
+        ([], Some(named)) => {
+            let words = "with kind = \"gitlab\", the executor's url, and secret_files or signing_files";
+            Err(("hook_forge", format!("names {named}, and there is no table [forges.{named}] {words}")))
         }
-        ForgeKind::Gitlab(_) | ForgeKind::Gerrit(_) => None,
-    })
+        ([], None) => {
+            let words = "needs a table [forges.NAME] with kind = \"gitlab\", the same url, and secret_files or signing_files: \
+                         the webhook leads there and carries the first of them";
+            Err(("hook", words.to_owned()))
+        }
+        (several, _) => {
+            let names: Vec<&str> = several.iter().map(|(name, _)| name.as_str()).collect();
+            Err((
+                "hook",
+                format!("could lead to several forges at that url ({}): name one of them, hook_forge = \"{}\"", names.join(", "), names[0]),
+            ))
+        }
+    }
 }
 
 /// A webhook leads to a forge, whose secrets it carries.
@@ -236,11 +261,9 @@ fn unheard_hooks(reader: &mut Reader, executors: &BTreeMap<ExecutorName, Executo
     for (name, executor) in executors {
         if let ExecutorKind::GitLab(gitlab) = &executor.kind
             && gitlab.hook.is_some()
-            && hearing(forges, &gitlab.url).is_none()
+            && let Err((key, words)) = hearing(forges, gitlab)
         {
-            let words = "needs a table [forges.NAME] with kind = \"gitlab\", the same url, and secret_files or signing_files: \
-                         the webhook leads there and carries the first of them";
-            reader.refuse(&format!("executors.{name}.hook"), words);
+            reader.refuse(&format!("executors.{name}.{key}"), words);
         }
     }
 }

@@ -177,12 +177,12 @@ async fn look_after(executors: BTreeMap<ExecutorName, Arc<GitLabExecutor>>, gaug
     loop {
         for (name, executor) in &executors {
             let health = executor.gitlab().health();
-            let rests = matches!(health, Health::Resting { .. });
-            gauges.health(name, health);
+            let rests = matches!(health, Health::Resting { .. } | Health::Limited { .. });
+            gauges.health(name, &health);
             if rested.insert(name, rests).unwrap_or_default() != rests {
                 let url = executor.gitlab().base();
                 if rests {
-                    tracing::warn!(executor = %name, %url, "a GitLab fails and is left alone for a while; builds there wait for it");
+                    tracing::warn!(executor = %name, %url, "a GitLab is left alone for a while; builds there wait for it");
                 } else {
                     tracing::info!(executor = %name, %url, "a GitLab is asked again");
                 }
@@ -219,7 +219,11 @@ impl Gauges {
         let mut registry = telemetry.registry();
         registry.register("gitlab_webhooks", "Webhooks of the projects in which an executor builds, by how they are", gauges.hooks.clone());
         registry.register("gitlab_failures", "Calls of an executor's GitLab that failed in a row", gauges.failing.clone());
-        registry.register("gitlab_resting", "Whether an executor's GitLab fails so often that it is left alone", gauges.resting.clone());
+        registry.register(
+            "gitlab_resting",
+            "Whether an executor's GitLab fails so often, or has asked, that it is left alone",
+            gauges.resting.clone(),
+        );
         drop(registry);
         gauges
     }
@@ -231,12 +235,13 @@ impl Gauges {
         }
     }
 
-    fn health(&self, executor: &ExecutorName, health: Health) {
+    fn health(&self, executor: &ExecutorName, health: &Health) {
         let label = OfExecutor { executor: executor.to_string() };
         let (failures, resting) = match health {
             Health::Well => (0, 0),
-            Health::Failing { failures } => (failures, 0),
-            Health::Resting { failures, .. } => (failures, 1),
+            Health::Failing { failures } => (*failures, 0),
+            Health::Resting { failures, .. } => (*failures, 1),
+            Health::Limited { .. } => (0, 1),
         };
         self.failing.get_or_create(&label).set(failures.into());
         self.resting.get_or_create(&label).set(resting);

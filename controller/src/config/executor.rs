@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use signalbox_adapters::gitlab::Connection;
 use signalbox_contract::git::RepoPath;
-use signalbox_contract::{ExecutorName, MirrorName, RepoName};
+use signalbox_contract::{ExecutorName, ForgeName, MirrorName, RepoName};
 use signalbox_service::config::Reader;
 use signalbox_service::secret::{SecretString, read_secret};
 use url::Url;
@@ -75,6 +75,8 @@ pub struct IdentityConfig {
 /// The webhook by which a GitLab tells us at once how builds go.
 #[derive(Debug, Clone)]
 pub struct HookConfig {
+    /// The forge to which it leads, where several are at that GitLab.
+    pub forge: Option<ForgeName>,
     /// Where the GitLab reaches us, where that is not our `public_url`.
     pub address: Option<Url>,
     /// How often it is looked at.
@@ -163,7 +165,8 @@ fn gitlab(reader: &mut Reader) -> Option<GitLabConfig> {
     let wanted = reader.or("hook", false);
     let address = reader.optional_service("hook_address");
     let check = reader.within("hook_check", Duration::from_mins(10), Duration::from_secs(1)..=Duration::from_hours(24));
-    let hook = wanted.then_some(HookConfig { address, check });
+    let forge = reader.optional("hook_forge");
+    let hook = wanted.then_some(HookConfig { forge, address, check });
     if let Some(url) = url.as_ref().filter(|url| !matches!(url.scheme(), "https" | "http") || url.host().is_none()) {
         reader.refuse("url", format!("must be http or https with a host, not {}", url.scheme()));
     }

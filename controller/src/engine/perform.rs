@@ -386,7 +386,7 @@ fn silent(error: &ExecutorError) -> Failure {
 pub(super) fn fault(error: ExecutorError) -> Fault {
     match error {
         ExecutorError::Refused(failure) => Fault::Failed(failure),
-        ExecutorError::Retry { after } => Fault::Again { after, why: silent(&error) },
+        ExecutorError::Retry { after, .. } => Fault::Again { after, why: silent(&error) },
         ExecutorError::NotSent(_) | ExecutorError::Unknown(_) => {
             tracing::warn!(error = %causes(&error), "an executor did not answer");
             Fault::Again { after: None, why: silent(&error) }

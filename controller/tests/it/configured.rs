@@ -1,6 +1,7 @@
 //! What the controller makes of its configuration of forges and rules.
 
 use signalbox_controller::Config;
+use signalbox_controller::config::ExecutorKind;
 use signalbox_service::secret::{SecretString, write_secret};
 
 const SERVICES: &str =
@@ -101,6 +102,36 @@ fn a_hook_is_about_the_executors_of_its_own_gitlab() {
     let at = |forge: &str| config.executors_at(&forge.parse().expect("a name")).map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(at("lab"), ["here", "too"]);
     assert!(at("review").is_empty() && at("nothing").is_empty());
+}
+
+#[test]
+fn a_webhook_leads_to_the_forge_at_its_gitlab_and_of_several_to_the_one_that_is_named() {
+    let executor = "public_url = \"https://signalbox.example.org\"\n[executors.far]\nkind = \"gitlab\"\nurl = \"https://gitlab.example.org\"\n\
+                    token_file = \"token\"\nmirror = \"m\"\ngroup = \"cd\"\nhook = true\n";
+    let forge = |name: &str, url: &str, secret: &str| format!("[forges.{name}]\nkind = \"gitlab\"\nurl = \"{url}\"\n{secret}");
+    let (here, with) = ("https://gitlab.example.org/", "secret_files = [\"token\"]\n");
+    let leads = |more: &str, forges: &[String]| {
+        let text = format!("{executor}{more}{}", forges.concat());
+        let config = read(&text)?;
+        let terms = config.executors.values().find_map(|executor| match &executor.kind {
+            ExecutorKind::GitLab(gitlab) => config.hook_of(gitlab),
+            ExecutorKind::Local { .. } => None,
+        });
+        Ok::<String, String>(terms.expect("a webhook").url.path().to_owned())
+    };
+    let deaf = forge("a-deaf-one", here, "");
+    let elsewhere = forge("elsewhere", "https://gitlab.example.com", with);
+    let (lab, other) = (forge("lab", here, with), forge("other", here, with));
+    assert_eq!(leads("", &[deaf.clone(), elsewhere.clone(), lab.clone()]).as_deref(), Ok("/webhooks/lab"));
+    assert_eq!(leads("hook_forge = \"other\"\n", &[lab.clone(), other.clone()]).as_deref(), Ok("/webhooks/other"));
+    for (more, forges, words) in [
+        ("", vec![lab, other], "hook: could lead to several forges at that url (lab, other): name one of them, hook_forge = \"lab\""),
+        ("", vec![deaf, elsewhere.clone()], "hook: needs a table [forges.NAME]"),
+        ("hook_forge = \"elsewhere\"\n", vec![elsewhere], "hook_forge: names elsewhere, and there is no table [forges.elsewhere] with"),
+    ] {
+        let wrong = leads(more, &forges).expect_err("it is wrong");
+        assert!(wrong.contains(&format!("executors.far.{words}")), "{words} in\n{wrong}");
+    }
 }
 
 #[test]

@@ -338,7 +338,35 @@ pub(crate) enum FakeCommand {
         /// Let every job pass at once, instead of waiting for a runner
         #[arg(long)]
         pass: bool,
+        #[command(flatten)]
+        manner: FakeManner,
     },
+}
+
+/// How the fake GitLab behaves.
+#[derive(Debug, Args)]
+pub(crate) struct FakeManner {
+    /// The version that it is: 15.0 to 19.9
+    #[arg(long = "gitlab-version", value_name = "MAJOR.MINOR", default_value = "18.5")]
+    pub(crate) version: String,
+    /// What goes wrong, and how jobs go that no runner does: a file in YAML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) orders: Option<PathBuf>,
+    /// Where chance begins: the same number has the same go wrong
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    pub(crate) seed: u64,
+    /// How many calls a minute each user may make [default: any number]
+    #[arg(long, value_name = "CALLS")]
+    pub(crate) rate_limit: Option<std::num::NonZeroU32>,
+    /// A file with the secret that the hooks of `--hook-to` carry
+    #[arg(long, value_name = "FILE", requires = "hook_to")]
+    pub(crate) hook_secret_file: Option<PathBuf>,
+    /// Do not look at the certificates of where those hooks go
+    #[arg(long, requires = "hook_to")]
+    pub(crate) hook_unverified: bool,
+    /// Turn hooks off that fail, as GitLab.com does
+    #[arg(long)]
+    pub(crate) disable_hooks: bool,
 }
 
 /// A service that is run alone.

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::json;
+use signalbox_contract::api::Answer;
 use signalbox_contract::api::mirrors::{MirrorFinding, Severity};
 use signalbox_contract::{CommitSha, FailureCode};
 use signalbox_fakes::gitlab::fault::AnswerFault;
@@ -271,4 +272,44 @@ async fn a_project_whose_pipelines_stay_off_is_refused_with_where_to_turn_them_o
     });
     let sha = town.sha.clone();
     town.house.publish_fails_at("lab", &sha, json!({}), FailureCode::MirrorSettings).await;
+}
+
+// Threat 68.
+#[tokio::test]
+async fn hostile_answers_of_a_mirrors_api_end_in_words_within_bounds_and_the_token_goes_nowhere_else() {
+    let town = Town::open().await;
+    let elsewhere = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    elsewhere.set_nonblocking(true).expect("set");
+    let trap = format!("http://{}/api/v4/projects/1", elsewhere.local_addr().expect("an address"));
+    for fault in [
+        AnswerFault::Html,
+        AnswerFault::WrongType,
+        AnswerFault::Huge(64 << 20),
+        AnswerFault::Redirect(302, trap.clone()),
+        AnswerFault::Redirect(307, trap),
+        AnswerFault::Redirect(302, "http://169.254.169.254/latest".to_owned()),
+        AnswerFault::Status(500),
+        AnswerFault::Cut,
+    ] {
+        town.gitlab.faults().answer(None, "/api/v4/", fault.clone(), 2);
+        let answer = town.house.refs_at("lab", key(), &town.sha, json!({})).await;
+        match answer {
+            Err(problem) => assert!(problem.status == 503 && !problem.detail.is_empty(), "{fault:?}: {problem:?}"),
+            Ok(other) => panic!("{fault:?}: {other:?}"),
+        }
+        town.gitlab.faults().clear();
+        town.gitlab.faults().answer(None, "/api/v4/", fault.clone(), 20);
+        let found: Vec<MirrorFinding> = town.house.get("/mirrors/doctor").await;
+        assert!(found.iter().any(|finding| finding.severity == Severity::Error && !finding.hint.is_empty()), "{fault:?}: {found:?}");
+        town.gitlab.faults().clear();
+    }
+    let nobody = elsewhere.accept().expect_err("nothing is sent there");
+    assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
+    // Nothing of it is remembered: the next good answer counts, after the rest that a server gets which fails.
+    let shown = signalbox_service::testing::eventually("it is shown", std::time::Duration::from_mins(1), async || {
+        let answer = town.house.refs_at("lab", key(), &town.sha, json!({})).await;
+        matches!(answer, Ok(Answer::Done { .. })).then_some(())
+    });
+    shown.await;
+    assert_eq!(town.gitlab.with(|state| state.projects.len()), 1);
 }

@@ -18,10 +18,12 @@ pub enum ExecutorError {
     #[error("the executor refused")]
     Refused(Failure),
     /// The executor cannot do it now, and did nothing.
-    #[error("the executor is busy or unavailable")]
+    #[error("the executor is busy or unavailable{}", Because(.why))]
     Retry {
         /// When it asked to be tried again.
         after: Option<Duration>,
+        /// What it said, or what is known of why; empty where nothing is.
+        why: String,
     },
 }
 
@@ -29,5 +31,14 @@ impl ExecutorError {
     /// Whether trying the same call again may help.
     pub const fn may_be_repeated(&self) -> bool {
         !matches!(self, Self::Refused(_))
+    }
+}
+
+/// A reason in brackets, where there is one.
+struct Because<'a>(&'a str);
+
+impl std::fmt::Display for Because<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, " ({})", self.0.trim_end_matches('.')) }
     }
 }

@@ -241,7 +241,7 @@ fn translate(error: CallError) -> ExecutorError {
     match error {
         error @ CallError::NotSent { .. } => ExecutorError::NotSent(error.into()),
         error @ CallError::Unknown { .. } => ExecutorError::Unknown(error.into()),
-        CallError::Retry { after, .. } => ExecutorError::Retry { after },
+        CallError::Retry { after, .. } => ExecutorError::Retry { after, why: String::new() },
         CallError::Refused(problem) if problem.status >= 500 => ExecutorError::Unknown(problem.into()),
         CallError::Refused(problem) => {
             let code = if problem.code == Code::NotConfigured { FailureCode::NoSandbox } else { FailureCode::ExecutorRefused };

@@ -66,6 +66,12 @@ impl Budget {
         Ok(wait)
     }
 
+    /// For how much longer GitLab wants no call.
+    pub(super) fn paused(&self) -> Duration {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.paused.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
+    }
+
     /// Learns from an answer's headers, and says how long GitLab wants to be left alone.
     pub(super) fn learn(&self, limited: bool, headers: &HeaderMap) -> Option<Duration> {
         let asked = retry_after(headers).or_else(|| exhausted(headers));

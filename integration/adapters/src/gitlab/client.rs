@@ -150,7 +150,11 @@ impl GitLab {
 
     /// How it is doing, as far as our calls tell.
     pub fn health(&self) -> Health {
-        self.0.breaker.health()
+        let left = self.0.budget.paused();
+        match self.0.breaker.health() {
+            Health::Well if !left.is_zero() => Health::Limited { left },
+            health => health,
+        }
     }
 
     /// Makes a call and reads the JSON that it answers.
@@ -233,9 +237,8 @@ impl GitLab {
             Ok(sent) => sent.map_err(failed),
             Err(_) => Err(GitLabError::Unknown("no answer came in time".into())),
         };
-        let response = sent.inspect_err(|_| inner.breaker.record(false))?;
-        inner.breaker.record(!matches!(response.status().as_u16(), 502..=504));
-        Ok(response)
+        inner.breaker.record(sent.as_ref().map(reqwest::Response::status));
+        sent
     }
 
     /// The response, if it is a success; else what it means.
@@ -263,7 +266,7 @@ impl GitLab {
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                 Ok(None) => return Ok(body.freeze()),
                 Err(error) if reads => {
-                    self.0.breaker.record(false);
+                    self.0.breaker.fail("its answer was cut");
                     return Err(GitLabError::unreadable(format!("it was cut: {}", error.without_url())));
                 }
                 Err(error) => return Err(failed(error)),

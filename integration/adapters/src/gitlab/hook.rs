@@ -11,6 +11,9 @@ use super::lenient;
 use super::project::ProjectRef;
 use super::request::Request;
 
+/// The name that webhooks get which we make. GitLab has names for them from 17.1 on.
+pub const HOOK_NAME: &str = "Signalbox";
+
 /// A project has at most some hundred.
 const PAGES: usize = 3;
 
@@ -21,6 +24,9 @@ pub struct Hook {
     pub id: u64,
     /// Where it leads. Kept as text: GitLab may mask a part of it.
     pub url: String,
+    /// Its name, where it has one and GitLab tells.
+    #[serde(default, deserialize_with = "lenient::optional")]
+    pub name: Option<String>,
     /// The events that it sends.
     #[serde(flatten)]
     pub events: HookEvents,
@@ -122,6 +128,7 @@ pub struct HookWish {
 #[derive(Serialize)]
 struct Body<'w> {
     url: &'w Url,
+    name: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<&'w str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,10 +138,23 @@ struct Body<'w> {
     events: HookEvents,
 }
 
+impl Hook {
+    /// Whether it is one that we made for this wish: it leads there, and has our name. In versions without names, and before
+    /// we gave ours one, it sends nothing but what we ask for.
+    pub fn is_of(&self, wish: &HookWish) -> bool {
+        let is_ours = match self.name.as_deref() {
+            None | Some("") => wish.events.cover(self.events),
+            Some(name) => name == HOOK_NAME,
+        };
+        self.url == wish.url.as_str() && is_ours
+    }
+}
+
 impl HookWish {
     fn body(&self) -> Body<'_> {
         Body {
             url: &self.url,
+            name: HOOK_NAME,
             token: self.secret.as_ref().map(SecretString::expose_secret),
             signing_token: self.signing.as_ref().map(SecretString::expose_secret),
             enable_ssl_verification: self.url.scheme() == "https",

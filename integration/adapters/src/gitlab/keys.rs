@@ -68,7 +68,7 @@ impl GitLab {
             Ok(keys)
         };
         let Ok(keys) = tokio::time::timeout(ANSWER, exchange).await else {
-            self.breaker().record(false);
+            self.breaker().fail("it gave no answer");
             return Err(GitLabError::Unavailable { after: None, remote: "no answer came in time".to_owned() });
         };
         keys
@@ -80,8 +80,7 @@ impl GitLab {
         url.path_segments_mut().map_err(|()| GitLabError::not_sent("the address has no path"))?.pop_if_empty().extend(segments);
         self.breaker().pass()?;
         let sent = self.http().get(url).header(ACCEPT, "application/json").send().await.map_err(failed);
-        let response = sent.inspect_err(|_| self.breaker().record(false))?;
-        self.breaker().record(!matches!(response.status().as_u16(), 502..=504));
-        Ok(response)
+        self.breaker().record(sent.as_ref().map(reqwest::Response::status));
+        sent
     }
 }

@@ -38,7 +38,7 @@ pub use client::{Connection, GitLab, GitLabSetUpError};
 pub use creation::{NewGroup, NewProject, ProtectedBranch, User};
 pub use error::{GitLabError, Message};
 pub use group::Group;
-pub use hook::{AlertStatus, Hook, HookEvents, HookWish};
+pub use hook::{AlertStatus, HOOK_NAME, Hook, HookEvents, HookWish};
 pub use job::{ArtifactFile, Bridge, Downstream, Job, JobPipeline};
 pub use keys::PublicKey;
 pub use page::Listed;

@@ -31,6 +31,8 @@ pub(crate) struct Fake {
     pub(crate) git_hooks: PathBuf,
     /// What hooks are sent by.
     pub(crate) http: Mutex<reqwest::Client>,
+    /// What hooks are sent by that are not to look at certificates.
+    pub(crate) trusting: reqwest::Client,
     pub(crate) shutdown: Shutdown,
     pub(crate) courier: Courier,
     pub(crate) agenda: Agenda,
@@ -61,6 +63,7 @@ impl Fake {
         let git = Git::new(&data.join("home")).map_err(StartError::Git)?;
         git.version().await.map_err(StartError::Git)?;
         let http = sender().build().map_err(StartError::Client)?;
+        let trusting = sender().tls_danger_accept_invalid_certs(true).build().map_err(StartError::Client)?;
         let url = options.public_url.as_ref().map_or_else(|| format!("http://{address}"), ToString::to_string);
         let url = url.trim_end_matches('/').to_owned();
         let (mut state, root_token) = State::new(url, options.version, options.clock.clone(), options.root_token.clone());
@@ -73,6 +76,7 @@ impl Fake {
             git,
             git_hooks,
             http: Mutex::new(http),
+            trusting,
             shutdown: shutdown.clone(),
             courier,
             agenda: Agenda::default(),

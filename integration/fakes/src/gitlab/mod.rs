@@ -22,6 +22,7 @@ mod junit;
 mod limit;
 mod oidc;
 pub mod options;
+pub mod orders;
 mod pipelines;
 mod push;
 mod runner;

@@ -48,6 +48,11 @@ impl Version {
         self >= Self(18, 2)
     }
 
+    /// Whether a job that is cancelled is `canceling` until its runner has stopped.
+    pub fn waits_for_stopped(self) -> bool {
+        self >= Self(17, 0)
+    }
+
     /// Whether pipelines take inputs.
     pub fn takes_inputs(self) -> bool {
         self >= Self(18, 1)

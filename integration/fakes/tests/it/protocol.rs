@@ -209,3 +209,43 @@ async fn what_a_job_leaves_goes_to_those_that_depend_on_it_and_a_child_is_starte
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_cancelled_is_canceling_until_a_runner_that_can_say_so_has_stopped() {
+    let yard = Yard::new(|_| ()).await;
+    let runner = register(&yard, json!({})).await;
+    for (graceful, forced) in [(true, false), (true, true), (false, false)] {
+        yard.push(&format!("work: {{script: ['{graceful} {forced}']}}\n")).await;
+        let question = json!({ "token": runner, "info": { "version": "18.5.0", "features": { "cancel_gracefully": graceful } } });
+        let job: Value = eventually("a job comes", Duration::from_secs(20), || async {
+            let answer = ask(&yard, Method::POST, "/jobs/request").json(&question).send().await.unwrap();
+            if answer.status() == 201 { Some(answer.json().await.unwrap()) } else { None }
+        })
+        .await;
+        let id = job["id"].as_u64().unwrap();
+        let states = || {
+            yard.gitlab.with(|state| {
+                let job = &state.jobs[&id];
+                (job.status, state.pipelines[&job.pipeline].status)
+            })
+        };
+        let root = yard.gitlab.root_token().expose_secret().to_owned();
+        let cancel = format!("/projects/{}/jobs/{id}/cancel", yard.project);
+        let told = ask(&yard, Method::POST, &cancel).header("private-token", &root).send().await.unwrap();
+        let shown = if graceful { "canceling" } else { "canceled" };
+        assert_eq!((told.status().as_u16(), told.json::<Value>().await.unwrap()["status"].as_str()), (201, Some(shown)));
+        if graceful {
+            assert_eq!(states(), (Status::Canceling, Status::Canceling));
+            let said = piece(&yard, &job, 0, "stopping").await;
+            assert_eq!((said.status().as_u16(), header(&said, "job-status")), (202, "canceling".to_owned()));
+        }
+        if forced {
+            ask(&yard, Method::POST, &cancel).header("private-token", &root).json(&json!({ "force": true })).send().await.unwrap();
+        } else if graceful {
+            let end = json!({ "state": "failed", "failure_reason": "script_failure" });
+            assert_eq!(update(&yard, &job, end).await.status(), 200);
+        }
+        assert_eq!(states(), (Status::Canceled, Status::Canceled));
+        assert_eq!(header(&piece(&yard, &job, 8, "more").await, "job-status"), "canceled");
+    }
+}

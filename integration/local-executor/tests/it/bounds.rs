@@ -109,7 +109,7 @@ async fn more_builds_than_places_wait_and_more_than_may_wait_are_refused() {
     let second = stage.start(&stage.order_of(Script::new("true"))).await;
     assert!(matches!(second.observe().await.state, BuildState::Waiting { .. }));
     let third = stage.executor.start(&stage.order_of(Script::new("true")), &signalbox_adapters::executor::Anchor::default()).await;
-    assert!(matches!(third, Err(signalbox_adapters::executor::ExecutorError::Retry { after: Some(_) })), "{third:?}");
+    assert!(matches!(third, Err(signalbox_adapters::executor::ExecutorError::Retry { after: Some(_), .. })), "{third:?}");
     stage.executor.cancel(&first.tracked).await.expect("cancelled");
     assert_eq!(first.ended().await.0, Verdict::Aborted);
     assert_eq!(second.ended().await.0, Verdict::Success);

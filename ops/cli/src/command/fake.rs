@@ -2,9 +2,12 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
 use secrecy::SecretString;
+use signalbox_fakes::gitlab::options::{RateLimit, Version};
+use signalbox_fakes::gitlab::orders::Orders;
 use signalbox_fakes::gitlab::state::hook::{Hook, Topic};
 use signalbox_fakes::gitlab::{FakeGitlab, Options, Outcome};
 use signalbox_service::secret::{read_secret, write_secret};
@@ -20,24 +23,33 @@ const TOKEN: &str = "root-token";
 
 /// Runs a fake until it is asked to end.
 pub(crate) async fn fake(command: FakeCommand, output: Output) -> Result<u8> {
-    let FakeCommand::Gitlab { listen, data, projects, hook_to, root_token_file, pass } = command;
+    let FakeCommand::Gitlab { listen, data, projects, hook_to, root_token_file, pass, manner } = command;
+    let orders = manner.orders.as_deref().map(ordered).transpose()?;
+    let secret = manner.hook_secret_file.as_deref().map(secret).transpose()?;
     let file = root_token_file.unwrap_or_else(|| data.join(TOKEN));
     let mut options = Options::new(data);
     options.listen = listen;
     options.root_token = kept(&file)?;
+    options.version = version(&manner.version)?;
+    options.seed = manner.seed;
+    options.disables_hooks = manner.disable_hooks;
+    options.rate_limit = manner.rate_limit.map(|requests| RateLimit { requests: requests.get(), period: Duration::from_mins(1) });
     let gitlab = FakeGitlab::start(options).await.map_err(|error| {
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
         Mistake::setup(format!("the fake GitLab does not start: {error}{cause}"))
     })?;
     keep(&file, gitlab.root_token())?;
-    if pass {
-        gitlab.script(|_, _| Some(Outcome::success()));
+    if let Some(orders) = &orders {
+        orders.order(gitlab.faults());
     }
+    let orders = orders.unwrap_or_default();
+    gitlab.script(move |job, _| orders.outcome(&job.plan.name).or_else(|| pass.then(Outcome::success)));
     for path in &projects {
         let id = gitlab.create_project(path).await.map_err(|error| Mistake::setup(format!("{path} cannot be made: {}", error.said)))?;
         if let Some(url) = &hook_to {
             gitlab.with(|state| {
-                let hook = Hook::new(state, url.as_str(), Topic::ALL);
+                let mut hook = Hook::new(state, url.as_str(), Topic::ALL);
+                (hook.token, hook.verifies) = (secret.clone(), !manner.hook_unverified);
                 if let Some(project) = state.projects.get_mut(&id) {
                     project.hooks.push(hook);
                 }
@@ -70,6 +82,26 @@ fn told(url: &str, file: &Path, projects: &[String]) -> String {
         let _ = writeln!(text, "  git clone {}/{project}.git", url.replacen("://", "://root@", 1));
     }
     text + "It forgets what else it knows when it ends: Ctrl-C."
+}
+
+/// What a file orders.
+fn ordered(file: &Path) -> Result<Orders> {
+    let text = std::fs::read_to_string(file).map_err(|error| Mistake::setup(format!("{} cannot be read: {error}", file.display())))?;
+    Ok(Orders::read(&text).map_err(|wrong| Mistake::setup(format!("{} is wrong: {wrong}", file.display())))?)
+}
+
+fn secret(file: &Path) -> Result<SecretString> {
+    Ok(read_secret(file).map_err(|error| Mistake::setup(format!("the hooks' secret cannot be used: {}", causes(&error))))?)
+}
+
+/// A version that is modelled.
+fn version(text: &str) -> Result<Version> {
+    let read = || {
+        let (major, minor) = text.split_once('.')?;
+        Some(Version(major.parse().ok()?, minor.parse().ok()?))
+    };
+    let known = read().filter(|version| (Version(15, 0)..Version(20, 0)).contains(version));
+    Ok(known.ok_or_else(|| Mistake::setup(format!("{text} is no version that is modelled; write one from 15.0 to 19.9")))?)
 }
 
 /// The token of the last time.

@@ -57,6 +57,43 @@ async fn a_service_that_was_taken_for_another_says_which_it_is() {
 }
 
 #[tokio::test]
+async fn the_fake_gitlab_is_of_the_version_and_goes_wrong_as_it_is_told() {
+    let home = home();
+    let orders = "answers: [{ path: /api/v4/user, fault: { status: 503 }, times: 1 }]\njobs: [{ name: unit, outcome: failed }]\n";
+    std::fs::write(home.path().join("orders.yaml"), orders).expect("written");
+    let typed = ["fake", "gitlab", "--data", "lab", "--listen", "127.0.0.1:0", "--gitlab-version", "17.3", "--orders", "orders.yaml"];
+    let typed = [&typed[..], &["--rate-limit", "3", "--seed", "7", "--json"]].concat();
+    let (mut running, said, _lines) = started(home.path(), &typed, "}").await;
+    let document: serde_json::Value = serde_json::from_str(&said).expect("one document");
+    let url = document["url"].as_str().expect("an address").to_owned();
+    let token = std::fs::read_to_string(home.path().join("lab/root-token")).expect("readable").trim().to_owned();
+    let ask = async |path: &str| {
+        let header = format!("PRIVATE-TOKEN: {token}");
+        let curl = Program::new("curl").env("PATH", "/usr/bin:/bin").args(["-sS", "--noproxy", "*", "-w", " %{http_code}", "-H", &header]);
+        let said = curl.arg(format!("{url}/api/v4/{path}")).run(Bounds::new(Duration::from_secs(20))).await.expect("it ends");
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        said.rsplit_once(' ').map(|(body, status)| (status.to_owned(), body.to_owned())).expect("a status")
+    };
+    let (status, version) = ask("version").await;
+    assert!(status == "200" && version.contains("17.3.0"), "{version}");
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        answers.push(ask("user").await.0);
+    }
+    assert_eq!((&*answers[0], &*answers[1], &*answers[3]), ("503", "200", "429"), "{answers:?}");
+    running.kill().await;
+    for (file, typed, words) in [
+        ("answers: [{ path: /, fault: explode }]", &["--orders", "orders.yaml"][..], "orders.yaml is wrong"),
+        ("", &["--orders", "nothing.yaml"], "nothing.yaml cannot be read"),
+        ("", &["--gitlab-version", "8.0"], "8.0 is no version that is modelled"),
+    ] {
+        std::fs::write(home.path().join("orders.yaml"), file).expect("written");
+        let refused = say(home.path(), &[&["fake", "gitlab", "--data", "lab", "--listen", "127.0.0.1:0"], typed].concat()).await;
+        assert!(refused.code == Some(6) && refused.err.contains(words), "{refused:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_fake_gitlabs_token_stays_the_same_and_is_in_a_file() {
     let home = home();
     let mut tokens = Vec::new();

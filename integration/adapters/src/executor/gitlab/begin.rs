@@ -158,7 +158,9 @@ impl GitLabExecutor {
     /// branch is really gone, it stays so.
     async fn unknown_branch(&self, project: &Project, order: &Order, error: GitLabError) -> ExecutorError {
         match self.gitlab.commit(&project.reference(), order.source.ref_name.short()).await {
-            Ok(Some(commit)) if commit.id == order.source.sha.as_str() => ExecutorError::Retry { after: Some(BRANCH_COMES) },
+            Ok(Some(commit)) if commit.id == order.source.sha.as_str() => {
+                ExecutorError::Retry { after: Some(BRANCH_COMES), why: "GitLab does not show the branch that was pushed yet".to_owned() }
+            }
             Ok(_) => translate(error),
             Err(other) => not_read(other),
         }
@@ -250,7 +252,7 @@ impl GitLabExecutor {
         match self.gitlab.cancel_pipeline(&build.reference(), build.pipeline).await {
             // GitLab says the same of what it does not show us: the pipeline may run there all the same.
             Err(error) if error.is_not_found() => match self.gitlab.project(&build.reference()).await.map_err(not_read)? {
-                None if !self.is_really_gone().await? => Err(ExecutorError::Retry { after: None }),
+                None if !self.is_really_gone().await? => Err(hidden()),
                 Some(_) | None => Ok(()),
             },
             done => done.map_err(translate),
@@ -261,11 +263,7 @@ impl GitLabExecutor {
     pub(super) async fn shut(&self, key: &AttemptKey, anchor: &Anchor) -> Result<Fenced, ExecutorError> {
         let place = Place::read(anchor)?;
         let Some(project) = self.gitlab.project(&place.reference()).await.map_err(not_read)? else {
-            return if place.project.is_none() || self.is_really_gone().await? {
-                Ok(Fenced::Never)
-            } else {
-                Err(ExecutorError::Retry { after: None })
-            };
+            return if place.project.is_none() || self.is_really_gone().await? { Ok(Fenced::Never) } else { Err(hidden()) };
         };
         if place.is_alone() {
             match self.gitlab.delete_branch(&project.reference(), &place.ref_name).await {
@@ -292,7 +290,7 @@ impl GitLabExecutor {
         let place = Place::read(anchor)?;
         let Some(project) = self.gitlab.project(&place.reference()).await.map_err(not_read)? else {
             let gone = place.project.is_none() || self.is_really_gone().await?;
-            return if gone { Ok(Vec::new()) } else { Err(ExecutorError::Retry { after: None }) };
+            return if gone { Ok(Vec::new()) } else { Err(hidden()) };
         };
         let mut beside = Vec::new();
         for pipeline in
@@ -323,4 +321,9 @@ fn switched_off(project: &Project) -> Option<ExecutorError> {
         return None;
     };
     Some(ExecutorError::Refused(Failure::new(FailureCode::ExecutorRefused, format!("{what} {path}.")).hint(hint)))
+}
+
+/// Neither a project nor its group is shown: the token sees nothing for now.
+fn hidden() -> ExecutorError {
+    ExecutorError::Retry { after: None, why: "GitLab shows the token neither the project nor its group".to_owned() }
 }

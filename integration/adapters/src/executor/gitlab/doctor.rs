@@ -5,7 +5,7 @@ use signalbox_contract::RepoName;
 use url::Url;
 
 use super::{Finding, GitLabExecutor, Severity};
-use crate::gitlab::{AlertStatus, GitLabError, Group, Health, Project};
+use crate::gitlab::{AlertStatus, GitLabError, Group, Hook, Project};
 
 /// The oldest version whose answers were studied.
 const OLDEST: (u32, u32) = (15, 0);
@@ -39,9 +39,10 @@ impl GitLabExecutor {
     /// role in it, its settings and, where `hook` says where it leads, its webhook. Changes nothing.
     pub async fn doctor(&self, repos: &[RepoName], hook: Option<&Url>) -> Vec<Finding> {
         let mut findings = Findings::default();
-        if let Health::Resting { failures, left } = self.gitlab.health() {
-            let words = format!("GitLab failed {failures} times in a row and is left alone for {} more seconds", left.as_secs() + 1);
-            findings.advice(words, "Builds there wait for it. See whether it runs, and the controller's log for how it fails.");
+        if let Some(rest) = self.gitlab.health().rest(self.clock.now()) {
+            let advice =
+                "Builds there wait for it, and go on by themselves. See whether it runs, and the controller's log for how it fails.";
+            findings.advice(format!("{} {rest}", self.gitlab.base()), advice);
         }
         if !self.ask_version(&mut findings).await {
             return findings.0;
@@ -193,7 +194,15 @@ impl GitLabExecutor {
             let advice = "Mend that; it is tried again every few minutes. Meanwhile builds are looked at every few seconds.";
             findings.advice(format!("The webhook of {path} is not well: {trouble}"), advice);
         }
-        match hooks.iter().find(|hook| hook.url == wanted.as_str()) {
+        // Which of those that lead to us is ours, only the wish tells; without it all are.
+        let wish = self.tending.as_ref().map(|tending| tending.wish().0);
+        let (ours, others): (Vec<&Hook>, Vec<&Hook>) =
+            hooks.iter().filter(|hook| hook.url == wanted.as_str()).partition(|hook| wish.as_ref().is_none_or(|wish| hook.is_of(wish)));
+        if let Some(other) = others.first() {
+            let words = format!("{path} has a webhook to {wanted} that we did not make (number {}), and that is left as it is", other.id);
+            findings.advice(words, "Delete it if it is for nothing else: everything is told twice, and without our secret it is refused.");
+        }
+        match ours.first() {
             None => findings.advice(format!("There is no webhook of {path} to {wanted}"), self.mended(project)),
             Some(hook) if matches!(hook.alert_status, Some(AlertStatus::Disabled | AlertStatus::TemporarilyDisabled)) => {
                 let words = format!("GitLab has disabled the webhook of {path}: it could not reach {wanted}");

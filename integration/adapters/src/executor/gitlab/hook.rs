@@ -7,12 +7,14 @@ use crate::gitlab::{AlertStatus, GitLab, GitLabError, Hook, HookWish, ProjectRef
 /// A secret cannot be read back: whether it is the right one, GitLab does not say. So it is written anew where the wish
 /// says so, and else where something about the hook is wrong.
 ///
+/// One that somebody else made is left as it is, even where it leads to us: what it sends, and to whom, is not ours to change.
+///
 /// What is still wrong with it then is told in words: GitLab could not reach us, or cannot show that it is GitLab.
 ///
 /// # Errors
 /// As [`GitLabError`] tells.
 pub(super) async fn ensure(gitlab: &GitLab, project: &ProjectRef, wish: &HookWish) -> Result<Option<String>, GitLabError> {
-    let mut ours: Vec<Hook> = gitlab.hooks(project).await?.into_iter().filter(|hook| hook.url == wish.url.as_str()).collect();
+    let mut ours: Vec<Hook> = gitlab.hooks(project).await?.into_iter().filter(|hook| hook.is_of(wish)).collect();
     ours.sort_by_key(|hook| hook.id);
     let mut ours = ours.into_iter();
     let (hook, changed) = match ours.next() {

@@ -11,7 +11,9 @@ pub(super) fn translate(error: GitLabError) -> ExecutorError {
     match error {
         GitLabError::NotSent(_) => ExecutorError::NotSent(error.into()),
         GitLabError::Unknown(_) | GitLabError::Unreadable { .. } => ExecutorError::Unknown(error.into()),
-        GitLabError::RateLimited { after } | GitLabError::Unavailable { after, .. } => ExecutorError::Retry { after },
+        GitLabError::RateLimited { after } | GitLabError::Unavailable { after, .. } => {
+            ExecutorError::Retry { after, why: error.to_string() }
+        }
         GitLabError::Unauthorized { remote } => refused(
             FailureCode::ExecutorRefused,
             format!("GitLab does not accept the executor's token: {remote}."),

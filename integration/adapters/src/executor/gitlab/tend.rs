@@ -112,7 +112,7 @@ impl Tending {
     }
 
     /// The webhook as it is to be now, and the edition of the secrets in it. They change while we run.
-    fn wish(&self) -> (HookWish, u64) {
+    pub(super) fn wish(&self) -> (HookWish, u64) {
         let first = |secrets: &Secrets| secrets.current().into_iter().next();
         let (secret, signing) = (first(&self.terms.secrets), first(&self.terms.signing));
         let mut edition = self.edition.lock().unwrap_or_else(PoisonError::into_inner);

@@ -41,6 +41,11 @@ const OPTIONS: &[&str] = &[
 
 /// A command for Gerrit, over ssh. What it is made of is checked before: nothing in it can be read as an option.
 pub(super) fn command(ssh: &GerritSsh, user: &str, loquacity: &str, command: &[&str]) -> Program {
+    client(ssh, user, loquacity).args(["--", &ssh.host]).args(command)
+}
+
+/// The client, with everything that stands before the host.
+fn client(ssh: &GerritSsh, user: &str, loquacity: &str) -> Program {
     let mut program =
         Program::new("ssh").env("PATH", "/usr/local/bin:/usr/bin:/bin").env("LC_ALL", "C").args(["-F", "none", "-a", "-x", "-T"]);
     for option in OPTIONS {
@@ -53,8 +58,7 @@ pub(super) fn command(ssh: &GerritSsh, user: &str, loquacity: &str, command: &[&
         .arg(with_path("IdentityFile=", &ssh.key))
         .arg("-o")
         .arg(with_path("UserKnownHostsFile=", &ssh.known_hosts))
-        .args(["-p", &ssh.port.to_string(), "-l", user, "--", &ssh.host])
-        .args(command)
+        .args(["-p", &ssh.port.to_string(), "-l", user])
 }
 
 /// Whether a host's or user's name is plain enough for a command line.
@@ -76,4 +80,25 @@ fn with_path(option: &str, path: &Path) -> OsString {
     }
     text.push(b'"');
     OsString::from_vec(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use signalbox_service::process::Bounds;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_that_says_nothing_is_asked_whether_it_lives_and_is_given_up_in_a_minute_and_a_half() {
+        let ssh = GerritSsh { host: "gerrit.example".to_owned(), port: 29418, key: "/k%ey".into(), known_hosts: "/hosts".into() };
+        // What ssh itself makes of the options, instead of connecting.
+        let program = client(&ssh, "ci", "ERROR").args(["-G", "--", &ssh.host]);
+        let told = program.run(Bounds::new(Duration::from_secs(20))).await.expect("ssh runs");
+        let told = String::from_utf8_lossy(&told.stdout).to_lowercase();
+        for line in ["serveraliveinterval 30", "serveralivecountmax 3", "tcpkeepalive yes", "stricthostkeychecking true"] {
+            assert!(told.lines().any(|told| told == line), "{line}: {told}");
+        }
+    }
 }

@@ -139,6 +139,7 @@ async fn a_limit_is_honoured_without_asking_again() {
     let second = gitlab.pipeline(&project(), 7).await;
     assert!(matches!(second, Err(GitLabError::RateLimited { .. })), "{second:?}");
     assert_eq!(server.seen().len(), 1, "the second was not even sent");
+    assert!(matches!(gitlab.health(), Health::Limited { left } if left > Duration::from_secs(50)), "{:?}", gitlab.health());
 }
 
 #[tokio::test]

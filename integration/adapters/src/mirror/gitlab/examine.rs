@@ -32,6 +32,11 @@ impl GitlabMirror {
             Err(error) => return Ok(vec![failed(&error)]),
         };
         let mut findings = Vec::new();
+        if let Some(rest) = client.health().rest(self.clock.now()) {
+            let hint =
+                "Commits are shown there as soon as it answers again. See whether it runs, and the VCS worker's log for how it fails.";
+            findings.push(Finding::new(Severity::Warning, format!("{} {rest}.", client.base()), hint));
+        }
         match client.version().await {
             Ok(version) => findings.push(Finding::new(Severity::Fine, format!("{} is GitLab {}.", client.base(), version.version), "")),
             Err(error) => {

@@ -144,7 +144,8 @@ async fn retry(call: Call) -> Answer {
 async fn cancel(call: Call) -> Answer {
     let id = find(&call, level::DEVELOPER)?;
     may_act(&call, id)?;
-    call.change(|state| state.cancel_job(id));
+    let force = call.params.flag("force").unwrap_or_default();
+    call.change(|state| state.cancel_job(id, force));
     created(shown(&call, id))
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct Parcel {
     pub(crate) token: Option<SecretString>,
     pub(crate) signing_token: Option<SecretString>,
     pub(crate) custom_headers: Vec<(String, String)>,
+    /// Whether the receiver's certificate is looked at.
+    pub(crate) verifies: bool,
     pub(crate) body: String,
     pub(crate) key: String,
 }
@@ -51,6 +53,7 @@ impl Parcel {
             token: hook.token.clone(),
             signing_token: hook.signing_token.clone(),
             custom_headers: hook.custom_headers.clone(),
+            verifies: hook.verifies,
             body,
             key: key.unwrap_or_else(|| state.uuid()),
         }
@@ -233,7 +236,7 @@ async fn send(fake: &Fake, parcel: &Parcel, headers: &[(String, String)]) -> Res
     if !fake.options.hooks_to_local_network && is_local(&parcel.url) {
         return Err("URL is blocked: Requests to the local network are not allowed".to_owned());
     }
-    let http = fake.http.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let http = if parcel.verifies { fake.http.lock().unwrap_or_else(PoisonError::into_inner).clone() } else { fake.trusting.clone() };
     let mut request = http.post(&parcel.url).timeout(fake.options.hook_timeout.max(Duration::from_millis(1))).body(parcel.body.clone());
     for (name, value) in headers {
         request = request.header(name, value);

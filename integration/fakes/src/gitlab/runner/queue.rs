@@ -108,7 +108,11 @@ fn take(fake: &Fake, state: &mut State, question: &Question) -> Result<Option<u6
     let runner = runner.clone();
     let waits = |job: &&Job| job.status == Status::Pending && job.is_build() && job.plan.definition.is_some();
     let found = state.jobs.values().filter(waits).find(|job| suits(state, &runner, job) && !fake.is_scripted(job.id)).map(|job| job.id);
-    Ok(found.filter(|id| state.begin_job(*id, Some(runner.id))))
+    let taken = found.filter(|id| state.begin_job(*id, Some(runner.id)));
+    if let Some(job) = taken.and_then(|id| state.jobs.get_mut(&id)) {
+        job.stops_gracefully = question.info.pointer("/features/cancel_gracefully").and_then(Value::as_bool).unwrap_or_default();
+    }
+    Ok(taken)
 }
 
 /// Whether a runner can do a job, and may.

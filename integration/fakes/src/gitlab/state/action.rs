@@ -34,23 +34,26 @@ impl State {
         self.process(id);
     }
 
-    /// Stops a job. False when there was nothing to stop.
-    pub fn cancel_job(&mut self, id: u64) -> bool {
+    /// Stops a job; with `force` also one that is being stopped, at once. False when there was nothing to stop.
+    pub fn cancel_job(&mut self, id: u64, force: bool) -> bool {
         let Some(job) = self.jobs.get(&id) else {
             return false;
         };
-        if !job.status.cancelable() {
-            return false;
-        }
         let pipeline = job.pipeline;
-        self.cancel_one(id);
+        match (job.status, force) {
+            (Status::Canceling, true) => self.set_status(id, Status::Canceled),
+            (status, _) if status.cancelable() => self.cancel_one(id),
+            _ => return false,
+        }
         self.process(pipeline);
         true
     }
 
+    /// A runner learns of it by its next word; from 17.0 on, one that can says when it has stopped.
     fn cancel_one(&mut self, id: u64) {
-        // A runner learns of it by its next word; from 17.0 on, one that can says when it has stopped.
-        self.set_status(id, Status::Canceled);
+        let graceful = self.version.waits_for_stopped()
+            && self.jobs.get(&id).is_some_and(|job| job.status == Status::Running && job.runner.is_some() && job.stops_gracefully);
+        self.set_status(id, if graceful { Status::Canceling } else { Status::Canceled });
     }
 
     /// Tries a job again: a new row, with a new id, in the same pipeline. What was skipped behind it waits again.

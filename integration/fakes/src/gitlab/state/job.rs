@@ -88,6 +88,8 @@ pub struct Job {
     pub artifacts_expire_at: Option<Timestamp>,
     /// The runner that does it.
     pub runner: Option<u64>,
+    /// Whether that runner says when it has stopped, and may do `after_script` before.
+    pub stops_gracefully: bool,
     /// What it shows to the API while it runs.
     pub token: SecretString,
     /// Variables that were given when it was started by hand.

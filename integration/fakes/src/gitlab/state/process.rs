@@ -142,6 +142,7 @@ impl State {
             artifacts: Vec::new(),
             artifacts_expire_at: None,
             runner: None,
+            stops_gracefully: false,
             token: Self::secret("glcbt-"),
             variables: BTreeMap::new(),
             deployment,

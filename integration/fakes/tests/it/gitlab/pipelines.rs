@@ -98,6 +98,29 @@ async fn a_failed_job_is_retried_in_the_same_pipeline_under_a_new_id() {
 }
 
 #[tokio::test]
+async fn a_protected_variable_is_not_there_for_a_branch_that_is_not_protected() {
+    let world = World::new().await;
+    world.gitlab.create_project("g/p").await.expect("a project");
+    for (key, protected) in [("SECRET", true), ("PLAIN", false)] {
+        let variable = json!({ "key": key, "value": "12345678", "protected": protected });
+        assert_eq!(world.post("/projects/g%2Fp/variables", variable).await.status, 201);
+    }
+    world.gitlab.script(|_, _| Some(Outcome::success()));
+    let copy = world.copy("g/p", None).await;
+    let rule = |variable: &str| format!("{{script: [make], rules: [{{if: ${variable}}}]}}");
+    copy.commit(".gitlab-ci.yml", &format!("secret: {}\nplain: {}\n", rule("SECRET"), rule("PLAIN")), "Define").await;
+    copy.git(&["push", "--quiet", "origin", "main"]).await;
+    copy.git(&["push", "--quiet", "origin", "HEAD:refs/heads/cd/1"]).await;
+    for (branch, jobs) in [("main", vec!["plain", "secret"]), ("cd/1", vec!["plain"])] {
+        let path = format!("/projects/g%2Fp/pipelines?ref={}", branch.replace('/', "%2F"));
+        let found = world.until("it is built", &path, |list| list[0]["status"] == "success").await;
+        let made = world.get(&format!("/projects/g%2Fp/pipelines/{}/jobs", found[0]["id"])).await.body;
+        let names: Vec<String> = statuses(&made).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, jobs, "{branch}");
+    }
+}
+
+#[tokio::test]
 async fn what_waits_for_somebody_blocks_and_what_is_cancelled_ends() {
     let world = World::new().await;
     world.gitlab.create_project("g/p").await.expect("a project");

@@ -10,6 +10,7 @@ use url::Url;
 use super::super::tend::{MOST, Tending};
 use super::super::{GitLabExecutor, HookTerms, Severity, Tally};
 use super::world::World;
+use crate::executor::{Executor as _, ExecutorError};
 use crate::forge::Secrets;
 
 const HOOKS: &str = "GET projects/7/hooks";
@@ -136,6 +137,51 @@ fn replace(file: &Path, secret: &str) {
     let aside = file.with_extension("aside");
     write_secret(&aside, &secret.into()).expect("written");
     std::fs::rename(&aside, file).expect("moved");
+}
+
+#[tokio::test]
+async fn a_hook_that_somebody_else_made_is_left_as_it_is_though_it_leads_to_us() {
+    let theirs = |name: Value| {
+        let mut hook = hook("disabled", false);
+        (hook["id"], hook["name"], hook["push_events"]) = (json!(9), name, json!(true));
+        hook
+    };
+    // Ours is told by its name; in versions without names, by what it sends.
+    for (name, ours) in [(json!("Deploys"), json!("Signalbox")), (json!(null), json!(null)), (json!(""), json!("Signalbox"))] {
+        let (world, executor) = hooked(terms()).await;
+        let mut made = hook("executable", true);
+        made["name"] = ours;
+        world.put(HOOKS, &json!([theirs(name.clone())]));
+        world.put(CREATE, &made);
+        assert_eq!(sees_to_all(&executor).await, WELL);
+        assert_eq!(world.body(CREATE)["name"], "Signalbox");
+        world.put(HOOKS, &json!([theirs(name.clone()), made, { "id": 4, "url": url(), "name": "Signalbox" }]));
+        world.put("DELETE projects/7/hooks/4", &json!({}));
+        assert_eq!(sees_to_all(&executor).await, WELL);
+        let touched = ["PUT projects/7/hooks/9", "DELETE projects/7/hooks/9"].map(|call| world.calls(call));
+        assert_eq!((touched, world.calls("DELETE projects/7/hooks/4")), ([0, 0], 1));
+        world.put("GET version", &json!({ "version": "18.3.0-ee" }));
+        let findings = executor.doctor(&[repo()], Some(&url())).await;
+        let said = findings.iter().find(|finding| finding.detail.contains("(number 9)")).expect("it is told of");
+        assert!(said.severity == Severity::Warning && !said.hint.is_empty(), "{said:?}");
+        assert!(findings.iter().any(|finding| finding.detail.starts_with("The webhook is there")), "{findings:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_gitlab_that_fails_is_said_to_be_left_alone_with_why_and_since_when() {
+    let world = World::new().await;
+    world.refuse("GET groups/builds", "502 Bad Gateway", &json!({ "message": "GitLab is not responding" }));
+    let order = world.order(signalbox_contract::api::vcs::Naming::Run, true);
+    for _ in 0..6 {
+        world.executor.gitlab().group("builds").await.expect_err("it is down");
+    }
+    let error = world.executor.prepare(&order.intent()).await.expect_err("it is not asked");
+    assert!(matches!(error, ExecutorError::Retry { after: Some(_), .. }), "{error:?}");
+    assert!(error.to_string().contains("5 calls in a row have failed (it answered 502 Bad Gateway)"), "{error}");
+    let findings = world.executor.doctor(&[], None).await;
+    let words = "has failed 5 times in a row since 2026-05-05T1";
+    assert!(findings[0].severity == Severity::Warning && findings[0].detail.contains(words), "{findings:?}");
 }
 
 #[test]

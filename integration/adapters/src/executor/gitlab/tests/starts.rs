@@ -199,7 +199,7 @@ async fn a_branch_that_gitlab_does_not_know_yet_is_waited_for_and_one_that_is_go
     let commit = format!("GET projects/7/repository/commits/{}", world.branch().replace('/', "%2F"));
     world.put(&commit, &json!({ "id": SHA }));
     let order = world.order(Naming::Run, true);
-    assert!(matches!(world.start(&order).await, Err(ExecutorError::Retry { after: Some(_) })));
+    assert!(matches!(world.start(&order).await, Err(ExecutorError::Retry { after: Some(_), .. })));
     world.refuse(&commit, "404 Not Found", &json!({ "message": "404 Commit Not Found" }));
     let said = words(world.start(&order).await.expect_err("refused"));
     assert!(said.contains("Reference not found"), "{said}");
