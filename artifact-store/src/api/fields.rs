@@ -3,8 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, header};
-use signalbox_contract::{Code, Digest, Problem};
-use signalbox_service::http::Result;
+use signalbox_contract::Digest;
+use signalbox_service::http::{Result, refuse_encoded};
 
 use super::problem;
 
@@ -88,12 +88,7 @@ pub(super) fn refuse_unsupported(headers: &HeaderMap) -> Result<()> {
     if headers.contains_key(CONTENT_MD5) {
         return Err(problem::header("content-md5", "is not checked here: send content-digest with sha-256"));
     }
-    let encoded = headers.get_all(header::CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
-    if encoded {
-        let detail = "is not taken: bytes are kept as they come, so give the encoded bytes as what they are";
-        return Err(Problem::new(Code::UnsupportedMediaType).field("content-encoding", detail).into());
-    }
-    Ok(())
+    refuse_encoded(headers, "bytes are kept as they come, so give the encoded bytes as what they are").map_err(Into::into)
 }
 
 #[cfg(test)]

@@ -106,6 +106,8 @@ async fn a_digest_that_is_not_met_stores_nothing() {
     for (header, status) in [("content-md5", 400), ("content-range", 400), ("content-encoding", 415)] {
         let response = house.request(Method::PUT, "/blobs/x").header(header, "gzip").body("new").send().await.expect("an answer");
         assert_eq!(response.status(), status, "{header}");
+        let taken = response.headers().get("accept-encoding").is_some_and(|taken| taken == "identity");
+        assert_eq!(taken, status == 415, "{header}: what is taken instead is said");
     }
     house.close().await;
 }

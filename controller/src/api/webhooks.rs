@@ -187,6 +187,7 @@ async fn receive(api: &Api, forge: &str, path: &str, peer: IpAddr, headers: &Hea
     };
     // Who does not even seem to know a secret has no body read.
     let glance = forge.glance(headers, path).map_err(unsigned)?;
+    service_http::refuse_encoded(headers, "deliver the body as it is").inspect_err(|_| api.desk.counts.count(name, "unread"))?;
     let room = api.desk.rooms.get(name).ok_or_else(Problem::not_found)?;
     let mut room = if glance == Glance::Known { &room.known } else { &room.signed }.of(peer);
     let body = match tokio::time::timeout(BODY, read(body, &mut room)).await {

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
+use http::HeaderMap;
+use http::header::CONTENT_ENCODING;
 use http_body::{Frame, SizeHint};
 use signalbox_contract::{Code, Problem};
 use tokio::time::{Instant, Sleep};
@@ -128,6 +130,24 @@ pub(super) fn refusal_within(error: axum::Error, max: usize) -> Refusal {
     }
     tracing::debug!(%error, "request.body_cut");
     Problem::new(Code::InvalidBody).detail("The body was cut short.").into()
+}
+
+/// The header that says how a body is packed.
+pub(super) const ENCODING: &str = "content-encoding";
+
+/// Refuses a body that is packed: bodies are read as they come, and none is unpacked. What `instead` says is added.
+///
+/// # Errors
+/// 415 whose answer says in `Accept-Encoding` that `identity` is taken, and nothing else.
+pub fn refuse_encoded(headers: &HeaderMap, instead: &str) -> Result<(), Problem> {
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let plain = codings.all(|coding| coding.trim_ascii().is_empty() || coding.trim_ascii().eq_ignore_ascii_case(b"identity"));
+    if plain {
+        return Ok(());
+    }
+    Err(Problem::new(Code::UnsupportedMediaType)
+        .detail("The body must not be packed: no encoding but identity is taken here.")
+        .field(ENCODING, format!("is not taken: {instead}")))
 }
 
 /// The refusal of a body that is larger than is allowed.

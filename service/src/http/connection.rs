@@ -5,7 +5,6 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -24,6 +23,7 @@ use tower::ServiceExt as _;
 
 use super::options::ServeOptions;
 use super::slots::{Answer, Place, Slot};
+use super::unread::{Handed, Refusing};
 use super::wire::{Faults, Watch, Wire};
 use crate::shutdown::Shutdown;
 
@@ -76,11 +76,13 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let faults = Faults::default();
-    let wire = Wire::new(stream, Some(Watch::new(faults.clone())), Arc::clone(slot), shared.options.write_timeout);
+    let handed = Handed::default();
+    let wire = Wire::new(stream, Arc::clone(slot), shared.options.write_timeout);
+    let wire = wire.watched(Watch::new(faults.clone()), Refusing::new(handed.clone()));
     let service = service_fn({
-        let (slot, shared, count) = (Arc::clone(slot), Arc::clone(shared), AtomicU64::new(0));
+        let (slot, shared) = (Arc::clone(slot), Arc::clone(shared));
         move |mut request: Request<Incoming>| {
-            let fault = faults.of(count.fetch_add(1, Ordering::Relaxed));
+            let fault = faults.of(handed.count());
             // After a chunked body nobody reads along any more, so no head may follow.
             let last = fault.is_some() || request.headers().contains_key(TRANSFER_ENCODING);
             if let Some(fault) = fault {
@@ -108,7 +110,7 @@ async fn serve_http2<S>(stream: S, peer: SocketAddr, slot: &Arc<Slot>, shared: &
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let wire = Wire::new(stream, None, Arc::clone(slot), shared.options.write_timeout);
+    let wire = Wire::new(stream, Arc::clone(slot), shared.options.write_timeout);
     let service = service_fn({
         let (slot, shared) = (Arc::clone(slot), Arc::clone(shared));
         move |request: Request<Incoming>| answer(request, peer, &slot, &shared)

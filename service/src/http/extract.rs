@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use signalbox_contract::{Code, Problem};
 
 use super::body::{body_refusal, refusal_within};
-use super::pairs::parse_pairs;
+use super::pairs::{parse_known, parse_pairs};
+use super::parameters::UnknownParameters;
 use super::problem::{Refusal, internal};
 use super::shape::parse_json;
 use super::words;
@@ -159,7 +160,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refusal> {
-        parse_pairs(Code::InvalidRequest, parts.uri.query().unwrap_or_default()).map(Self).map_err(Into::into)
+        let unknown = parts.extensions.get::<UnknownParameters>().map_or(&[][..], |unknown| &unknown.0);
+        parse_known(Code::InvalidRequest, parts.uri.query().unwrap_or_default(), unknown).map(Self).map_err(Into::into)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, ETAG};
@@ -18,7 +18,7 @@ use signalbox_contract::{Code, Problem};
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
-use super::body::{BodyLimits, BoundedBody, too_large};
+use super::body::{BodyLimits, BoundedBody, refuse_encoded, too_large};
 use super::options::{ServeOptions, StreamLimits};
 use super::problem::{Refusal, SEE_LOG, of_status};
 use super::{head, health};
@@ -42,6 +42,7 @@ pub fn finish_with(ordinary: Router, streaming: Router, options: &ServeOptions, 
     ordinary
         .merge(health::routes(telemetry))
         .layer(from_fn_with_state(bounds, keep_bounds))
+        .layer(from_fn(keep_plain))
         .merge(streaming)
         .layer(from_fn_with_state(Arc::new(conversation), converse))
 }
@@ -79,6 +80,16 @@ async fn keep_bounds(State(bounds): State<Bounds>, request: Request<Body>, next:
         return Refusal(Problem::new(Code::Timeout).detail("The service did not answer in time.")).into_response();
     };
     response
+}
+
+/// Refuses packed bodies. Routes whose bodies are streams say for themselves what they take; where there is no body, nothing is
+/// packed.
+async fn keep_plain(request: Request<Body>, next: Next) -> Response {
+    let read_only = [Method::GET, Method::HEAD].contains(request.method());
+    match refuse_encoded(request.headers(), "send the body as it is") {
+        Err(problem) if !read_only => Refusal(problem).into_response(),
+        _ => next.run(request).await,
+    }
 }
 
 /// What all requests of a service share.

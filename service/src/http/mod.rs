@@ -13,6 +13,7 @@ mod extract;
 mod head;
 mod health;
 mod layers;
+mod limit;
 mod options;
 mod pairs;
 mod parameters;
@@ -21,18 +22,20 @@ mod serve;
 mod shape;
 mod slots;
 mod tls;
+mod unread;
 mod wire;
 mod words;
 
 #[cfg(test)]
 mod tests;
 
-pub use body::{BodyFault, body_refusal};
+pub use body::{BodyFault, body_refusal, refuse_encoded};
 pub use description::describe;
 pub use extract::{Form, Json, NoBody, OptionalJson, Path, Query, body_within, require_json, whole_body};
 pub use health::Readiness;
 pub(crate) use health::{Health, READY};
 pub use layers::{finish, finish_with, streaming, until_the_end};
+pub use limit::Limit;
 pub use options::{ServeMetrics, ServeOptions, StreamLimits};
 pub(crate) use parameters::ACCESS_TOKEN;
 pub use parameters::{described_parameters, without_parameters};

@@ -23,12 +23,27 @@ struct Stop {
 /// # Errors
 /// 400 with this code. Its words are about the first fault, its `errors` about all.
 pub(super) fn parse_pairs<T: DeserializeOwned>(code: Code, text: &str) -> Result<T, Problem> {
+    parse_known::<T>(code, text, &[])
+}
+
+/// The same, where some of the names are known to be at fault whatever is read.
+pub(super) fn parse_known<T: DeserializeOwned>(code: Code, text: &str, unknown: &[FieldError]) -> Result<T, Problem> {
     check_utf8(code, text)?;
-    let first = match read(text) {
-        Ok(value) => return Ok(value),
-        Err(stop) => stop,
+    let mut faults = match read(text) {
+        Ok(value) if unknown.is_empty() => return Ok(value),
+        Ok(_) => Vec::new(),
+        Err(stop) => search::<T>(text, stop),
     };
-    let faults = search::<T>(text, first);
+    for fault in unknown {
+        // What is known of all operations says more of a name than its not being among those of this one.
+        match faults.iter_mut().find(|told| told.field == fault.field) {
+            Some(told) => *told = fault.clone(),
+            None => faults.push(fault.clone()),
+        }
+    }
+    let order: Vec<_> = form_urlencoded::parse(text.as_bytes()).map(|(name, _)| name.into_owned()).collect();
+    faults.sort_by_key(|fault| order.iter().position(|name| *name == fault.field).unwrap_or(order.len()));
+    faults.truncate(TOLD);
     Err(words::problem_of(code, faults))
 }
 

@@ -1,6 +1,7 @@
 //! Parameters that an operation does not read are refused, for all operations in one place: what is sent is meant, and a caller
 //! whose parameter is misspelt, or is of another version, must not think that it was heeded. Which parameters there are, the
-//! service's description says; so what is described, and what is taken, cannot come apart.
+//! service's description says; so what is described, and what is taken, cannot come apart. Where an operation reads some, its
+//! [`Query`](super::Query) tells those that are not known beside the values that are not valid: all that is wrong is told at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,8 +12,8 @@ use axum::extract::{MatchedPath, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::{Method, Request};
+use signalbox_contract::Code;
 use signalbox_contract::problem::FieldError;
-use signalbox_contract::{Code, Problem};
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{OpenApi, RefOr};
@@ -98,15 +99,21 @@ fn reads(operation: &Operation) -> Reads {
     Reads { names: names.collect(), takes_token: !open }
 }
 
-async fn keep_to(State(known): State<Arc<Parameters>>, request: Request<Body>, next: Next) -> Response {
-    if let Some(problem) = unknown(&known, &request) {
-        return super::Refusal::from(problem).into_response();
+async fn keep_to(State(known): State<Arc<Parameters>>, mut request: Request<Body>, next: Next) -> Response {
+    match unknown(&known, &request) {
+        None => {}
+        Some((faults, true)) => drop(request.extensions_mut().insert(UnknownParameters(faults))),
+        Some((faults, false)) => return super::Refusal::from(words::problem_of(Code::InvalidRequest, faults)).into_response(),
     }
     next.run(request).await
 }
 
-/// The parameters that the operation does not read. Their values are not looked at.
-fn unknown(known: &Parameters, request: &Request<Body>) -> Option<Problem> {
+/// The parameters that are not known, for the extractor of an operation that reads others.
+#[derive(Debug, Clone)]
+pub(super) struct UnknownParameters(pub(super) Vec<FieldError>);
+
+/// The parameters that the operation does not read, and whether it reads any. Their values are not looked at.
+fn unknown(known: &Parameters, request: &Request<Body>) -> Option<(Vec<FieldError>, bool)> {
     let query = request.uri().query().filter(|query| !query.is_empty())?;
     let route = request.extensions().get::<MatchedPath>()?;
     let reads = known.of(request.method(), route.as_str(), request.uri().path())?;
@@ -130,5 +137,5 @@ fn unknown(known: &Parameters, request: &Request<Body>) -> Option<Problem> {
             break;
         }
     }
-    (!faults.is_empty()).then(|| words::problem_of(Code::InvalidRequest, faults))
+    (!faults.is_empty()).then_some((faults, !reads.names.is_empty()))
 }

@@ -1,7 +1,7 @@
 //! Refusals: every answer that is not what was asked for is a problem (RFC 9457).
 
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use signalbox_contract::problem::MEDIA_TYPE;
 use signalbox_contract::{Code, Problem};
@@ -68,6 +68,10 @@ impl IntoResponse for Refusal {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = problem.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        // What is taken instead is said where it was the encoding that was not (RFC 9110, section 15.5.16).
+        if problem.code == Code::UnsupportedMediaType && problem.errors.iter().any(|fault| fault.field == super::body::ENCODING) {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -62,9 +62,14 @@ impl Slot {
         sent.min(self.still_for())
     }
 
+    /// Whether a request is at work, or a piece of its answer not handed out yet.
+    pub(super) fn at_work(&self) -> bool {
+        self.active.load(Ordering::Acquire) > 0
+    }
+
     /// Whether no request is at work, and no answer on its way.
     pub(super) fn idle(&self) -> bool {
-        self.active.load(Ordering::Acquire) == 0 && !self.unsent.load(Ordering::Acquire)
+        !self.at_work() && !self.unsent.load(Ordering::Acquire)
     }
 
     /// Whether an answer waits for the client to take more of it.

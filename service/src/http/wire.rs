@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::slots::Slot;
+use super::unread::Refusing;
 
 /// The longest line that is kept while it arrives in pieces; hyper refuses heads well before.
 const MAX_LINE: usize = 256 * 1024;
@@ -183,6 +184,7 @@ impl Watch {
 pub(super) struct Wire<S> {
     stream: S,
     watch: Option<Watch>,
+    refusing: Option<Refusing>,
     slot: Arc<Slot>,
     limit: Duration,
     alarm: Option<Pin<Box<Sleep>>>,
@@ -191,8 +193,13 @@ pub(super) struct Wire<S> {
 
 impl<S> Wire<S> {
     /// Wraps a stream. A write that makes no progress for `limit` fails.
-    pub(super) fn new(stream: S, watch: Option<Watch>, slot: Arc<Slot>, limit: Duration) -> Self {
-        Self { stream, watch, slot, limit, alarm: None, stalled: false }
+    pub(super) const fn new(stream: S, slot: Arc<Slot>, limit: Duration) -> Self {
+        Self { stream, watch: None, refusing: None, slot, limit, alarm: None, stalled: false }
+    }
+
+    /// The same for HTTP/1, whose heads are watched and whose refusals are put in words.
+    pub(super) fn watched(self, watch: Watch, refusing: Refusing) -> Self {
+        Self { watch: Some(watch), refusing: Some(refusing), ..self }
     }
 
     /// Notes how a write went, and fails it when it has stood still for too long.
@@ -220,6 +227,30 @@ impl<S> Wire<S> {
     }
 }
 
+impl<S: AsyncWrite + Unpin> Wire<S> {
+    /// Whether this is a refusal of hyper's own, in whose place another one is written.
+    fn refuses(&mut self, slices: &[IoSlice<'_>]) -> bool {
+        let foreign = self.refusing.as_mut().filter(|refusing| refusing.foreign());
+        foreign.is_some_and(|refusing| refusing.replaces(&slices.iter().flat_map(|slice| slice.iter().copied()).collect::<Vec<u8>>()))
+    }
+
+    /// Writes what stands in the place of `length` bytes of hyper's; they count as written when all of it is.
+    fn poll_refusal(&mut self, cx: &mut Context<'_>, length: usize) -> Poll<io::Result<usize>> {
+        while let Some(refusing) = &mut self.refusing {
+            let result = Pin::new(&mut self.stream).poll_write(cx, refusing.left());
+            let count = ready!(self.progress(cx, result))?;
+            self.slot.moved();
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            if self.refusing.as_mut().is_none_or(|refusing| refusing.wrote(count)) {
+                break;
+            }
+        }
+        Poll::Ready(Ok(length))
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
@@ -234,6 +265,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.refuses(&[IoSlice::new(bytes)]) {
+            return self.poll_refusal(cx, bytes.len());
+        }
         let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
         if result.is_ready() {
             self.slot.moved();
@@ -242,6 +276,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if self.refuses(bytes) {
+            return self.poll_refusal(cx, bytes.iter().map(|slice| slice.len()).sum());
+        }
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
         if result.is_ready() {
             self.slot.moved();
@@ -258,6 +295,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         let result = self.progress(cx, result);
         if result.is_ready() {
             self.slot.unsent(false);
+            let at_work = self.slot.at_work();
+            if let Some(refusing) = &mut self.refusing {
+                refusing.flushed(at_work);
+            }
         }
         result
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use serde::Deserialize;
 use signalbox_adapters::mirror::attempt_ref;
@@ -120,7 +120,10 @@ pub(crate) async fn upload_pack(
     let gzipped = match headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
         None | Some(b"identity") => false,
         Some(b"gzip" | b"x-gzip") => true,
-        Some(_) => return Err(Problem::new(Code::UnsupportedMediaType).detail("The body may be packed by gzip alone.").into()),
+        Some(_) => {
+            let problem = Problem::new(Code::UnsupportedMediaType).detail("The body may be packed by gzip alone.");
+            return Ok(([(ACCEPT_ENCODING, "gzip, identity")], Refusal(problem)).into_response());
+        }
     };
     let copy = api.mirrors.find(&name)?;
     still_shown(&copy, &capable).await?;

@@ -107,6 +107,7 @@ async fn mirrors_are_read_only_and_only_git_is_spoken() {
     let kind = "application/x-git-upload-pack-request";
     let answer = post().header("content-type", kind).header("content-encoding", "br").body("0000").send().await.expect("an answer");
     assert_eq!(answer.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert_eq!(answer.headers()["accept-encoding"], "gzip, identity");
     // A push is refused by the same rule, whatever the client thinks.
     let git = house.git();
     let remote = Remote::new(&base.parse().expect("a URL")).expect("plain").access(Access::Bearer(capability.into()));

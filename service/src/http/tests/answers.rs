@@ -1,6 +1,7 @@
 //! What answers look like, and what they must not say.
 
 use axum::routing::{get, post};
+use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 use signalbox_contract::{Code, Problem, RunId};
 
@@ -184,4 +185,36 @@ async fn metrics_count_by_route_never_by_path() {
     assert!(!text.contains(&run) && !text.contains("/nowhere"), "{text}");
     server.end().await;
     tokio::time::timeout(PATIENCE, metrics).await.expect("the metrics end, too").expect("without a panic");
+}
+
+#[tokio::test]
+async fn a_packed_body_is_refused_and_the_answer_says_what_is_taken() {
+    let streams = streaming(Router::new().route("/stream", post(async |body: axum::body::Bytes| body)), StreamLimits::new(1024, PATIENCE));
+    let routes =
+        Router::new().route("/", get(async || "hello")).route("/json", post(async |Json(body): Json<serde_json::Value>| Json(body)));
+    let server = Server::start_with(routes, streams, quick());
+    let ask = |method: &str, path: &str, encoding: &str| {
+        let request = reqwest::Client::new().request(method.parse().expect("a method"), format!("http://{}{path}", server.address));
+        request.header("content-type", "application/json").header("content-encoding", encoding).body("{}").send()
+    };
+    for encoding in ["gzip", "x-gzip", "br", "identity, gzip", "GZIP", "hunter2"] {
+        let answer = ask("POST", "/json", encoding).await.expect("an answer");
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["accept-encoding"]),
+            (415, &HeaderValue::from_static("identity")),
+            "{encoding}"
+        );
+        let problem: Problem = answer.json().await.expect("a problem");
+        assert_eq!((problem.code, problem.errors[0].field.as_str()), (Code::UnsupportedMediaType, "content-encoding"));
+        assert!(problem.detail.contains("no encoding but identity") && !format!("{problem:?}").contains("hunter2"), "{problem:?}");
+    }
+    for (method, path, encoding) in
+        [("POST", "/json", "identity"), ("POST", "/json", ""), ("GET", "/", "gzip"), ("POST", "/stream", "gzip")]
+    {
+        assert_eq!(ask(method, path, encoding).await.expect("an answer").status(), 200, "{method} {path} {encoding}");
+    }
+    let other = reqwest::Client::new().post(format!("http://{}/json", server.address)).body("{}").send().await.expect("an answer");
+    assert_eq!(other.status(), 415);
+    assert!(!other.headers().contains_key("accept-encoding"), "there it was another thing that was not taken");
+    server.end().await;
 }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use axum::routing::{get, post};
+use futures_util::StreamExt as _;
 
 use super::*;
 
@@ -59,6 +60,67 @@ async fn a_refused_head_gets_a_problem_that_names_the_header() {
     let answer = server.send("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n").await;
     assert!(answer.contains("content-type: application/problem+json"), "{answer}");
     assert!(answer.contains(r#""code":"invalid-request""#) && answer.contains(r#""field":"content-length""#), "{answer}");
+    server.end().await;
+}
+
+#[tokio::test]
+async fn what_is_no_head_at_all_gets_a_problem_too() {
+    let server = Server::start(routes(), quick());
+    let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(101));
+    for (request, expected, words) in [
+        ("garbage\r\n\r\n", 400, "not the head of a request"),
+        ("\x16\x03\x01\x02\0\x01\0", 400, "not the head of a request"),
+        ("GET / HTTP/3.0\r\nHost: a\r\n\r\n", 400, "not the head of a request"),
+        ("GET / HTTP/1.1\r\nno colon\r\n\r\n", 400, "not the head of a request"),
+        (&many, 431, "more than 100 fields"),
+    ] {
+        let answer = server.send(request).await;
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        assert_eq!(status(&answer), expected, "{answer}");
+        let problem: signalbox_contract::Problem = serde_json::from_str(body).unwrap_or_else(|_| panic!("a problem: {answer}"));
+        assert!(problem.status == expected && problem.detail.contains(words), "{answer}");
+        for line in ["content-type: application/problem+json".to_owned(), format!("content-length: {}", body.len())] {
+            assert_eq!(head.lines().filter(|there| **there == *line).count(), 1, "{line}: {answer}");
+        }
+        let id = problem.instance.expect("an id");
+        assert!(head.contains(&format!("x-request-id: {id}")) && head.matches("content-length").count() == 1, "{answer}");
+        assert!(head.contains("connection: close") && head.contains("date: "), "{answer}");
+    }
+    // Behind an answer, on the same connection, it is the same once that answer is out.
+    let mut stream = server.connect().await;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
+    assert!(one_answer(&mut stream).await.ends_with("hello"));
+    stream.write_all(b"garbage\r\n\r\n").await.expect("sent");
+    let answer = rest(&mut stream).await;
+    assert!(status(&answer) == 400 && answer.contains("not the head of a request"), "{answer}");
+    server.end().await;
+}
+
+// Threat 54.
+#[tokio::test]
+async fn bytes_that_are_served_are_sent_as_they_are_whatever_they_say() {
+    const SAID: &str = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let pieces = || {
+        let pieces = futures_util::stream::iter(["a", SAID, SAID]).then(|piece| async move {
+            tokio::task::yield_now().await;
+            Ok::<_, std::io::Error>(axum::body::Bytes::from_static(piece.as_bytes()))
+        });
+        ([(http::header::CONTENT_LENGTH, (1 + 2 * SAID.len()).to_string())], axum::body::Body::from_stream(pieces))
+    };
+    let routes = Router::new().route("/whole", get(async || SAID)).route("/pieces", get(async move || pieces()));
+    let server = Server::start(routes, quick());
+    let mut stream = server.connect().await;
+    for _ in 0..2 {
+        stream.write_all(b"GET /whole HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
+        assert!(one_answer(&mut stream).await.ends_with(&format!("\r\n\r\n{SAID}")));
+    }
+    stream.write_all(b"GET /pieces HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.expect("sent");
+    let answer = rest(&mut stream).await;
+    assert_eq!(answer.matches(SAID).count(), 2, "{answer}");
+    assert!(!answer.contains("application/problem+json"), "{answer}");
+    // Also where what follows is refused while an answer is still to be sent.
+    let both = server.send("GET /whole HTTP/1.1\r\nHost: a\r\n\r\ngarbage\r\n\r\n").await;
+    assert!(both.contains(&format!("\r\n\r\n{SAID}HTTP/1.1 400 ")), "{both}");
     server.end().await;
 }
 
