@@ -4,6 +4,7 @@
 //! option by a program, hide a control character or differ from another only in a way that a person cannot see: all
 //! are plain ASCII.
 
+use crate::Digest;
 use crate::text::{Invalid, text_type};
 
 /// The longest artifact name, in bytes.
@@ -65,6 +66,13 @@ fn repo(text: &str) -> Result<(), Invalid> {
 
 fn artifact(text: &str) -> Result<(), Invalid> {
     const WHAT: &str = "an artifact name";
+    if text.parse::<Digest>().is_ok() {
+        return Err(Invalid::new(
+            WHAT,
+            "must not be a digest: grants speak of names, so what is deployed is what a name shows in the artifact store; a rollback \
+             takes the digest of a release that the hosts keep",
+        ));
+    }
     path(WHAT, text, MAX_ARTIFACT_NAME, b"._-+~@=,")?;
     if text.ends_with(HISTORY) {
         return Err(Invalid::new(WHAT, "must not end in /versions: there the artifact store shows the history of the name before it"));

@@ -35,7 +35,7 @@ use signalbox_controller_core::Run;
 use signalbox_service::auth::{Operator, Verifier};
 use signalbox_service::client::CallError;
 use signalbox_service::clock::SharedClock;
-use signalbox_service::http::{self, Refusal};
+use signalbox_service::http::{self, Limit, Refusal};
 use signalbox_service::shutdown::Shutdown;
 use signalbox_service::telemetry::causes;
 use tower_http::csrf::CsrfLayer;
@@ -147,12 +147,12 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     http::describe(document, &["operator"])
 }
 
-/// How many entries a page has, and how many at most.
-pub(crate) fn page_size(asked: Option<u32>) -> http::Result<u32> {
-    match asked.unwrap_or(50) {
-        limit @ 1..=200 => Ok(limit),
-        _ => Err(Problem::new(Code::InvalidRequest).field("limit", "must be between 1 and 200").into()),
-    }
+/// How many entries a page is to have.
+pub(crate) type PageSize = Limit<200>;
+
+/// How many entries a page has.
+fn page_size(asked: Option<PageSize>) -> u32 {
+    asked.map_or(50, Limit::get)
 }
 
 /// What the store's errors are to a caller.

@@ -38,7 +38,7 @@ pub use aside::Place;
 pub use changes::Following;
 pub use deed::{Again, Deed, Doing, Head, HeadState, Settling, Trigger};
 pub use delivery::{DeliveryFilter, NewDelivery, Receipt, Waiting};
-pub use read::{RunFilter, Visible};
+pub use read::{RepoFilter, RunFilter, Visible};
 pub use retention::Retention;
 pub use signalbox_controller_core::lease::{Lease, Leased, Live};
 pub use tokens::{NewToken, UNLISTED};

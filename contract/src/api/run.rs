@@ -317,7 +317,7 @@ pub struct EventView {
     /// Who caused it, where somebody did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principal: Option<String>,
-    /// The details; their shape depends on the kind.
+    /// The details. What they have depends on the kind, and is documented with it.
     #[schema(value_type = Object)]
     pub body: serde_json::Value,
 }

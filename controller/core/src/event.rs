@@ -1,6 +1,7 @@
 //! What can happen to a run.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use signalbox_contract::api::deploy::HostResult;
 use signalbox_contract::api::run::{ArtifactView, RerunFrom};
 use signalbox_contract::api::vcs::{Timings, Transferred};
@@ -159,6 +160,28 @@ pub enum Event {
         #[serde(default)]
         remarks: Vec<String>,
     },
+}
+
+/// The details of an entry of the event log, in the documented shape. What was written before there was one is brought into
+/// it: a plan stood there as what came of resolving it, a deployment as a pair, and each entry said its own kind again.
+pub fn details(mut body: Value) -> Value {
+    let Some(members) = body.as_object_mut() else { return body };
+    members.remove("event");
+    if let Some(resolved) = members.get_mut("plan") {
+        let told = [("Ok", "planned", "steps"), ("Err", "refused", "failure")].into_iter().find_map(|(variant, outcome, member)| {
+            let value = resolved.as_object_mut()?.remove(variant)?;
+            Some(json!({ "outcome": outcome, member: value }))
+        });
+        if let Some(told) = told {
+            *resolved = told;
+        }
+    }
+    if let Some(deploy) = body.pointer_mut("/request/deploy")
+        && let Some([artifact, target]) = deploy.as_array().map(Vec::as_slice)
+    {
+        *deploy = json!({ "artifact": artifact, "target": target });
+    }
+    body
 }
 
 impl Event {

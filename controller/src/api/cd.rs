@@ -46,19 +46,10 @@ pub(super) async fn post(
     Json(mut request): Json<CdRequest>,
 ) -> service_http::Result<Response> {
     check(&request)?;
-    check_ref(&request.ref_name)?;
     let known = api.config.repository(&request.repo);
     // Whoever may not start a run of a repository does not learn whether there is one.
     let Some((name, repository)) = known.filter(|(name, _)| operator.may(Action::Start, &of(name))) else {
-        let named: Option<RepoName> = request.repo.parse().ok();
-        operator.require(Action::Start, &Target { repo: named.as_ref(), ..Target::default() }).map_err(|Refusal(mut problem)| {
-            problem.detail.push_str(&meant(&api, &operator, &request.repo));
-            problem
-        })?;
-        return Err(Problem::new(Code::NotConfigured)
-            .detail(format!("{}{}", unknown_repository(&request.repo), meant(&api, &operator, &request.repo)))
-            .field("repo", "is neither the name of a configured repository nor the source URL of one")
-            .into());
+        return Err(of_no_repository(&api, &operator, &request).await);
     };
     // By its name or by its URL, it is the same repository that was meant.
     name.as_str().clone_into(&mut request.repo);
@@ -68,12 +59,16 @@ pub(super) async fn post(
         let target = Target { repo: Some(name), artifact: Some(artifact), environment: Some(&to.environment), name: Some(&to.name) };
         operator.require(Action::Deploy, &target)?;
     }
-    let (executor, deploy) = match (executor(&api, repository, &request), fitting(&api, &operator, target).await) {
-        (Ok(executor), Ok(deploy)) => (executor, deploy),
-        (Err(first), Err(further)) => return Err(both(first, further).into()),
-        (Err(problem), Ok(_)) | (Ok(_), Err(problem)) => return Err(problem.into()),
+    let executor = executor(&api, repository.executor.as_ref(), &request);
+    let unfit = executor.as_ref().map_or_else(|_| Vec::new(), |at| unfit(repository, &request, at));
+    let (executor, deploy) = match (check_ref(&request.ref_name), executor, fitting(&api, &operator, target).await) {
+        (Ok(()), Ok(executor), Ok(deploy)) if unfit.is_empty() => (executor, deploy),
+        (named, executor, deploy) => {
+            let faults = [named.err(), executor.err(), deploy.err()].into_iter().flatten();
+            return Err(together(faults.chain(unfit)).into());
+        }
     };
-    let mut order = order(name, repository, request, executor, deploy)?;
+    let mut order = order(name, repository, request, executor, deploy);
     order.artifacts = publishable(&operator, name);
     let run = NewRun { principal: operator.principal().to_owned(), request: Request::Cd(Box::new(order)), idempotency };
     accepted(api.store.accept(run).await.map_err(refused)?)
@@ -153,9 +148,40 @@ fn missing(field: &str, detail: &str) -> Problem {
     Problem::new(Code::NotConfigured).field(field, detail)
 }
 
+/// Why there is no run of something that is no configured repository; and of what else the request names, that is not configured
+/// either, as far as it can be told without one.
+async fn of_no_repository(api: &Api, operator: &Operator, request: &CdRequest) -> Refusal {
+    let named: Option<RepoName> = request.repo.parse().ok();
+    let meant = meant(api, operator, &request.repo);
+    if let Err(Refusal(mut problem)) = operator.require(Action::Start, &Target { repo: named.as_ref(), ..Target::default() }) {
+        problem.detail.push_str(&meant);
+        return problem.into();
+    }
+    let mut faults = vec![
+        Problem::new(Code::NotConfigured)
+            .detail(format!("{}{meant}", unknown_repository(&request.repo)))
+            .field("repo", "is neither the name of a configured repository nor the source URL of one"),
+    ];
+    faults.extend(check_ref(&request.ref_name).err());
+    if request.executor.is_some() {
+        faults.extend(executor(api, None, request).err());
+    }
+    if let (Some(artifact), Some(environment)) = (&request.artifact, &request.environment)
+        && let Some(name) = published_name(request)
+    {
+        let target = Target { repo: named.as_ref(), artifact: Some(artifact), environment: Some(environment), name: Some(&name) };
+        // Whoever may not deploy there does not learn whether there is such an environment.
+        if operator.may(Action::Deploy, &target) {
+            let to = DeployTarget { environment: environment.clone(), name };
+            faults.extend(api.check_target(operator, "environment", &to).await.err());
+        }
+    }
+    together(faults).into()
+}
+
 /// The executor that builds, by the request or by the repository's default.
-fn executor<'c>(api: &'c Api, repository: &RepositoryConfig, request: &CdRequest) -> Result<(ExecutorName, &'c ExecutorConfig), Problem> {
-    let executor = request.executor.as_ref().or(repository.executor.as_ref());
+fn executor<'c>(api: &'c Api, default: Option<&ExecutorName>, request: &CdRequest) -> Result<(ExecutorName, &'c ExecutorConfig), Problem> {
+    let executor = request.executor.as_ref().or(default);
     let executor = executor.ok_or_else(|| missing("executor", "must be given: the repository has no default"));
     let found = executor.and_then(|name| {
         let at = api.config.executors.get(name).ok_or_else(|| missing("executor", "is not configured"))?;
@@ -173,9 +199,14 @@ fn deploy_target(repository: &RepositoryConfig, request: &CdRequest) -> Result<O
     let Some(artifact) = request.artifact.clone() else { return Ok(None) };
     let environment = request.environment.clone().or_else(|| repository.environment.clone());
     let environment = environment.ok_or_else(|| missing("environment", "must be given: the repository has no default"))?;
-    let published = request.published_name.clone().or_else(|| Option::<PublishedName>::from(artifact.clone()));
-    let name = published.ok_or_else(|| missing("published_name", "must be given: the artifact's name does not fit a host"))?;
+    let name =
+        published_name(request).ok_or_else(|| missing("published_name", "must be given: the artifact's name does not fit a host"))?;
     Ok(Some((artifact, DeployTarget { environment, name })))
+}
+
+/// The name under which the artifact is published: its own, unless another is given.
+fn published_name(request: &CdRequest) -> Option<PublishedName> {
+    request.published_name.clone().or_else(|| Option::<PublishedName>::from(request.artifact.clone()?))
 }
 
 /// The same, if the deployment worker has it.
@@ -187,10 +218,29 @@ async fn fitting(api: &Api, operator: &Operator, target: Result<Option<Deploymen
     Ok(target)
 }
 
-/// Two things that are not configured, told at once.
-fn both(first: Problem, further: Problem) -> Problem {
-    let words = [Refusal::from(first.clone()).0.detail, Refusal::from(further.clone()).0.detail];
-    further.errors.into_iter().fold(first.detail(words.join(" ")), |problem, fault| problem.field(fault.field, fault.detail))
+/// All that is wrong, told at once, under the code of the first.
+fn together(faults: impl IntoIterator<Item = Problem>) -> Problem {
+    let told = faults.into_iter().map(|fault| Refusal::from(fault).0);
+    told.reduce(|first, further| {
+        let words = format!("{} {}", first.detail, further.detail);
+        further.errors.into_iter().fold(first.detail(words), |problem, fault| problem.field(fault.field, fault.detail))
+    })
+    .unwrap_or_else(|| Problem::new(Code::NotConfigured))
+}
+
+/// What the executor that builds cannot do for the request.
+fn unfit(repository: &RepositoryConfig, request: &CdRequest, (executor, at): &(ExecutorName, &ExecutorConfig)) -> Vec<Problem> {
+    let mut faults = Vec::new();
+    let pushed = matches!(repository.naming, Some(Naming::Same | Naming::Replace)) && at.kind.mirror().is_some();
+    if !request.inputs.is_empty() && pushed {
+        let detail = "cannot be given: the repository's naming has a push begin its builds, which carries none; configure naming = \"run\"";
+        faults.push(missing("inputs", detail));
+    }
+    if request.job.is_some() && at.kind.is_native() {
+        let detail = format!("makes no sense for the executor {executor}, which builds by a definition of its own");
+        faults.push(Problem::new(Code::InvalidBody).field("job", detail));
+    }
+    faults
 }
 
 /// The request with every default filled in.
@@ -200,18 +250,9 @@ fn order(
     request: CdRequest,
     (executor, at): (ExecutorName, &ExecutorConfig),
     deploy: Option<Deployment>,
-) -> Result<CdOrder, Problem> {
+) -> CdOrder {
     let CdRequest { ref_name, job, inputs, .. } = request;
-    if job.is_some() && at.kind.is_native() {
-        let detail = format!("makes no sense for the executor {executor}, which builds by a definition of its own");
-        return Err(Problem::new(Code::InvalidBody).field("job", detail));
-    }
-    let pushed = matches!(repository.naming, Some(Naming::Same | Naming::Replace)) && at.kind.mirror().is_some();
-    if !inputs.is_empty() && pushed {
-        let detail = "cannot be given: the repository's naming has a push begin its builds, which carries none; configure naming = \"run\"";
-        return Err(missing("inputs", detail));
-    }
-    Ok(CdOrder {
+    CdOrder {
         repo: name.clone(),
         source: repository.source.clone(),
         ref_name,
@@ -224,7 +265,7 @@ fn order(
         publish: true,
         vote: false,
         route: repository.route(at),
-    })
+    }
 }
 
 /// Which repository was probably meant, of those alone of which the asker may start runs; nothing if none is like it.

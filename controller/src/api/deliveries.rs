@@ -12,7 +12,7 @@ use signalbox_service::http::{self as service_http, Json, NoBody, Path, Query};
 use utoipa::IntoParams;
 
 use super::cd::of;
-use super::{Api, page_size, refused};
+use super::{Api, PageSize, page_size, refused};
 use crate::store::DeliveryFilter;
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -27,7 +27,8 @@ pub(crate) struct DeliveriesQuery {
     /// Older than this one: the `next` of the page before.
     pub(crate) cursor: Option<u64>,
     /// How many; 50 unless given, 200 at most.
-    pub(crate) limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    pub(crate) limit: Option<PageSize>,
 }
 
 /// Deliveries, newest first: those about repositories that the reader may see, and with the action `deliveries` all.
@@ -84,7 +85,7 @@ pub(crate) fn may_replay(operator: &Operator, view: &DeliveryView) -> bool {
 impl Api {
     /// A page of the deliveries that somebody may see.
     pub(crate) async fn deliveries(&self, operator: &Operator, query: DeliveriesQuery) -> service_http::Result<Page<DeliverySummary>> {
-        let limit = page_size(query.limit)?;
+        let limit = page_size(query.limit);
         if query.cursor.is_some_and(|cursor| i64::try_from(cursor).is_err()) {
             return Err(Problem::new(Code::InvalidRequest).field("cursor", "is not one that was given by a page").into());
         }

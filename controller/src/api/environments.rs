@@ -16,7 +16,7 @@ use signalbox_service::http::{self as service_http, Json, Path, Query};
 use utoipa::IntoParams;
 
 use super::cd::{accepted, idempotency};
-use super::{Api, not_answered, page_size, refused};
+use super::{Api, PageSize, not_answered, page_size, refused};
 use crate::roster::Unfit;
 use crate::store::NewRun;
 
@@ -31,7 +31,8 @@ pub(super) struct ListQuery {
     #[param(value_type = Option<String>)]
     cursor: Option<EnvironmentName>,
     /// How many; 50 unless given, 200 at most.
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    limit: Option<PageSize>,
 }
 
 /// The environments that the deployment worker's configuration defines, as far as the reader may see them, by their names.
@@ -46,7 +47,7 @@ pub(super) async fn list(
     operator: Operator,
     Query(query): Query<ListQuery>,
 ) -> service_http::Result<Json<Page<EnvironmentInfo>>> {
-    Ok(Json(api.environments(&operator, query.cursor.as_ref(), page_size(query.limit)? as usize).await?))
+    Ok(Json(api.environments(&operator, query.cursor.as_ref(), page_size(query.limit) as usize).await?))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -57,7 +58,8 @@ pub(super) struct HostsQuery {
     #[param(value_type = Option<String>)]
     cursor: Option<HostName>,
     /// Of how many hosts; 50 unless given, 200 at most.
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    limit: Option<PageSize>,
 }
 
 /// One environment: what each of its hosts shows now, by digest, since when, by which run. The hosts are asked.
@@ -73,7 +75,7 @@ pub(super) async fn get(
     Path(name): Path<EnvironmentName>,
     Query(query): Query<HostsQuery>,
 ) -> service_http::Result<Json<EnvironmentInfo>> {
-    let limit = page_size(query.limit)?;
+    let limit = page_size(query.limit);
     Ok(Json(api.environment(&operator, &name, query.cursor.as_ref(), limit).await?))
 }
 

@@ -2,12 +2,12 @@
 
 use axum::extract::State;
 use serde::Deserialize;
+use signalbox_contract::Problem;
 use signalbox_contract::api::Page;
 use signalbox_contract::api::mirrors::{CollectRequest, CollectResult, MirrorInfo};
 use signalbox_contract::grant::{Action, Target};
-use signalbox_contract::{Code, Problem};
 use signalbox_service::auth::Operator;
-use signalbox_service::http::{self as service_http, Json, Query};
+use signalbox_service::http::{self as service_http, Json, Limit, Query};
 use utoipa::IntoParams;
 
 use super::cd::of;
@@ -24,7 +24,8 @@ pub(crate) struct MirrorsQuery {
     /// The `next` of the page before.
     cursor: Option<String>,
     /// How many; 20 unless given, and at most.
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 20)]
+    limit: Option<Limit<MOST>>,
 }
 
 /// What is at the mirrors: of each repository the project, our refs with their age, the size. The mirrors' servers are
@@ -42,9 +43,7 @@ pub(super) async fn list(
     Query(query): Query<MirrorsQuery>,
 ) -> service_http::Result<Json<Page<MirrorInfo>>> {
     operator.require(Action::Operate, &Target::default())?;
-    let limit @ 1..=MOST = query.limit.unwrap_or(MOST) else {
-        return Err(Problem::new(Code::InvalidRequest).field("limit", format!("must be between 1 and {MOST}")).into());
-    };
+    let limit = query.limit.map_or(MOST, Limit::get);
     let mut page = api.workers.mirrors(query.cursor.as_deref(), limit).await.map_err(|error| not_answered("VCS worker", &error))?;
     page.items.retain(|info| operator.may(Action::Operate, &of(&info.name)));
     Ok(Json(page))

@@ -9,7 +9,7 @@ use signalbox_contract::api::run::{
     Accepted, EventView, RerunFrom, RerunRequest, RunAction, RunKind, RunState, RunSummary, RunView, Status,
 };
 use signalbox_contract::grant::{Action, Glob, Target};
-use signalbox_contract::{Problem, RefName, RepoName, RunId};
+use signalbox_contract::{Problem, RefName, RunId};
 use signalbox_controller_core::decide::may_rerun;
 use signalbox_controller_core::{Event, Run, view};
 use signalbox_service::auth::Operator;
@@ -18,8 +18,8 @@ use utoipa::IntoParams;
 
 use super::caching::{Caching, matches_tag};
 use super::cd::{accepted, of, publishable};
-use super::{Api, page_size, reach_of, refused, target_of};
-use crate::store::RunFilter;
+use super::{Api, PageSize, page_size, reach_of, refused, target_of};
+use crate::store::{RepoFilter, RunFilter};
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -28,7 +28,8 @@ pub(super) struct StatusQuery {
     /// Finished runs older than this one: the `next` of the page before.
     cursor: Option<RunId>,
     /// How many finished runs; 50 unless given, 200 at most.
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    limit: Option<PageSize>,
 }
 
 /// What is queued, what is built, what is finished.
@@ -44,7 +45,7 @@ pub(super) async fn status(
     operator: Operator,
     Query(query): Query<StatusQuery>,
 ) -> service_http::Result<Json<Status>> {
-    let limit = page_size(query.limit)?;
+    let limit = page_size(query.limit);
     Ok(Json(api.store.status(&api.visible(&operator).await?, query.cursor, limit).await.map_err(refused)?))
 }
 
@@ -52,10 +53,10 @@ pub(super) async fn status(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
-    /// Of this repository.
+    /// Of this repository: its name, or its source URL.
     #[param(value_type = Option<String>)]
-    repo: Option<RepoName>,
-    /// Of this ref.
+    repo: Option<RepoFilter>,
+    /// Of this ref. A short name is that of a branch and of a tag; `refs/heads/…` and `refs/tags/…` are one of them.
     #[serde(rename = "ref")]
     #[param(value_type = Option<String>)]
     ref_name: Option<RefName>,
@@ -64,7 +65,8 @@ pub(super) struct ListQuery {
     /// Older than this one: the `next` of the page before.
     cursor: Option<RunId>,
     /// How many; 50 unless given, 200 at most.
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    limit: Option<PageSize>,
 }
 
 /// Runs, newest first.
@@ -78,7 +80,7 @@ pub(super) async fn list(
     operator: Operator,
     Query(query): Query<ListQuery>,
 ) -> service_http::Result<Json<Page<RunSummary>>> {
-    let limit = page_size(query.limit)?;
+    let limit = page_size(query.limit);
     let filter = RunFilter { repo: query.repo, ref_name: query.ref_name, state: query.state, before: query.cursor };
     Ok(Json(api.store.runs(&filter, &api.visible(&operator).await?, limit).await.map_err(refused)?))
 }
@@ -123,7 +125,8 @@ pub(super) struct EventsQuery {
     /// Behind this entry: the number of the last one that was read.
     after: Option<u64>,
     /// How many; 50 unless given, 200 at most.
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    limit: Option<PageSize>,
 }
 
 /// What happened to a run, oldest first.
@@ -139,7 +142,7 @@ pub(super) async fn events(
     Query(query): Query<EventsQuery>,
 ) -> service_http::Result<Json<Page<EventView>>> {
     let run = api.run(&operator, id).await?;
-    let limit = page_size(query.limit)?;
+    let limit = page_size(query.limit);
     Ok(Json(api.store.events(run.id, query.after.unwrap_or_default(), limit).await.map_err(refused)?))
 }
 

@@ -12,12 +12,12 @@ use signalbox_contract::grant::{Action, Grant, Target};
 use signalbox_contract::token::{ISSUER, OperatorClaims, Service};
 use signalbox_contract::{Code, Problem};
 use signalbox_service::auth::Operator;
-use signalbox_service::http::{self as service_http, Json, NoBody, Path, Query};
+use signalbox_service::http::{self as service_http, Json, Limit, NoBody, Path, Query};
 use signalbox_service::secret::ExposeSecret as _;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use super::{Api, page_size, refused};
+use super::{Api, PageSize, page_size, refused};
 use crate::store::{NewToken, UNLISTED};
 
 /// The longest life of a token, in seconds: a year.
@@ -91,7 +91,8 @@ pub(super) struct TokensQuery {
     #[param(value_type = Option<String>)]
     cursor: Option<Uuid>,
     /// How many; 50 unless given, 200 at most.
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    limit: Option<PageSize>,
 }
 
 /// The tokens that were made: whose, for what, until when. Never the tokens themselves.
@@ -105,7 +106,7 @@ pub(super) async fn list(
     Query(query): Query<TokensQuery>,
 ) -> service_http::Result<Json<Page<TokenInfo>>> {
     operator.require(Action::Tokens, &Target::default())?;
-    Ok(Json(api.store.tokens(query.cursor, page_size(query.limit)?).await.map_err(refused)?))
+    Ok(Json(api.store.tokens(query.cursor, page_size(query.limit)).await.map_err(refused)?))
 }
 
 /// Revoke a token. One that was made with the keys at hand, and so is not on the list, is revoked by its id alike, by whoever may do everything. The controller refuses it at once, the artifact store within its next look at the revocations.
@@ -148,7 +149,8 @@ pub(super) struct RevocationsQuery {
     #[param(value_type = Option<String>)]
     cursor: Option<Uuid>,
     /// How many; 1000 unless given, and at most.
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
+    limit: Option<Limit<IDS>>,
 }
 
 /// The ids of revoked tokens that have not ended by themselves, in their order. Needs no token: an id alone is good for nothing.
@@ -157,8 +159,6 @@ pub(super) struct RevocationsQuery {
     (status = 400, description = "A parameter is not valid.", body = Problem),
 ))]
 pub(super) async fn revocations(State(api): State<Api>, Query(query): Query<RevocationsQuery>) -> service_http::Result<Json<Revocations>> {
-    let limit @ 1..=IDS = query.limit.unwrap_or(IDS) else {
-        return Err(Problem::new(Code::InvalidRequest).field("limit", format!("must be between 1 and {IDS}")).into());
-    };
+    let limit = query.limit.map_or(IDS, Limit::get);
     Ok(Json(api.store.revocations(query.cursor, limit).await.map_err(refused)?))
 }

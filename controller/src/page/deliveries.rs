@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use signalbox_contract::ForgeName;
 use signalbox_contract::api::delivery::{DeedKind, DeedView, DeliveryState, DeliverySummary, DeliveryView, Via};
 use signalbox_service::auth::Operator;
-use signalbox_service::http::{Form, Path, Query};
+use signalbox_service::http::{Form, Limit, Path, Query};
 
 use super::error::PageError;
 use super::words::{Fact, State as StateWord, age, log_text, moment};
@@ -53,7 +53,7 @@ struct Deed {
 
 /// `GET /view/deliveries`
 pub(super) async fn list(State(api): State<Api>, operator: Operator, Query(query): Query<DeliveriesQuery>) -> Result<Response, PageError> {
-    let (source, state, limit, first) = (query.source.clone(), query.state, query.limit, query.cursor.is_none());
+    let (source, state, limit, first) = (query.source.clone(), query.state, query.limit.map(Limit::get), query.cursor.is_none());
     let found = api.deliveries(&operator, query).await?;
     let now = api.clock.now();
     let chosen = |name: &'static str, wanted: Option<DeliveryState>| (address(source.as_ref(), wanted, limit, None), name, wanted == state);

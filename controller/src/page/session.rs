@@ -1,18 +1,16 @@
 //! Signing in and out.
 
 use askama::Template;
-use axum::Form;
 use axum::extract::State;
-use axum::extract::rejection::FormRejection;
 use axum::response::{IntoResponse, Redirect, Response};
 use http::header::SET_COOKIE;
 use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 use signalbox_service::auth::{Operator, SESSION_COOKIE};
-use signalbox_service::http::{Refusal, internal};
+use signalbox_service::http::{Form, Refusal, internal};
 
 use super::error::PageError;
-use super::{Visitor, page};
+use super::{Button, Visitor, page};
 use crate::api::Api;
 
 #[derive(Template)]
@@ -23,7 +21,9 @@ struct SignIn {
     refresh: bool,
 }
 
-#[derive(Deserialize)]
+/// A form without a token is one whose token is not valid.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct Credentials {
     token: String,
 }
@@ -37,9 +37,7 @@ pub(super) async fn get(operator: Result<Operator, Refusal>) -> Result<Response,
 }
 
 /// `POST /sign-in`: the token goes into a cookie that scripts cannot read and other sites cannot use, and that ends with it.
-pub(super) async fn sign_in(State(api): State<Api>, form: Result<Form<Credentials>, FormRejection>) -> Result<Response, PageError> {
-    // A form that is not ours holds no token.
-    let token = form.map(|Form(Credentials { token })| token).unwrap_or_default();
+pub(super) async fn sign_in(State(api): State<Api>, Form(Credentials { token }): Form<Credentials>) -> Result<Response, PageError> {
     let token = token.trim();
     let Ok(claims) = api.verifier.operator(token) else {
         let notice = "This is not a token that is valid here. It may have ended, been revoked, or be for another service.";
@@ -52,7 +50,7 @@ pub(super) async fn sign_in(State(api): State<Api>, form: Result<Form<Credential
 }
 
 /// `POST /sign-out`
-pub(super) async fn sign_out(State(api): State<Api>) -> Result<Response, PageError> {
+pub(super) async fn sign_out(State(api): State<Api>, Form(Button {}): Form<Button>) -> Result<Response, PageError> {
     Ok(([(SET_COOKIE, cookie(&api, "", 0)?)], Redirect::to("/sign-in")).into_response())
 }
 

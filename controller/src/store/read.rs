@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use signalbox_contract::api::Page;
 use signalbox_contract::api::run::{EventView, RunState, RunSummary, Status};
-use signalbox_contract::{AttemptKey, EnvironmentName, ExecutorName, PublishedName, RefName, RepoName, RunId};
+use signalbox_contract::{AttemptKey, EnvironmentName, ExecutorName, PublishedName, RefName, RepoName, RunId, SourceUrl};
 use signalbox_controller_core::Run;
+use signalbox_controller_core::event::details;
 use signalbox_service::telemetry::causes;
 use sqlx::{QueryBuilder, Sqlite};
 
@@ -36,12 +38,31 @@ pub enum Visible {
     },
 }
 
+/// A repository, as whoever asks names it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum RepoFilter {
+    /// By its name.
+    Name(RepoName),
+    /// By the source that its name is bound to.
+    Source(SourceUrl),
+}
+
+impl TryFrom<String> for RepoFilter {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let named = text.parse().map(Self::Name);
+        named.or_else(|_| text.parse().map(Self::Source)).map_err(|_| "must be the name of a repository, or its source URL")
+    }
+}
+
 /// Which runs are asked for.
 #[derive(Debug, Clone, Default)]
 pub struct RunFilter {
     /// Of this repository.
-    pub repo: Option<RepoName>,
-    /// Of this ref.
+    pub repo: Option<RepoFilter>,
+    /// Of this ref: a branch or a tag by its full name, or both by the short one.
     pub ref_name: Option<RefName>,
     /// In this state.
     pub state: Option<RunState>,
@@ -92,11 +113,17 @@ impl Store {
     /// When it could not be read.
     pub async fn runs(&self, filter: &RunFilter, visible: &Visible, limit: u32) -> Result<Page<RunSummary>, StoreError> {
         let mut query = QueryBuilder::<Sqlite>::new(format!("{LISTED} WHERE true"));
-        if let Some(repo) = &filter.repo {
-            query.push(" AND repo = ").push_bind(repo.as_str().to_owned());
+        match &filter.repo {
+            Some(RepoFilter::Name(name)) => {
+                query.push(" AND repo = ").push_bind(name.to_string());
+            }
+            Some(RepoFilter::Source(source)) => {
+                query.push(" AND repo IN (SELECT name FROM repository WHERE source = ").push_bind(source.to_string()).push(")");
+            }
+            None => {}
         }
         if let Some(ref_name) = &filter.ref_name {
-            query.push(" AND ref = ").push_bind(ref_name.short().to_owned());
+            push_ref(&mut query, ref_name);
         }
         if let Some(state) = filter.state {
             query.push(" AND state = ").push_bind(state_word(state));
@@ -162,7 +189,7 @@ impl Store {
             .map(|(n, at, kind, principal, body)| {
                 let n = u64::try_from(n).unwrap_or_default();
                 // An entry that is damaged loses its details, and takes no other with it.
-                let body = serde_json::from_slice(&body).unwrap_or_default();
+                let body = details(serde_json::from_slice(&body).unwrap_or_default());
                 EventView { n, at: moment(at), kind: text(kind), principal: principal.map(text), body }
             })
             .collect();
@@ -229,6 +256,20 @@ impl Store {
         let active = sqlx::query_scalar("SELECT count(*) FROM run WHERE state <> 'finished'").fetch_one(&self.db.readers).await?;
         Ok((lanes, active))
     }
+}
+
+/// Runs of a ref. Their column has its short name, which a branch and a tag may share; which of them it is says the run's record:
+/// the ref as the source has it, or until that is known the one that was asked for. A short name that is not resolved yet may
+/// mean either, and what a damaged record means nobody can tell.
+fn push_ref(query: &mut QueryBuilder<Sqlite>, wanted: &RefName) {
+    let short = wanted.short();
+    query.push(" AND ref = ").push_bind(short.to_owned());
+    if short == wanted.as_str() {
+        return;
+    }
+    // Parsing what is no JSON would fail the whole list; only a CASE promises that it is not tried.
+    query.push(" AND CASE WHEN json_valid(body) THEN coalesce(body->>'$.ref_name', body->>'$.request.ref_name', ref) ELSE ref END IN (");
+    query.push_bind(short.to_owned()).push(", ").push_bind(wanted.to_string()).push(")");
 }
 
 fn push_visible(query: &mut QueryBuilder<Sqlite>, visible: &Visible) -> Result<(), StoreError> {

@@ -5,8 +5,9 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use signalbox_contract::Code;
 use signalbox_contract::api::run::{Accepted, Outcome};
+use signalbox_contract::grant::Action;
 
-use crate::house::{House, answer, expect, refused};
+use crate::house::{House, Setup, answer, expect, on_repos, refused};
 use crate::pages::with_cookie;
 
 /// A form that a page of ours sends.
@@ -31,6 +32,9 @@ async fn a_form_with_fields_that_are_not_known_or_not_valid_does_nothing_and_the
         (rollback, "published_name=hello&published_name=hello", "at `published_name`: stands there twice"),
         (rollback, "", "at `published_name`: is missing"),
         (rollback, "published_name=A/b", "at `published_name`: "),
+        ("/sign-out", "x=1", "at `x`: is not known here"),
+        ("/sign-in", "token=x&y=1", "at `y`: is not known here"),
+        ("/sign-in", "token=x&token=y", "at `token`: stands there twice"),
     ] {
         let page = answer(form(&house, path, fields), StatusCode::BAD_REQUEST).await;
         assert!(page.headers()["content-type"].to_str().expect("text").starts_with("text/html"), "{path} {fields}");
@@ -51,11 +55,39 @@ async fn an_address_with_parameters_that_are_not_valid_is_a_page_that_names_each
     let house = House::open().await;
     let page = answer(with_cookie(house.bare(Method::GET, "/runs?x=1&y=2"), house.token()), StatusCode::BAD_REQUEST).await;
     let text = page.text().await.expect("a page");
-    assert!(text.contains("A parameter is not valid at `x`: is not known here. [y: is not known here]"), "{text}");
+    assert!(text.contains("A parameter is not valid at `x`: is not known here") && text.contains("[y: is not known here"), "{text}");
     let known = refused(house.get("/runs?state=foo&ref=a..b&cursor=zz&limit=-1"), 400).await;
     let fields: Vec<&str> = known.errors.iter().map(|fault| fault.field.as_str()).collect();
     assert_eq!(fields, ["state", "ref", "cursor", "limit"], "{known:?}");
     assert!(known.detail.contains("`state`"), "{known:?}");
+    for (query, fields) in [
+        ("/runs?zzz=1&state=foo&token=hunter2&limit=500&repo=a%20b", "zzz state token limit repo"),
+        ("/status?limit=0&page=2", "limit page"),
+        ("/deliveries?limit=x&x=1&state=y", "limit x state"),
+        ("/revocations?x=1&limit=1001&cursor=y", "x limit cursor"),
+    ] {
+        let told = refused(house.get(query), 400).await;
+        let fields_told: Vec<&str> = told.errors.iter().map(|fault| fault.field.as_str()).collect();
+        assert_eq!(fields_told.join(" "), fields, "{query}: {told:?}");
+        assert!(!format!("{told:?}").contains("hunter2"), "{told:?}");
+    }
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_artifact_is_named_and_a_digest_in_its_place_is_told_so() {
+    let house = House::open().await;
+    let digest = house.world.blobs().publish("tool", b"1").to_string();
+    for (path, body, field) in [
+        ("/environments/test/deploy", json!({ "artifact_id": digest, "published_name": "tool" }), "artifact_id"),
+        ("/cd", json!({ "repo": "hello", "ref": "main", "artifact": digest }), "artifact"),
+    ] {
+        let problem = refused(house.post(path, &body), 400).await;
+        assert_eq!(problem.errors[0].field, field, "{problem:?}");
+        for words in ["must not be a digest", "what a name shows in the artifact store", "a rollback takes the digest"] {
+            assert!(problem.detail.contains(words), "{words}: {problem:?}");
+        }
+    }
     house.close().await;
 }
 
@@ -72,6 +104,47 @@ async fn an_executor_and_an_environment_that_are_not_configured_are_told_at_once
     }
     let right = json!({ "repo": "hello", "ref": "main", "executor": "local" });
     let _: Accepted = expect(house.post("/cd", &right), StatusCode::ACCEPTED).await;
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_a_request_names_and_that_is_not_there_is_told_at_once() {
+    let pushed = "[repositories.pushed]\nsource = \"https://git.example.org/pushed\"\nexecutor = \"far\"\nnaming = \"same\"";
+    let house = House::with(Setup::default().table(pushed)).await;
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let inputs = json!({ "WHO": "me" });
+    for (body, status, fields) in [
+        (
+            json!({ "repo": "gone", "ref": commit, "artifact": "a", "executor": "gone", "environment": "nowhere" }),
+            422,
+            "repo ref executor environment",
+        ),
+        (json!({ "repo": "gone", "ref": "main" }), 422, "repo"),
+        (json!({ "repo": "gone", "ref": "main", "executor": "local", "artifact": "a", "environment": "test" }), 422, "repo"),
+        (
+            json!({ "repo": "hello", "ref": commit, "artifact": "a", "executor": "gone", "environment": "nowhere" }),
+            422,
+            "ref executor environment",
+        ),
+        (
+            json!({ "repo": "pushed", "ref": "main", "inputs": inputs, "job": "cd", "artifact": "a", "environment": "nowhere" }),
+            422,
+            "environment inputs job",
+        ),
+        (json!({ "repo": "native", "ref": "main", "job": "cd" }), 400, "job"),
+    ] {
+        let problem = refused(house.post("/cd", &body), status).await;
+        let told: Vec<&str> = problem.errors.iter().map(|fault| fault.field.as_str()).collect();
+        assert_eq!(told.join(" "), fields, "{body}: {problem:?}");
+    }
+    // Whoever may not deploy does not learn which environments there are, nor whoever may not start which repositories.
+    let starter = house.token_of("starter", vec![on_repos(&[Action::Start], &["*"])]);
+    let body = json!({ "repo": "gone", "ref": "main", "artifact": "a", "environment": "nowhere" });
+    let problem = refused(house.by(&starter, Method::POST, "/cd").json(&body), 422).await;
+    assert!(problem.errors.len() == 1 && !problem.detail.contains("production"), "{problem:?}");
+    let stranger = house.token_of("stranger", vec![on_repos(&[Action::Start], &["team/*"])]);
+    let body = json!({ "repo": "hello", "ref": commit, "executor": "gone" });
+    assert!(refused(house.by(&stranger, Method::POST, "/cd").json(&body), 403).await.errors.is_empty());
     house.close().await;
 }
 

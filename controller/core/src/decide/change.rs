@@ -11,7 +11,7 @@ use signalbox_contract::{AttemptKey, Failure, FailureClass, FailureCode, Verdict
 use super::{Decision, Limits, LogEntry, settled};
 use crate::attempt::{Attempt, Phase};
 use crate::effect::{Act, AtExecutor, Effect, Kind};
-use crate::event::Event;
+use crate::event::{Event, details};
 use crate::plan::Work;
 use crate::resource::Message;
 use crate::run::{INTERRUPTIONS, LOST_RETRIES, Run};
@@ -56,13 +56,13 @@ impl Change {
 
     pub(super) fn log(&mut self, kind: &'static str, principal: Option<String>, body: Value) {
         self.run.events += 1;
-        self.log.push(LogEntry { kind, principal, body });
+        self.log.push(LogEntry { kind, principal, body: details(body) });
     }
 
     /// Puts the event itself in front of what followed from it.
     pub(super) fn log_first(&mut self, event: &Event) {
         // Our own enums always have a JSON form; an event without one would only lose its details in the log.
-        let body = serde_json::to_value(event).unwrap_or(Value::Null);
+        let body = details(serde_json::to_value(event).unwrap_or(Value::Null));
         self.run.events += 1;
         self.log.insert(0, LogEntry { kind: event.word(), principal: event.principal().map(str::to_owned), body });
     }

@@ -154,6 +154,7 @@ async fn repo(State(desk): State<Desk>, act: Act<RepoRequest>) -> Response {
         sources.fetched.push(request.git.to_string());
         // What is reviewed has the definition of its own ref, else that of the branch that all begin with.
         let review = request.ref_name.as_str().starts_with("refs/changes/");
+        let tag = request.ref_name.as_str().starts_with("refs/tags/");
         let own = request.ref_name.short().to_owned();
         let branch = if review && !sources.definitions.contains_key(&own) { "main".to_owned() } else { own };
         let Some(file) = sources.definitions.get(&branch) else {
@@ -161,7 +162,7 @@ async fn repo(State(desk): State<Desk>, act: Act<RepoRequest>) -> Response {
         };
         Ok(RepoResult {
             sha: request.sha.unwrap_or_else(|| sources.sha(&branch)),
-            ref_name: if review { request.ref_name } else { format!("refs/heads/{branch}").parse().expect("a ref") },
+            ref_name: if review || tag { request.ref_name } else { format!("refs/heads/{branch}").parse().expect("a ref") },
             files: request.files.into_iter().map(|path| (path, file.clone())).collect(),
             transferred: Transferred::default(),
             timings: Timings::default(),
