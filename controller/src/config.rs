@@ -20,7 +20,7 @@ use signalbox_service::secret::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use crate::log::SHORTEST;
-use crate::store::Retention;
+use crate::store::{RepoFilter, Retention};
 
 pub use executor::{ExecutorConfig, ExecutorKind, GitLabConfig, HookConfig, IdentityConfig};
 pub use forge::{ForgeConfig, ForgeKind, IntakeConfig};
@@ -202,6 +202,17 @@ impl Config {
         let mut url = hook.address.clone().or_else(|| self.common.url())?;
         url.set_path(&format!("{}/webhooks/{name}", url.path().trim_end_matches('/')));
         Some(HookTerms { url, secrets: forge.secrets.clone(), signing: forge.signing.clone() })
+    }
+
+    /// The repository that is meant, by its name where the source is that of one. What is not configured any more is as it was.
+    pub(crate) fn named(&self, repo: RepoFilter) -> RepoFilter {
+        match repo {
+            RepoFilter::Source(source) => {
+                let configured = self.repositories.iter().find(|(_, repository)| repository.source == source);
+                configured.map_or(RepoFilter::Source(source), |(name, _)| RepoFilter::Name(name.clone()))
+            }
+            RepoFilter::Name(_) => repo,
+        }
     }
 
     /// The repository of this name, or of this source.

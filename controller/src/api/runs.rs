@@ -81,7 +81,8 @@ pub(super) async fn list(
     Query(query): Query<ListQuery>,
 ) -> service_http::Result<Json<Page<RunSummary>>> {
     let limit = page_size(query.limit);
-    let filter = RunFilter { repo: query.repo, ref_name: query.ref_name, state: query.state, before: query.cursor };
+    let repo = query.repo.map(|repo| api.config.named(repo));
+    let filter = RunFilter { repo, ref_name: query.ref_name, state: query.state, before: query.cursor };
     Ok(Json(api.store.runs(&filter, &api.visible(&operator).await?, limit).await.map_err(refused)?))
 }
 

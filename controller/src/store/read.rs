@@ -44,7 +44,7 @@ pub enum Visible {
 pub enum RepoFilter {
     /// By its name.
     Name(RepoName),
-    /// By the source that its name is bound to.
+    /// By its source: that which the name was bound to when it was first fetched.
     Source(SourceUrl),
 }
 

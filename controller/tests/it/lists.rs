@@ -7,7 +7,7 @@ use signalbox_contract::api::Page;
 use signalbox_contract::api::run::{Outcome, RunSummary};
 use signalbox_contract::grant::Action;
 
-use crate::house::{House, SOURCE, expect, on_repos, refused};
+use crate::house::{House, SOURCE, Setup, expect, on_repos, refused};
 
 async fn found(house: &House, token: &str, query: &[(&str, &str)]) -> Vec<RunId> {
     let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
@@ -48,7 +48,7 @@ async fn a_branch_and_a_tag_of_one_name_are_told_apart_by_their_full_names() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repository_is_named_by_its_source_url_too() {
-    let house = House::open().await;
+    let mut house = House::open().await;
     let run = house.cd(&json!({ "repo": SOURCE, "ref": "main" })).await;
     let of_another = house.cd(&json!({ "repo": "native", "ref": "main" })).await;
     for (named, runs) in [
@@ -63,6 +63,14 @@ async fn a_repository_is_named_by_its_source_url_too() {
     }
     let stranger = house.token_of("stranger", vec![on_repos(&[Action::Read], &["native"])]);
     assert!(found(&house, &stranger, &[("repo", SOURCE)]).await.is_empty(), "what may not be seen is not found by its source either");
+    // What was fetched from there stays known, whatever is configured since.
+    house.ends(run, Outcome::Passed).await;
+    house.stops().await;
+    house.set_up(Setup::default().source("https://git.example.org/moved"));
+    house.comes_back().await;
+    for source in [SOURCE, "https://git.example.org/moved"] {
+        assert_eq!(found(&house, house.token(), &[("repo", source)]).await, [run], "{source}");
+    }
     let problem = refused(house.get("/runs?repo=https%3A%2F%2Fuser%3Ahunter2%40git.example.org%2Fhello"), 400).await;
     assert_eq!(problem.detail, "A parameter is not valid at `repo`: must be the name of a repository, or its source URL.");
     house.close().await;
