@@ -37,7 +37,7 @@ pub struct Orders {
 impl Orders {
     /// So many kills, from this seed.
     pub const fn new(kills: usize, seed: u64) -> Self {
-        Self { kills, seed, patience: Duration::from_mins(3) }
+        Self { kills, seed, patience: Duration::from_mins(8) }
     }
 }
 

@@ -47,7 +47,7 @@ pub struct Orders {
 impl Orders {
     /// So many changes, from this seed.
     pub const fn new(changes: usize, seed: u64) -> Self {
-        Self { changes, seed, patience: Duration::from_mins(4) }
+        Self { changes, seed, patience: Duration::from_mins(8) }
     }
 }
 
