@@ -106,6 +106,8 @@ const RULES: &[Rule] = &[
         may_test_with: &[],
         may_use: None,
     },
+    // It drives the shipped program from outside, and links none of its services.
+    Rule { name: "signalbox-benchmarks", may_link: &[CONTRACT, SERVICE], may_test_with: &[], may_use: None },
     Rule { name: "xtask", may_link: &[], may_test_with: &[], may_use: None },
 ];
 
