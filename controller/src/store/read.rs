@@ -125,8 +125,15 @@ impl Store {
         if let Some(ref_name) = &filter.ref_name {
             push_ref(&mut query, ref_name);
         }
-        if let Some(state) = filter.state {
-            query.push(" AND state = ").push_bind(state_word(state));
+        match filter.state {
+            None => {}
+            Some(RunState::Finished) => {
+                query.push(" AND state = 'finished'");
+            }
+            // The literal lets the index of active runs be used: those that are not are not looked at, however many there are.
+            Some(state) => {
+                query.push(" AND state <> 'finished' AND state = ").push_bind(state_word(state));
+            }
         }
         if let Some(before) = filter.before {
             query.push(" AND id < ").push_bind(before.to_string());

@@ -26,7 +26,8 @@ fn puts(path: &str) -> String {
 /// Puts a file by curl, and says how long that took.
 async fn put(folder: &Path, file: &Path, url: &str, header: &str) -> Result<Duration> {
     let begun = Instant::now();
-    let curl = Program::new("curl").env("PATH", "/usr/local/bin:/usr/bin:/bin").dir(folder).args(["-sS", "-f", "-o", "/dev/null", "-H", header]);
+    let curl =
+        Program::new("curl").env("PATH", "/usr/local/bin:/usr/bin:/bin").dir(folder).args(["-sS", "-f", "-o", "/dev/null", "-H", header]);
     let output = curl.arg("-T").arg(file).arg(url).run(Bounds::new(Duration::from_mins(5))).await.context("running curl")?;
     if !output.status.success() {
         bail!("PUT {url}: {}", String::from_utf8_lossy(&output.stderr));

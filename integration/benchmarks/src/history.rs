@@ -9,8 +9,8 @@ use serde_json::Value;
 use signalbox_contract::RunId;
 use signalbox_contract::token::Service;
 use signalbox_service::git::testing::GitServer;
-use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
 use crate::bench::{Bench, Memory, least, memory, millis, most};
 use crate::intake::{ASKED, waiting_site};
@@ -30,7 +30,7 @@ const ACTIVE: usize = 1000;
 const AT_ONCE: usize = 10_000;
 
 /// One run in so many is of a repository that is seldom built.
-const SELDOM: usize = 100;
+const SELDOM: usize = 10;
 
 /// What is read, and by which name it is told.
 const READ: [(&str, &str); 4] = [

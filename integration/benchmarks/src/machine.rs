@@ -9,7 +9,9 @@ use signalbox_service::process::{Bounds, Program};
 pub(crate) fn facts() -> Vec<String> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let after = |text: &str, word: &str| {
-        text.lines().find_map(|line| line.strip_prefix(word)).map(|rest| rest.trim_start_matches([' ', '\t', ':', '=']).trim_matches('"').to_owned())
+        text.lines()
+            .find_map(|line| line.strip_prefix(word))
+            .map(|rest| rest.trim_start_matches([' ', '\t', ':', '=']).trim_matches('"').to_owned())
     };
     let cpuinfo = read("/proc/cpuinfo");
     let model = after(&cpuinfo, "model name").unwrap_or_else(|| "unknown processor".to_owned());

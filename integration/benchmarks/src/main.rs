@@ -6,6 +6,7 @@ mod footprint;
 mod history;
 mod intake;
 mod machine;
+mod mirroring;
 mod peer;
 mod site;
 mod table;
@@ -35,6 +36,8 @@ enum Measurement {
     Puts,
     /// A2: large blobs put, and blobs read.
     Transfers,
+    /// V1, V2 and V3: a commit mirrored.
+    Mirroring,
     /// S1 and S2: memory, start and size.
     Footprint,
 }
@@ -46,6 +49,7 @@ impl Measurement {
             Self::History => history::reads(bench).await,
             Self::Puts => blobs::small_puts(bench).await,
             Self::Transfers => blobs::transfers(bench).await,
+            Self::Mirroring => mirroring::mirroring(bench).await,
             Self::Footprint => footprint::footprint(bench).await,
         }
     }

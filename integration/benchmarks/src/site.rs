@@ -52,7 +52,8 @@ impl Site {
     /// When that cannot be done.
     pub(crate) async fn made(program: &Path, place: &Path, besides: &Besides) -> Result<Self> {
         let home = tempfile::Builder::new().prefix("site-").tempdir_in(place).context("making a folder")?;
-        let site = Self { program: program.to_owned(), home, addresses: SERVICES.map(|service| (service, free_port())).into(), running: None };
+        let site =
+            Self { program: program.to_owned(), home, addresses: SERVICES.map(|service| (service, free_port())).into(), running: None };
         let made = site.command(&["init", "site"]).run(Bounds::new(PATIENCE)).await.context("running signalbox init")?;
         if !made.status.success() {
             bail!("signalbox init: {}", String::from_utf8_lossy(&made.stderr));

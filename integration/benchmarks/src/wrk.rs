@@ -44,10 +44,8 @@ impl Load {
 
     /// The same, but each request has this method and body.
     pub(crate) fn sending(mut self, method: &str, content_type: &str, body: &str) -> Self {
-        self.script = Some(format!(
-            "wrk.method = \"{method}\"\nwrk.body = {}\nwrk.headers[\"content-type\"] = \"{content_type}\"\n",
-            quoted(body)
-        ));
+        self.script =
+            Some(format!("wrk.method = \"{method}\"\nwrk.body = {}\nwrk.headers[\"content-type\"] = \"{content_type}\"\n", quoted(body)));
         self
     }
 
@@ -100,7 +98,10 @@ fn read(said: &str) -> Result<Measured> {
         }
     }
     let after = |word: &str| {
-        said.lines().find_map(|line| line.trim().strip_prefix(word)).map(str::trim).with_context(|| format!("it says nothing of {word}: {said}"))
+        said.lines()
+            .find_map(|line| line.trim().strip_prefix(word))
+            .map(str::trim)
+            .with_context(|| format!("it says nothing of {word}: {said}"))
     };
     let rate = after("Requests/sec:")?.parse().context("its rate")?;
     let p99 = milliseconds(after("99%")?).context("its times")?;

@@ -11,7 +11,8 @@ use tempfile::TempDir;
 use super::{PATIENCE, program, said};
 
 /// Where Debian has its programs, newest first.
-const PLACES: [&str; 4] = ["/usr/lib/postgresql/18/bin", "/usr/lib/postgresql/17/bin", "/usr/lib/postgresql/16/bin", "/usr/lib/postgresql/15/bin"];
+const PLACES: [&str; 4] =
+    ["/usr/lib/postgresql/18/bin", "/usr/lib/postgresql/17/bin", "/usr/lib/postgresql/16/bin", "/usr/lib/postgresql/15/bin"];
 
 /// One row of what a run is about.
 const INSERT: &str = "INSERT INTO run (body) VALUES ('{\"repo\": \"hello\", \"ref\": \"refs/heads/main\", \"state\": \"queued\", \"principal\": \"somebody\"}');\n";
@@ -29,13 +30,18 @@ impl Postgres {
     /// # Errors
     /// When that cannot be done.
     pub(crate) async fn start(place: &Path) -> Result<Self> {
-        let programs = PLACES.iter().map(PathBuf::from).find(|place| place.join("initdb").is_file()).context("PostgreSQL is not installed")?;
+        let programs =
+            PLACES.iter().map(PathBuf::from).find(|place| place.join("initdb").is_file()).context("PostgreSQL is not installed")?;
         let folder = tempfile::Builder::new().prefix("postgres-").tempdir_in(place)?;
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777))?;
         let data = folder.path().join("data");
         let initdb = as_user(&programs.join("initdb"), folder.path()).args(["-A", "trust", "-U", "postgres", "-D"]).arg(&data);
         said(initdb, "initdb").await?;
-        let server = as_user(&programs.join("postgres"), folder.path()).arg("-D").arg(&data).args(["-c", "listen_addresses=", "-k"]).arg(folder.path());
+        let server = as_user(&programs.join("postgres"), folder.path())
+            .arg("-D")
+            .arg(&data)
+            .args(["-c", "listen_addresses=", "-k"])
+            .arg(folder.path());
         let running = server.start().context("starting PostgreSQL")?;
         let this = Self { programs, folder, _running: running };
         let begun = Instant::now();
@@ -62,7 +68,10 @@ impl Postgres {
         std::fs::write(&script, INSERT)?;
         let seconds = time.as_secs().max(1).to_string();
         let bench = program(self.programs.join("pgbench"), self.folder.path()).arg("-h").arg(self.folder.path());
-        let bench = bench.args(["-U", "postgres", "-n", "-M", "prepared", "-c", "64", "-j", "2", "-T", &seconds, "-f"]).arg(&script).arg("postgres");
+        let bench = bench
+            .args(["-U", "postgres", "-n", "-M", "prepared", "-c", "64", "-j", "2", "-T", &seconds, "-f"])
+            .arg(&script)
+            .arg("postgres");
         let text = said(bench, "pgbench").await?;
         let line = text.lines().find_map(|line| line.strip_prefix("tps = ")).context("pgbench says no rate")?;
         let Some(rate) = line.split(' ').next() else { bail!("pgbench says {line}") };
