@@ -10,6 +10,7 @@ mod changes;
 mod command;
 mod deed;
 mod delivery;
+mod list;
 mod memory;
 mod read;
 mod restored;
@@ -38,7 +39,8 @@ pub use aside::Place;
 pub use changes::Following;
 pub use deed::{Again, Deed, Doing, Head, HeadState, Settling, Trigger};
 pub use delivery::{DeliveryFilter, NewDelivery, Receipt, Waiting};
-pub use read::{RepoFilter, RunFilter, Visible};
+pub use list::{RepoFilter, RunFilter, Visible};
+
 pub use retention::Retention;
 pub use signalbox_controller_core::lease::{Lease, Leased, Live};
 pub use tokens::{NewToken, UNLISTED};
