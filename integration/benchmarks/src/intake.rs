@@ -11,11 +11,15 @@ use crate::table::{Goal, Peer, Row};
 use crate::wrk::Load;
 
 /// An installation with one repository whose source never answers: whatever is accepted stays accepted, and nothing is built.
+/// Its history is kept, however long it gets.
 pub(crate) async fn waiting_site(bench: &Bench, source: &GitServer) -> Result<Site> {
     source.misbehave(Misbehaviour::Hang);
     let besides = Besides {
         controller_keys: "queue = 1000000".to_owned(),
-        controller: format!("[repositories.hello]\nsource = \"{}\"\nexecutor = \"local\"\n", source.url("hello")),
+        controller: format!(
+            "[repositories.hello]\nsource = \"{}\"\nexecutor = \"local\"\n[retention]\ncount = 10000000\n",
+            source.url("hello")
+        ),
         vcs_worker: format!("[[sources]]\nurl = \"http://{}/\"\nprivate = true\n", source.address()),
         ..Besides::default()
     };

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use clap::builder::Resettable;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use signalbox_contract::{ArtifactName, Digest, EnvironmentName, ExecutorName, JobName, PublishedName, RefName, RepoName, RunId};
+use signalbox_contract::{ArtifactName, Digest, EnvironmentName, ExecutorName, JobName, PublishedName, RefName, RunId};
 use url::Url;
 
 pub(crate) use blobs::{BlobsCommand, WantedBlob};
@@ -99,9 +99,9 @@ pub(crate) enum Command {
     },
     /// List runs, newest first
     Runs {
-        /// Only of this repository
+        /// Only of this repository: its name or its source URL
         #[arg(long)]
-        repo: Option<RepoName>,
+        repo: Option<String>,
         /// Only of this ref
         #[arg(long = "ref")]
         ref_name: Option<RefName>,

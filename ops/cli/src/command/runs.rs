@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use signalbox_contract::api::Page;
 use signalbox_contract::api::run::{RunSummary, Status};
-use signalbox_contract::{RefName, RepoName, RunId};
+use signalbox_contract::{RefName, RunId};
 
 use crate::arguments::StateFilter;
 use crate::connection::{Connection, path, with_query};
@@ -37,7 +37,8 @@ pub(crate) async fn status(connection: &Connection, cursor: Option<String>, outp
 
 /// What runs are listed by.
 pub(crate) struct Filter {
-    pub(crate) repo: Option<RepoName>,
+    /// A name, or the URL of a source.
+    pub(crate) repo: Option<String>,
     pub(crate) ref_name: Option<RefName>,
     pub(crate) state: Option<StateFilter>,
     pub(crate) limit: u16,
@@ -57,7 +58,7 @@ pub(crate) async fn runs(connection: &Connection, filter: Filter, output: Output
     });
     let narrowed = filter.repo.is_some() || filter.ref_name.is_some() || filter.state.is_some() || filter.cursor.is_some();
     let query = [
-        ("repo", filter.repo.map(String::from)),
+        ("repo", filter.repo),
         ("ref", filter.ref_name.map(|name| name.to_string())),
         ("state", state),
         ("limit", Some(filter.limit.to_string())),

@@ -324,7 +324,7 @@ async fn a_host_key_that_is_not_pinned_is_refused(gerrit: &RealGerrit, folder: &
     let mut settings = gerrit.settings("robot");
     settings.ssh.as_mut().expect("set").known_hosts = known_hosts;
     let why = first_cut(&Gerrit::new(settings, SystemClock::shared()).expect("settings")).await;
-    assert!(why.contains("Host key verification failed") && !why.contains("debug"), "{why}");
+    assert!(why.contains("is in the file of known hosts") && !why.contains("debug"), "{why}");
 }
 
 async fn an_account_that_may_not_stream_is_told_so(gerrit: &RealGerrit) {
