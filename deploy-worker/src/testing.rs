@@ -35,10 +35,15 @@ const ENTER: &str = r#"set -e
 mount --bind "$1/root" "$3"
 [ -z "$5" ] || mount -t tmpfs -o "size=$5,mode=0755,uid=$6,gid=$6" none "$3"
 if [ "$4" = yes ]; then
-    mount --bind "$1/passwd" /etc/passwd
-    mount --bind "$1/group" /etc/group
     mount -t tmpfs none /run
-    mkdir -m 0755 /run/sshd
+    mkdir -m 0755 /run/sshd /run/etc /run/etc/upper /run/etc/work
+    install -m 0644 "$1/passwd" "$1/group" /run/etc/upper
+    # A mount over a single file is dropped once another file is renamed into its place outside, as is done whenever the
+    # machine gets an account; the host would forget its own. A folder's mount stays.
+    mount -t overlay -o lowerdir=/etc,upperdir=/run/etc/upper,workdir=/run/etc/work none /etc || {
+        mount --bind "$1/passwd" /etc/passwd
+        mount --bind "$1/group" /etc/group
+    }
     exec "$2" -D -e -f "$1/sshd_config"
 fi
 # What made the namespaces possible must not help what runs on the host.

@@ -1,11 +1,13 @@
 //! Connections to hosts.
 
+use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use signalbox_contract::api::deploy::HostOutcome;
 use signalbox_deploy_worker::testing::HostOptions;
-use signalbox_service::testing::eventually;
+use signalbox_service::process::{Bounds, Output, Program};
+use signalbox_service::testing::{eventually, not_run};
 
 use crate::failing::program;
 use crate::world::{World, assert_all, done};
@@ -100,5 +102,60 @@ async fn control_sockets_lie_where_nobody_else_can_reach_them() {
     let folder = world.data().join("ssh");
     assert_eq!(std::fs::metadata(&folder).expect("the folder").mode() & 0o777, 0o700);
     assert_eq!(std::fs::read_dir(&folder).expect("the folder").count(), 1);
+    world.end().await;
+}
+
+/// Gives a process a copy of `/etc` that it may change, sees that one can be overlaid, and becomes the process. The first
+/// argument is an empty folder.
+const OWN_ETC: &str = r#"set -e
+mount -t tmpfs -o mode=0755 none "$1"
+cp -a /etc "$1/etc"
+mount --bind "$1/etc" /etc
+mkdir "$1/upper" "$1/work" "$1/seen"
+mount -t overlay -o "lowerdir=/etc,upperdir=$1/upper,workdir=$1/work" none "$1/seen"
+shift
+exec "$@""#;
+
+/// Says to the test `with_an_etc_of_its_own` that it has one.
+const HAS_OWN_ETC: &str = "SIGNALBOX_TEST_HAS_OWN_ETC";
+
+/// The machine's own accounts are not for a test to touch, so the test `with_an_etc_of_its_own` is run with a copy.
+#[tokio::test]
+async fn a_host_keeps_its_account_when_the_machine_gets_another() {
+    if !rustix::process::geteuid().is_root() {
+        return not_run("root, for hosts with an account of their own");
+    }
+    let this = std::env::current_exe().expect("our own program");
+    if !with_own_etc(&["true".as_ref()]).await.status.success() {
+        return not_run("overlayfs, by unshare and mount");
+    }
+    let args = ["--ignored", "--exact", "--nocapture", "connecting::with_an_etc_of_its_own"].map(AsRef::as_ref);
+    let output = with_own_etc(&[&[this.as_os_str()], &args[..]].concat()).await;
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+async fn with_own_etc(command: &[&OsStr]) -> Output {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = Program::new("unshare").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env(HAS_OWN_ETC, "yes");
+    let program = program.args(["--mount", "sh", "-c", OWN_ETC, "sh"]).arg(folder.path()).args(command);
+    program.run(Bounds::new(Duration::from_mins(2))).await.expect("it ran")
+}
+
+#[tokio::test]
+#[ignore = "is run by the test before, in a process with an /etc of its own"]
+async fn with_an_etc_of_its_own() {
+    std::env::var_os(HAS_OWN_ETC).expect("an /etc of our own");
+    let mut world = World::with_hosts(1).await;
+    assert_all(&world.deploy(b"one", 1).await, &HostOutcome::Switched);
+    for file in ["/etc/passwd", "/etc/group"] {
+        let new = format!("{file}+");
+        std::fs::copy(file, &new).expect("copied");
+        std::fs::rename(&new, file).expect("renamed, as useradd does");
+    }
+    // The connection that stands knows the account already; another has to look it up.
+    world.restart(str::to_owned).await;
+    assert_all(&world.deploy(b"two", 2).await, &HostOutcome::Switched);
+    assert_eq!(world.hosts[0].logins(), 2);
     world.end().await;
 }
