@@ -17,6 +17,7 @@ use crate::connection::{Connection, path};
 use crate::log::{LogReader, parts};
 use crate::mistake::{Mistake, code};
 use crate::output::{Output, duration, harmless, size};
+use crate::trouble::Troubles;
 
 /// Between two questions while something moves, and while nothing does.
 const QUICK: Duration = Duration::from_millis(100);
@@ -143,11 +144,12 @@ struct Shown {
     heard: BTreeSet<AttemptKey>,
     /// The log that something was shown of last.
     speaking: Option<(AttemptKey, Option<String>)>,
+    troubles: Troubles,
 }
 
 impl Shown {
-    /// Shows what is new, in the order of the steps: that an attempt began, what its build printed, how it ended; and
-    /// answers whether a log went on.
+    /// Shows what is new, in the order of the steps: that an attempt began, what its build printed, how it ended, why it is
+    /// tried again; and answers whether a log went on.
     async fn go_on(&mut self, connection: &Connection, view: &RunView, screen: &Screen) -> Result<bool> {
         let now = Instant::now();
         for attempt in attempts(view).filter(|attempt| attempt.ended) {
@@ -172,6 +174,9 @@ impl Shown {
                     screen.note(&ended(step, attempt));
                     self.attempts.insert(attempt.key, true);
                 }
+            }
+            if let Some(trouble) = self.troubles.news(step) {
+                screen.note(&trouble);
             }
         }
         Ok(moved)

@@ -16,6 +16,7 @@ mod mistake;
 mod output;
 mod services;
 mod settings;
+mod trouble;
 mod up;
 mod words;
 

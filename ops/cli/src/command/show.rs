@@ -15,6 +15,7 @@ use crate::follow::{LAST_WORDS, Watch};
 use crate::log::{LogReader, Printer, log_path, parts};
 use crate::mistake::Mistake;
 use crate::output::{Output, duration, harmless, moment, size, table, took};
+use crate::trouble::Troubles;
 use crate::words;
 
 /// How many events are asked for at once.
@@ -84,8 +85,13 @@ pub(crate) async fn logs(connection: &Connection, run: RunId, wanted: Wanted, ou
     let mut number = None;
     let mut logs: BTreeMap<Option<String>, LogReader> = BTreeMap::new();
     let (mut speaking, mut ended_at) = (None, None);
+    let mut troubles = Troubles::default();
     loop {
         let view = watch.seen()?;
+        // A log that does not begin, or go on, waits for any step that is tried again, also for an earlier one.
+        for trouble in view.steps.iter().filter(|_| wanted.follow && !output.json).filter_map(|step| troubles.news(step)) {
+            eprintln!("{}", harmless(&trouble));
+        }
         let attempt = match number {
             Some(number) => view.steps.iter().flat_map(|step| &step.attempts).find(|known| known.key == number),
             None => chosen(view, &wanted)?.1,

@@ -135,3 +135,34 @@ async fn what_happened_between_two_looks_is_told_in_the_order_of_the_steps() {
     let expected = ["mirror: passed in 1.0 s", "one", "two", "build: passed in 2.0 s", &format!("run {RUN} passed in 3.0 s")];
     assert_eq!(text.lines().skip(1).collect::<Vec<_>>(), expected, "{text}");
 }
+
+#[tokio::test]
+async fn what_is_the_matter_with_a_step_is_told_once_while_it_is_tried_again() {
+    let home = home();
+    let (site, _) = installed(home.path()).await;
+    let token = site.join("tokens/admin").display().to_string();
+    let troubled = |why: &str| {
+        let mut view = seen(&[("mirror", None)]);
+        view["steps"][0]["reason"] = json!(why);
+        view["steps"][0]["attempts"][0]["parts"] = json!([]);
+        view
+    };
+    let (refused, late) = ("is tried again: Connection refused.", "is tried again: It took too long.");
+    let runs = [refused, refused, "", refused, "is read", late, late].map(troubled);
+    let runs: Vec<Value> = runs.into_iter().chain([seen(&[("mirror", Some(1)), ("build", Some(2))])]).collect();
+    let log = "HTTP/1.1 200 OK\r\nsignalbox-log-next: 4\r\nsignalbox-log-complete: true\r\n";
+    let told = [format!("mirror: {refused}"), format!("mirror: {late}")];
+    for typed in [&["rerun", RUN, "--follow"][..], &["logs", "-f", RUN]] {
+        for (json, expected) in [(None, &told[..]), (Some("--json"), &[])] {
+            let url = telling_controller(runs.clone(), vec![(log, "one\n")]).await;
+            let typed: Vec<&str> = typed.iter().copied().chain(json).collect();
+            let said = say_with(home.path(), &typed, &[("SIGNALBOX_URL", &url), ("SIGNALBOX_TOKEN_FILE", &token)]).await;
+            let lines: Vec<&str> = said.err.lines().filter(|line| line.contains("tried again")).collect();
+            assert_eq!((said.code, lines), (Some(0), expected.iter().map(String::as_str).collect()), "{typed:?}: {said:?}");
+            assert!(
+                !said.out.contains("tried again") && said.out.contains(if json.is_none() { "one" } else { "{" }),
+                "{typed:?}: {said:?}"
+            );
+        }
+    }
+}
