@@ -7,7 +7,7 @@ use anyhow::Result;
 use signalbox_contract::token::Service;
 use signalbox_service::client::is_here;
 use signalbox_service::config::Reader;
-use signalbox_service::secret::{SecretFileError, SecretString, read_secret};
+use signalbox_service::secret::{ExposeSecret as _, SecretFileError, SecretString, read_secret};
 use url::Url;
 
 use crate::arguments::ClientArguments;
@@ -84,14 +84,28 @@ fn destination(service: Service, url: Option<Url>, default: &str, token: Option<
         );
         return Err(Mistake::setup(words).into());
     };
-    let token = read_secret(path).map_err(|error| {
+    Ok(Destination { service, url, token: read_token(path)?, ca })
+}
+
+/// The token in a file, without the white space that editors and other systems' line ends leave behind it.
+fn read_token(path: &Path) -> Result<SecretString> {
+    let unusable = |error: SecretFileError| {
         let why = match &error {
             SecretFileError::Unreadable { source, .. } => format!(": {source}"),
             _ => String::new(),
         };
         Mistake::setup(format!("{error}{why}"))
-    })?;
-    Ok(Destination { service, url, token, ca })
+    };
+    let secret = read_secret(path).map_err(unusable)?;
+    let token = secret.expose_secret().trim_end();
+    if token.is_empty() {
+        return Err(unusable(SecretFileError::NotASecret { path: path.to_owned() }).into());
+    }
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let words = "holds characters that no token has: a token is one line of plain letters, digits and signs, without white space";
+        return Err(Mistake::setup(format!("{} {words}; was more saved in it, or in another encoding?", path.display())).into());
+    }
+    Ok(SecretString::from(token))
 }
 
 /// Whether a token may be sent to this address: over TLS, or without leaving the machine.

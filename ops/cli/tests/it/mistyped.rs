@@ -1,5 +1,7 @@
 //! What cannot be right is said in one sentence, with what would be.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::{free_port, home, installed, say, say_with};
 
 #[tokio::test]
@@ -71,6 +73,30 @@ async fn no_token_is_made_that_could_not_be_kept() {
         assert!(said.err.contains(why) && said.err.contains("no token was made"), "{}", said.err);
     }
     assert_eq!(std::fs::read_to_string(home.path().join("alice.token")).expect("readable"), "older");
+}
+
+#[tokio::test]
+async fn white_space_behind_a_token_is_no_part_of_it_and_within_one_its_file_is_named() {
+    let home = home();
+    let nowhere = format!("http://{}", free_port());
+    let file = home.path().join("mine.token");
+    std::fs::write(&file, "").expect("written");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("changed");
+    let cases = [
+        ("ey.ey.sig\r\n", "no controller answers"),
+        ("ey.ey.sig \n\n", "no controller answers"),
+        ("ey.ey.sig\r\ney.ey.sig\r\n", "mine.token holds characters that no token has"),
+        ("\u{feff}ey.ey.sig\r\n", "mine.token holds characters that no token has"),
+        ("\r\n", "mine.token does not hold a secret"),
+    ];
+    for (text, words) in cases {
+        std::fs::write(&file, text).expect("written");
+        let said = say(home.path(), &["status", "--url", &nowhere, "--token-file", "mine.token"]).await;
+        assert_eq!(said.code, Some(6), "{text:?}: {said:?}");
+        assert!(said.err.contains(words) && !said.err.contains("ey.ey.sig"), "{text:?}: {}", said.err);
+        assert_eq!(said.err.contains(&nowhere), words.starts_with("no controller"), "{text:?}: {}", said.err);
+        assert_eq!(said.err.contains("characters"), words.contains("characters"), "{text:?}: {}", said.err);
+    }
 }
 
 #[tokio::test]
