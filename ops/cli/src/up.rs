@@ -13,7 +13,7 @@ use signalbox_service::http::bind;
 use signalbox_service::shutdown::Shutdown;
 
 use crate::child;
-use crate::install::config_file;
+use crate::install::{config_file, is_ours_or_empty};
 use crate::mistake::Mistake;
 use crate::output::Output;
 use crate::services::{ALL, Configured, asked_to_end, drain, set_up_process};
@@ -55,8 +55,7 @@ pub(crate) async fn up(folder: &Path, end_with_input: bool, output: Output) -> R
 fn load(folder: &Path) -> Result<Vec<Configured>> {
     let missing: Vec<PathBuf> = ALL.iter().map(|service| config_file(folder, *service)).filter(|path| !path.is_file()).collect();
     if missing.len() == ALL.len() {
-        let folder = folder.display();
-        return Err(Mistake::setup(format!("{folder} holds no configuration; `signalbox init {folder}` makes one")).into());
+        return Err(unconfigured(folder)?.into());
     }
     let mut errors = Vec::new();
     let mut configured = Vec::new();
@@ -67,6 +66,26 @@ fn load(folder: &Path) -> Result<Vec<Configured>> {
         }
     }
     if errors.is_empty() { Ok(configured) } else { Err(Mistake::setup(ConfigErrors(errors).to_string()).into()) }
+}
+
+/// What to do about a path where no configuration is.
+///
+/// # Errors
+/// When the folder cannot be read.
+fn unconfigured(given: &Path) -> Result<Mistake> {
+    let shown = given.display();
+    if given.is_file() {
+        let parent = given.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let configured = ALL.iter().any(|service| config_file(parent, *service).is_file());
+        let example = if configured { format!(": `signalbox up {}`", parent.display()) } else { String::new() };
+        return Ok(Mistake::setup(format!("{shown} is a file; give the folder that holds the configurations{example}")));
+    }
+    // A folder that `init` would refuse is no place to recommend for it.
+    Ok(Mistake::setup(if is_ours_or_empty(given)? {
+        format!("{shown} holds no configuration; `signalbox init {shown}` makes one")
+    } else {
+        format!("{shown} holds other things and no configuration; give the folder that `signalbox init` made, or have it make a new one")
+    }))
 }
 
 /// Whether all addresses are to be had: those that are taken are named at once. Nothing is held; whoever takes one in the

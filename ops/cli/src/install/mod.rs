@@ -119,7 +119,7 @@ pub(crate) fn init(folder: &Path, output: Output) -> Result<u8> {
 }
 
 /// Whether a folder is not there, is empty, or holds something that `init` makes.
-fn is_ours_or_empty(folder: &Path) -> Result<bool> {
+pub(crate) fn is_ours_or_empty(folder: &Path) -> Result<bool> {
     match std::fs::read_dir(folder) {
         Ok(mut entries) => Ok(entries.next().is_none() || ALL.iter().any(|service| config_file(folder, *service).exists())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),

@@ -191,7 +191,9 @@ async fn a_newcomers_mistakes_get_a_sentence_that_says_what_to_do() {
     let (site, _) = installed(home.path()).await;
     let token = site.join("tokens/admin").display().to_string();
     let nowhere = format!("http://{}", free_port());
-    let cases: [Case<'_>; 12] = [
+    std::fs::create_dir(home.path().join("photos")).expect("made");
+    std::fs::write(home.path().join("photos/cat.jpg"), "").expect("written");
+    let cases: [Case<'_>; 15] = [
         (&["status"], &[], 6, "set SIGNALBOX_TOKEN_FILE (or --token-file) to a file that holds one"),
         (&["blobs", "list"], &[], 6, "set SIGNALBOX_STORE_TOKEN_FILE"),
         (&["status"], &[("SIGNALBOX_TOKEN_FILE", "nothing")], 6, "the secret in nothing cannot be read: No such file"),
@@ -199,6 +201,14 @@ async fn a_newcomers_mistakes_get_a_sentence_that_says_what_to_do() {
         (&["status", "--url", "http://ci.example.org"], &[("SIGNALBOX_TOKEN_FILE", &token)], 6, "use https://"),
         (&["show", "7"], &[], 2, "is 26 characters of lower-case base32"),
         (&["up", "empty"], &[], 6, "`signalbox init empty` makes one"),
+        (
+            &["up", "site/controller.toml"],
+            &[],
+            6,
+            "site/controller.toml is a file; give the folder that holds the configurations: `signalbox up site`",
+        ),
+        (&["up", "photos/cat.jpg"], &[], 6, "photos/cat.jpg is a file; give the folder that holds the configurations\n"),
+        (&["up", "photos"], &[], 6, "photos holds other things and no configuration; give the folder that `signalbox init` made"),
         (&["cd", "hello", "--ref", "a..b"], &[], 2, "--ref"),
         (&["status"], &[("SIGNALBOX_URL", ""), ("SIGNALBOX_TOKEN_FILE", "")], 6, "set SIGNALBOX_TOKEN_FILE"),
         (&["blobs", "list"], &[("SIGNALBOX_STORE_URL", ""), ("SIGNALBOX_STORE_TOKEN_FILE", "")], 6, "set SIGNALBOX_STORE_TOKEN_FILE"),
