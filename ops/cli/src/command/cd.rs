@@ -10,7 +10,7 @@ use signalbox_contract::api::run::{
     Accepted, CdRequest, DeployArtifactRequest, Outcome, RerunFrom, RerunRequest, RollbackRequest, RunView,
 };
 use signalbox_contract::job::{VariableName, Variables};
-use signalbox_contract::{ArtifactName, Digest, EnvironmentName, FailureCode, PublishedName, RunId};
+use signalbox_contract::{ArtifactName, Code, Digest, EnvironmentName, FailureCode, PublishedName, RunId};
 
 use crate::arguments::{CdArguments, FromWhere};
 use crate::command::show;
@@ -56,8 +56,31 @@ pub(crate) async fn rerun(connection: &Connection, run: RunId, from: FromWhere, 
         FromWhere::Start => RerunFrom::Start,
     };
     let path = path(["runs", &run.to_string(), "rerun"]);
-    let accepted: Accepted = connection.post(&path, HeaderMap::new(), &RerunRequest { from }).await?;
+    let accepted: Accepted = match connection.post(&path, HeaderMap::new(), &RerunRequest { from }).await {
+        Ok(accepted) => accepted,
+        Err(error) if from == RerunFrom::Failed => return Err(from_the_start(connection, run, error).await),
+        Err(error) => return Err(error),
+    };
     go_on(connection, accepted, following, output).await
+}
+
+/// The refusal to run a run again from where it failed, with what to type where it did not fail anywhere.
+async fn from_the_start(connection: &Connection, run: RunId, error: anyhow::Error) -> anyhow::Error {
+    let mistake = match error.downcast::<Mistake>() {
+        Ok(mistake) => mistake,
+        Err(error) => return error,
+    };
+    if mistake.problem.as_ref().is_none_or(|problem| problem.code != Code::NotAllowedNow) {
+        return mistake.into();
+    }
+    // This is said besides; the refusal stands there in any case.
+    let passed =
+        connection.get(&path(["runs", &run.to_string()])).await.is_ok_and(|view: RunView| view.summary.outcome == Some(Outcome::Passed));
+    if !passed {
+        return mistake.into();
+    }
+    let message = format!("{}\n`signalbox rerun {run} --from start` does.", mistake.message);
+    Mistake { message, ..mistake }.into()
 }
 
 /// `POST /environments/{name}/deploy`.

@@ -114,6 +114,10 @@ async fn the_tour_of_the_readme_goes_as_it_says() {
     assert!(never.contains("Nothing was ever deployed as nope.txt") && never.ends_with("In test is deployed: hello.txt.\n1\n"), "{never}");
     let blob = typed(home.path(), &before, "signalbox blobs get helo.txt").await;
     assert!(blob.contains("Nothing of this name or digest is there") && blob.contains("`signalbox blobs list`"), "{blob}");
+    let passed = runs.values().next().expect("a run");
+    let again = typed(home.path(), &before, &format!("signalbox rerun {passed}; echo $?")).await;
+    assert!(again.contains("Every step passed") && again.contains(&format!("`signalbox rerun {passed} --from start`")), "{again}");
+    assert!(again.ends_with("\n5\n"), "{again}");
     let kept = typed(home.path(), &before, "signalbox environments test --wide").await;
     let digests = Regex::new("sha256:[0-9a-f]{64}").expect("a pattern");
     let digests: Vec<&str> = digests.find_iter(&kept).map(|found| found.as_str()).collect();
