@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use signalbox_service::process::{Bounds, Program, Running};
+use signalbox_service::testing::free_port;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::ChildStdout;
 use tokio_util::sync::CancellationToken;
@@ -132,4 +133,38 @@ async fn the_fake_gitlabs_token_stays_the_same_and_is_in_a_file() {
     let exposed = ["fake", "gitlab", "--data", "lab", "--listen", "127.0.0.1:0", "--root-token-file", "mine"];
     let refused = say(home.path(), &exposed).await;
     assert_eq!(refused.code, Some(6), "a token that others may read is none: {refused:?}");
+}
+
+#[tokio::test]
+async fn who_follows_a_run_whose_source_does_not_answer_is_told_so_while_it_is_tried_again() {
+    let home = home();
+    let (site, url) = installed(home.path()).await;
+    let source = format!("https://{}/team", free_port());
+    let add = |file: &str, lines: &str| {
+        let text = std::fs::read_to_string(site.join(file)).expect("readable");
+        std::fs::write(site.join(file), format!("{text}\n{lines}")).expect("written");
+    };
+    add("controller.toml", &format!("[repositories.hello]\nsource = \"{source}/hello\"\nexecutor = \"local\"\n"));
+    add("vcs-worker.toml", &format!("[[sources]]\nurl = \"{source}\"\nprivate = true\n"));
+    let (mut up, _, _lines) = started(home.path(), &["up", "site", "--end-with-input", "--json"], "\"ready\": true").await;
+
+    let token = site.join("tokens/admin").display().to_string();
+    let asked = [("SIGNALBOX_URL", url.as_str()), ("SIGNALBOX_TOKEN_FILE", token.as_str())];
+    let mut following = program(home.path(), &["cd", "hello", "--ref", "main", "--follow"], &asked).start().expect("it starts");
+    let mut lines = BufReader::new(following.stderr.take().expect("its errors")).lines();
+    let told = async {
+        let run = lines.next_line().await.expect("readable").expect("a line");
+        (run, lines.next_line().await.expect("readable").expect("a line"))
+    };
+    let (run, trouble) = tokio::time::timeout(Duration::from_mins(1), told).await.expect("it is told");
+    assert!(trouble.starts_with("mirror: is tried again: ") && trouble.contains("the server cannot be reached"), "{trouble}");
+    let run = run.strip_prefix("run ").expect("the run");
+    let stopped = say_with(home.path(), &["stop", run], &asked).await;
+    assert_eq!(stopped.code, Some(0), "{stopped:?}");
+    let status = following.wait_within(Duration::from_mins(1), &CancellationToken::new()).await.expect("it ends");
+    assert_eq!(status.code(), Some(4), "it was stopped");
+
+    drop(up.stdin.take());
+    let status = up.wait_within(Duration::from_mins(1), &CancellationToken::new()).await.expect("it ends");
+    assert_eq!(status.code(), Some(0));
 }
