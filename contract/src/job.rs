@@ -1,8 +1,10 @@
 //! Jobs, as a repository's `.signalbox.yaml` defines them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::git::RepoPath;
 use crate::text::{Invalid, text_type};
@@ -92,6 +94,35 @@ impl VariableName {
 
 /// Environment variables, by name.
 pub type Variables = BTreeMap<VariableName, String>;
+
+/// Reads variables of which each has one value: which of two would count nobody could tell.
+///
+/// # Errors
+/// As `serde` tells; `duplicate field` for a name that stands there twice.
+pub fn distinct<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Variables, D::Error> {
+    struct Distinct;
+
+    impl<'de> Visitor<'de> for Distinct {
+        type Value = Variables;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a map")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Variables, A::Error> {
+            let mut variables = Variables::new();
+            while let Some((name, value)) = map.next_entry::<VariableName, String>()? {
+                if variables.contains_key(&name) {
+                    return Err(A::Error::custom(format_args!("duplicate field `{name}`")));
+                }
+                variables.insert(name, value);
+            }
+            Ok(variables)
+        }
+    }
+
+    deserializer.deserialize_map(Distinct)
+}
 
 /// A `.signalbox.yaml`: the jobs of a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]

@@ -27,7 +27,9 @@ const fn is_configured(fault: Fault) -> bool {
 /// What to do about a fault.
 const fn hint(fault: Fault) -> &'static str {
     match fault {
-        Fault::Denied => "Give the source's [[sources]] entry a credential that may read the repository.",
+        Fault::Denied => {
+            "Give the source's [[sources]] entry a credential that may read the repository; over ssh, have its server let the entry's `key` in."
+        }
         Fault::NotFound => "Check the URL; a server may also say this to those whose credential may not see the repository.",
         Fault::NoSuchRef => "Check the ref's name; it may have been deleted.",
         Fault::NotOurRef | Fault::NoSuchObject => "The commit is gone from the source or hidden there; ask for one that a ref points to.",

@@ -23,6 +23,7 @@ pub struct BuildRequest {
     /// What to run, by `/bin/sh -e`.
     pub script: String,
     /// Variables of the build.
+    #[serde(deserialize_with = "crate::job::distinct")]
     #[schema(value_type = BTreeMap<String, String>)]
     pub env: Variables,
     /// Which files to keep, by artifact name.

@@ -117,7 +117,7 @@ impl WorldOptions {
         options.with(
             Service::Controller,
             &format!(
-                "hook = true\nhook_check = \"2s\"\n[forges.lab]\nkind = \"gitlab\"\nurl = \"{url}\"\n\
+                "hook = true\nhook_check = \"2s\"\nhook_forge = \"lab\"\n[forges.lab]\nkind = \"gitlab\"\nurl = \"{url}\"\n\
                  token_file = \"secrets/gitlab-controller\"\nsecret_files = [\"secrets/gitlab-hooks\"]\n"
             ),
         )

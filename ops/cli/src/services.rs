@@ -8,6 +8,7 @@ use signalbox_contract::token::Service;
 use signalbox_service::clock::SystemClock;
 use signalbox_service::config::{Common, ConfigErrors, Inspected};
 use signalbox_service::http::{bind, raise_file_limit};
+use signalbox_service::process::keep_inherited;
 use signalbox_service::shutdown::Shutdown;
 use signalbox_service::telemetry::{Telemetry, init_logging, log_panics};
 
@@ -122,6 +123,7 @@ pub(crate) fn openapi(service: Service) -> utoipa::openapi::OpenApi {
 
 /// What every process does that runs services.
 pub(crate) fn set_up_process(name: &'static str) {
+    keep_inherited();
     init_logging(name);
     log_panics();
     raise_file_limit();

@@ -163,6 +163,8 @@ mod tests {
         count: u32,
         verdict: Option<signalbox_contract::Verdict>,
         commit: Option<signalbox_contract::CommitSha>,
+        #[serde(default, deserialize_with = "signalbox_contract::job::distinct")]
+        env: signalbox_contract::job::Variables,
     }
 
     #[test]
@@ -178,6 +180,7 @@ mod tests {
             (r#"{"repo":"x","inner":{"count":1,"nope":1}}"#, "inner.nope", "is not known here"),
             (r#"{"repo":"x","nope":1}"#, "nope", "is not known here"),
             (r#"{"repo":"x","repo":"y"}"#, "repo", "twice"),
+            (r#"{"repo":"x","inner":{"count":1,"env":{"A":"1","B":"2","A":"3"}}}"#, "inner.env.A", "twice"),
             (r#"{"repo":null}"#, "repo", "must be a string"),
             (r#"{"repo":"x","inner":"hunter2"}"#, "inner", "must be an object"),
         ] {

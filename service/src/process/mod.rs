@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //!
-//! * A program gets the environment that it is given, and nothing of ours.
+//! * A program gets the environment that it is given, and nothing of ours; nor, once [`keep_inherited`] was called, a descriptor.
 //! * It leads a process group of its own. Whatever ends it (its own end, a deadline, a cancelled token, a dropped future)
 //!   ends the whole group: killing git alone would leave its ssh alive.
 //! * It is always reaped. While the group may still have members, its leader is not, so that its number cannot have been
@@ -15,6 +15,7 @@
 //! --die-with-parent` fires when the *thread* that started it ends.
 
 mod capture;
+mod inherited;
 mod orphan;
 mod running;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use rustix::process::Resource;
 use tokio_util::sync::CancellationToken;
 
 pub use capture::{Output, Tail};
+pub use inherited::keep_inherited;
 pub use orphan::end_orphans;
 pub use running::Running;
 

@@ -38,7 +38,7 @@ pub struct CdRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executor: Option<ExecutorName>,
     /// Values for the build, given to it as variables of these names.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "crate::job::distinct", skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = BTreeMap<String, String>)]
     pub inputs: crate::job::Variables,
 }

@@ -1,7 +1,8 @@
 //! The system calls that a build cannot make, as a program for the kernel's filter (classic BPF).
 //!
 //! A build needs none of them, and each has been a way out of a sandbox: mounting, new user namespaces, tracing, keys,
-//! kernel modules and programs, raw performance counters, another's terminal. They fail with `EPERM`. `clone3` hides its
+//! kernel modules and programs, raw performance counters, another's terminal. They fail with `EPERM`. Sockets are of the
+//! families that programs use: others lead past the network namespace, to the hypervisor for one (`AF_VSOCK`). `clone3` hides its
 //! flags behind a pointer that a filter cannot read, and fails with `ENOSYS`: the C library then uses `clone`.
 
 /// `seccomp_data`: the number of the call, the architecture, and the low halves of the first two arguments.
@@ -20,6 +21,10 @@ const KILL: u32 = 0x8000_0000;
 const ERROR: u32 = 0x0005_0000;
 const EPERM: u32 = 1;
 const ENOSYS: u32 = 38;
+const EAFNOSUPPORT: u32 = 97;
+
+/// `AF_UNIX`, `AF_INET`, `AF_INET6`, and `AF_NETLINK`, by which the C library asks for addresses.
+const FAMILIES: [u32; 4] = [1, 2, 10, 16];
 
 const NEW_NAMESPACES: u32 = 0x7e02_0000 | 0x80;
 const TIOCSTI: u32 = 0x5412;
@@ -34,6 +39,8 @@ struct Calls {
     clone3: u32,
     unshare: u32,
     ioctl: u32,
+    /// `socket` and `socketpair`.
+    sockets: [u32; 2],
     denied: &'static [u32],
 }
 
@@ -45,6 +52,7 @@ const CALLS: Option<Calls> = Some(Calls {
     clone3: 435,
     unshare: 272,
     ioctl: 16,
+    sockets: [41, 53],
     denied: &[
         101, // ptrace
         103, // syslog
@@ -104,6 +112,7 @@ const CALLS: Option<Calls> = Some(Calls {
     clone3: 435,
     unshare: 97,
     ioctl: 29,
+    sockets: [198, 199],
     denied: &[
         39, 40, 41,  // umount2, mount, pivot_root
         42,  // nfsservctl
@@ -168,6 +177,9 @@ fn compile(calls: &Calls) -> Vec<u8> {
     program.refuse_bits(calls.clone, NEW_NAMESPACES);
     program.refuse_bits(calls.unshare, NEW_NAMESPACES);
     program.refuse_values(calls.ioctl, [TIOCSTI, TIOCLINUX]);
+    for number in calls.sockets {
+        program.refuse_others(number, FAMILIES, EAFNOSUPPORT);
+    }
     program.add(RETURN, 0, 0, ALLOW);
     program.0
 }
@@ -193,6 +205,18 @@ impl Program {
         self.add(LOAD, 0, 0, ARGUMENTS[0]);
         self.add(JUMP_ANY_BIT, 0, 1, bits);
         self.add(RETURN, 0, 0, ERROR | EPERM);
+        self.add(LOAD, 0, 0, NUMBER);
+    }
+
+    /// Refuses the call unless its first argument is one of these.
+    fn refuse_others(&mut self, number: u32, values: [u32; 4], error: u32) {
+        self.add(JUMP_EQUAL, 0, 7, number);
+        self.add(LOAD, 0, 0, ARGUMENTS[0]);
+        // Each jumps behind the refusal.
+        for (behind, value) in [4, 3, 2, 1].into_iter().zip(values) {
+            self.add(JUMP_EQUAL, behind, 0, value);
+        }
+        self.add(RETURN, 0, 0, ERROR | error);
         self.add(LOAD, 0, 0, NUMBER);
     }
 

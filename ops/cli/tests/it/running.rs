@@ -57,6 +57,39 @@ async fn a_service_that_was_taken_for_another_says_which_it_is() {
     assert_eq!(status.code(), Some(0));
 }
 
+// A folder that somebody left open would lead a build out of its sandbox: the executor is the process that starts it.
+#[tokio::test]
+async fn what_whoever_starts_it_left_open_is_not_handed_on() {
+    let home = home();
+    installed(home.path()).await;
+    let up = ["-c", "exec \"$0\" up site --end-with-input --json 2>up.log 9</", env!("CARGO_BIN_EXE_signalbox")];
+    let starting = Program::new("/bin/sh").args(up).dir(home.path()).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", home.path());
+    let mut running = starting.start().expect("it starts");
+    let mut lines = BufReader::new(running.stdout.take().expect("its output")).lines();
+    let ready = async { while lines.next_line().await.expect("readable").is_some_and(|line| !line.contains("\"ready\": true")) {} };
+    tokio::time::timeout(Duration::from_mins(1), ready).await.expect("it says that it is ready");
+    let open = |process: u32| std::fs::read_link(format!("/proc/{process}/fd/9")).ok();
+    assert_eq!(open(running.id()).as_deref(), Some(std::path::Path::new("/")), "it was left open");
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", running.id())).expect("its threads");
+    let children: Vec<u32> = tasks
+        .flat_map(|task| {
+            std::fs::read_to_string(task.expect("a thread").path().join("children"))
+                .unwrap_or_default()
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
+        .map(|child| child.parse().expect("a process"))
+        .collect();
+    assert!(!children.is_empty(), "the executor is one");
+    for child in children {
+        assert_ne!(open(child).as_deref(), Some(std::path::Path::new("/")), "process {child}");
+    }
+    drop(running.stdin.take());
+    let status = running.wait_within(Duration::from_mins(1), &CancellationToken::new()).await.expect("it ends");
+    assert_eq!(status.code(), Some(0));
+}
+
 #[tokio::test]
 async fn the_fake_gitlab_is_of_the_version_and_goes_wrong_as_it_is_told() {
     let home = home();
