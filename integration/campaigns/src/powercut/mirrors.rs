@@ -19,7 +19,7 @@ use signalbox_service::telemetry::Telemetry;
 use signalbox_vcs_worker::{Config, NAME, start};
 
 use super::recording::Recording;
-use super::site::{PATIENCE, Site, configured, http, serving};
+use super::site::{PATIENCE, Site, configured, http, in_order, serving};
 use super::subject::Subject;
 
 /// What is asked of the worker, in this order.
@@ -47,6 +47,10 @@ impl Mirrored {
     /// # Errors
     /// When that is not possible.
     pub async fn record() -> Result<(Self, Recording)> {
+        in_order(Self::recorded).await
+    }
+
+    async fn recorded() -> Result<(Self, Recording)> {
         let site = Site::new()?;
         let repositories = site.path().join("repositories");
         let source = Fixture::new(&repositories, "r/hello").await;

@@ -16,7 +16,7 @@ use signalbox_service::secret::{ExposeSecret as _, SecretString};
 use signalbox_service::telemetry::Telemetry;
 
 use super::recording::Recording;
-use super::site::{Site, configured, http, serving};
+use super::site::{Site, configured, http, in_order, serving};
 use super::subject::Subject;
 
 /// What is asked of the controller: each is a request's name and its `Idempotency-Key`.
@@ -39,6 +39,10 @@ impl AcceptedRuns {
     /// # Errors
     /// When that is not possible.
     pub async fn record() -> Result<(Self, Recording)> {
+        in_order(Self::recorded).await
+    }
+
+    async fn recorded() -> Result<(Self, Recording)> {
         let site = Site::new()?;
         let token = site.operator(Service::Controller)?;
         let runs = Mutex::new(Vec::new());

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 use super::recorder::Recorder;
-use super::recording::Recording;
+use super::recording::{Recording, RecordingError};
 
 /// How long a service may take to start, to answer or to end. Only a hanging one takes so long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -99,6 +99,22 @@ impl Site {
         }
         Ok(recording)
     }
+}
+
+/// How often a recording is made anew before it is an error that none can be used.
+const TRIES: usize = 4;
+
+/// Records until the model is what is really there. Of two calls that threads made at the same time, `strace` may tell first the one
+/// that was done last; where that makes a difference in the end, as when one thread removes a file that the other makes,
+/// the recording shows it, and is of no use.
+pub(super) async fn in_order<S>(record: impl AsyncFn() -> Result<(S, Recording)>) -> Result<(S, Recording)> {
+    for _ in 1..TRIES {
+        match record().await {
+            Err(error) if matches!(error.downcast_ref(), Some(RecordingError::Different(_))) => {}
+            recorded => return recorded,
+        }
+    }
+    record().await
 }
 
 /// The request that was answered, with success and at an end; nothing for all else that a service says.

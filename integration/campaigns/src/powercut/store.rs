@@ -13,7 +13,7 @@ use signalbox_service::secret::{ExposeSecret as _, SecretString};
 use signalbox_service::telemetry::Telemetry;
 
 use super::recording::Recording;
-use super::site::{Site, configured, http, serving};
+use super::site::{Site, configured, http, in_order, serving};
 use super::subject::Subject;
 use crate::dice::Dice;
 
@@ -43,6 +43,10 @@ impl StoredBlobs {
     /// # Errors
     /// When that is not possible.
     pub async fn record() -> Result<(Self, Recording)> {
+        in_order(Self::recorded).await
+    }
+
+    async fn recorded() -> Result<(Self, Recording)> {
         let site = Site::new()?;
         let token = site.operator(Service::ArtifactStore)?;
         let names = ASKED.map(|asked| asked.0);
