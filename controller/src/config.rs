@@ -76,11 +76,9 @@ impl Config {
 
     /// The same, as far as the file can be read, with all that is wrong with it.
     pub fn inspect(path: &Path) -> Inspected<Self> {
-        inspect(path, |reader| {
-            let config = Self::read(reader);
+        inspect(path, Self::read, |reader| {
             Common::try_public_keys(reader);
             Common::try_signing_key(reader);
-            config
         })
     }
 

@@ -53,11 +53,7 @@ impl Config {
 
     /// The same, as far as the file can be read, with all that is wrong with it.
     pub fn inspect(path: &Path) -> Inspected<Self> {
-        inspect(path, |reader| {
-            let config = Self::read(reader);
-            Common::try_public_keys(reader);
-            config
-        })
+        inspect(path, Self::read, Common::try_public_keys)
     }
 
     /// Reads the configuration from an open file.

@@ -55,12 +55,13 @@ impl<C> Inspected<C> {
     }
 }
 
-/// Reads a file by `read`, to its end, whatever is wrong with it.
-pub fn inspect<C>(path: &Path, read: impl FnOnce(&mut Reader) -> Option<C>) -> Inspected<C> {
+/// Reads a file by `read`, to its end, whatever is wrong with it, and then tries by `tried` what the file only names.
+pub fn inspect<C>(path: &Path, read: impl FnOnce(&mut Reader) -> Option<C>, tried: impl FnOnce(&mut Reader)) -> Inspected<C> {
     match Reader::open(path) {
         Err(errors) => Inspected { config: None, errors },
         Ok(mut reader) => {
             let config = read(&mut reader);
+            tried(&mut reader);
             Inspected { config, errors: reader.finish().err().unwrap_or_else(|| ConfigErrors(Vec::new())) }
         }
     }

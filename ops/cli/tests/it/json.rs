@@ -5,13 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use signalbox_service::process::{Bounds, Program, Running};
+use signalbox_service::process::{Bounds, Program};
 use signalbox_service::testing::free_port;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio_util::sync::CancellationToken;
 
 use super::following::{RUN, cutting_controller};
-use super::{Said, home, installed, program, say, say_with};
+use super::{Said, home, installed, program, say, say_with, up};
 
 /// Every command, as it is typed in the folder of an installation that runs: the ends that it may come to. Words in
 /// capitals are replaced.
@@ -99,24 +98,6 @@ fn assert_json(line: &str, said: &Said) {
     assert_eq!(error["problem"]["code"].is_string(), said.code == Some(5), "what a service refuses is told in its words: {line}: {error}");
 }
 
-/// All services of the folder `site`.
-async fn up(home: &Path) -> Running {
-    let up = ["-c", "exec \"$0\" up site --end-with-input --json 2>up.log", env!("CARGO_BIN_EXE_signalbox")];
-    let starting = Program::new("/bin/sh").args(up).dir(home).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", home);
-    let mut running = starting.start().expect("it starts");
-    let mut lines = BufReader::new(running.stdout.take().expect("its output")).lines();
-    let ready = async {
-        while let Some(line) = lines.next_line().await.expect("readable") {
-            if line.contains("\"ready\": true") {
-                return;
-            }
-        }
-        panic!("it ended: {}", std::fs::read_to_string(home.join("up.log")).expect("readable"));
-    };
-    tokio::time::timeout(Duration::from_mins(1), ready).await.expect("it says that it is ready");
-    running
-}
-
 #[tokio::test]
 async fn whatever_is_typed_with_json_the_answer_or_the_error_is_json() {
     let home = home();
@@ -138,7 +119,7 @@ async fn whatever_is_typed_with_json_the_answer_or_the_error_is_json() {
     let (site, url) = installed(home.path()).await;
     let store = std::fs::read_to_string(site.join("artifact-store.toml")).expect("readable");
     let store = store.lines().find_map(|line| line.strip_prefix("listen = ")).expect("its address").trim_matches('"').to_owned();
-    let mut running = up(home.path()).await;
+    let mut running = up(home.path(), "").await;
     let file = |name: &str| site.join("tokens").join(name).display().to_string();
     let (admin, admin_store, store) = (file("admin"), file("admin-store"), format!("http://{store}"));
     let asked = [

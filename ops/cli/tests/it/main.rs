@@ -16,7 +16,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use signalbox_service::process::{Bounds, Program};
+use signalbox_service::process::{Bounds, Program, Running};
 use signalbox_service::testing::free_port;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -69,6 +69,25 @@ async fn installed(home: &Path) -> (PathBuf, String) {
         std::fs::write(&path, text).expect("writable");
     }
     (site, format!("http://{}", ports[0].1))
+}
+
+/// All services of the folder `site`, once they say that they are ready. `opened` is what a shell opens for them besides.
+async fn up(home: &Path, opened: &str) -> Running {
+    let up = format!("exec \"$0\" up site --end-with-input --json 2>up.log {opened}");
+    let starting = Program::new("/bin/sh").args(["-c", &up, env!("CARGO_BIN_EXE_signalbox")]).dir(home);
+    let starting = starting.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", home);
+    let mut running = starting.start().expect("it starts");
+    let mut lines = BufReader::new(running.stdout.take().expect("its output")).lines();
+    let ready = async {
+        while let Some(line) = lines.next_line().await.expect("readable") {
+            if line.contains("\"ready\": true") {
+                return;
+            }
+        }
+        panic!("it ended: {}", std::fs::read_to_string(home.join("up.log")).expect("readable"));
+    };
+    tokio::time::timeout(Duration::from_mins(1), ready).await.expect("it says that it is ready");
+    running
 }
 
 #[tokio::test]
@@ -283,19 +302,7 @@ async fn there_are_completions() {
 async fn up_starts_all_services_answers_and_ends_with_its_input() {
     let home = home();
     let (site, url) = installed(home.path()).await;
-    let up = ["-c", "exec \"$0\" up site --end-with-input --json 2>up.log", env!("CARGO_BIN_EXE_signalbox")];
-    let starting = Program::new("/bin/sh").args(up).dir(home.path()).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", home.path());
-    let mut running = starting.start().expect("it starts");
-    let mut lines = BufReader::new(running.stdout.take().expect("its output")).lines();
-    let ready = tokio::time::timeout(Duration::from_mins(1), async {
-        while let Some(line) = lines.next_line().await.expect("readable") {
-            if line.contains("\"ready\": true") {
-                return true;
-            }
-        }
-        false
-    });
-    assert_eq!(ready.await, Ok(true), "it says that it is ready");
+    let mut running = up(home.path(), "").await;
 
     let token = site.join("tokens/admin").display().to_string();
     let asked = [("SIGNALBOX_URL", url.as_str()), ("SIGNALBOX_TOKEN_FILE", token.as_str())];

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::ChildStdout;
 use tokio_util::sync::CancellationToken;
 
-use super::{home, installed, mode, program, say, say_with};
+use super::{home, installed, mode, program, say, say_with, up};
 
 /// Starts a program, and waits for a line that holds `sign`: everything up to it, and what reads on, without which the
 /// program would end.
@@ -62,12 +62,7 @@ async fn a_service_that_was_taken_for_another_says_which_it_is() {
 async fn what_whoever_starts_it_left_open_is_not_handed_on() {
     let home = home();
     installed(home.path()).await;
-    let up = ["-c", "exec \"$0\" up site --end-with-input --json 2>up.log 9</", env!("CARGO_BIN_EXE_signalbox")];
-    let starting = Program::new("/bin/sh").args(up).dir(home.path()).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", home.path());
-    let mut running = starting.start().expect("it starts");
-    let mut lines = BufReader::new(running.stdout.take().expect("its output")).lines();
-    let ready = async { while lines.next_line().await.expect("readable").is_some_and(|line| !line.contains("\"ready\": true")) {} };
-    tokio::time::timeout(Duration::from_mins(1), ready).await.expect("it says that it is ready");
+    let mut running = up(home.path(), "9</").await;
     let open = |process: u32| std::fs::read_link(format!("/proc/{process}/fd/9")).ok();
     assert_eq!(open(running.id()).as_deref(), Some(std::path::Path::new("/")), "it was left open");
     let tasks = std::fs::read_dir(format!("/proc/{}/task", running.id())).expect("its threads");
